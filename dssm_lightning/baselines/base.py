@@ -1,0 +1,52 @@
+"""What every baseline is: fitted once on what a model may know, too, then scoring queries against the whole corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dssm_lightning.batch import EvaluationBatch, Ragged
+from dssm_lightning.evaluation import Evaluation
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BaselineData:
+    """What a baseline may know. It must come from the rows that the model is fitted on, and from no others."""
+
+    positives: Ragged
+    """One row for each row of the query table: the distinct corpus rows that it is known to like, from training."""
+    num_candidates: int
+    """Size of the corpus."""
+    evaluated: Tensor | None = None
+    """(·,) int64: rows of the query table that will be ranked; None = any of them."""
+    query_texts: Sequence[str | None] | None = None
+    """What each query says, by row of the query table; None = queries have no text."""
+    corpus_texts: Sequence[str | None] | None = None
+    """What each candidate says; None = candidates have no text."""
+
+
+class Baseline:
+    """Scores every candidate for every query, without gradients. ``str(baseline)`` names it with its settings."""
+
+    def obstacle(self, data: BaselineData) -> str | None:
+        """Why this baseline says nothing on such data, for people; None if it can be fitted."""
+        return None
+
+    def fit(self, data: BaselineData) -> None:
+        """Learns from the data; what was learnt before is forgotten."""
+        raise NotImplementedError
+
+    def scores(self, batch: EvaluationBatch) -> Tensor:
+        """(Q, N) float32 on the CPU: higher is better, 0 is what nothing is known of."""
+        raise NotImplementedError
+
+    def evaluate(self, batches: Iterable[EvaluationBatch], evaluation: Evaluation) -> dict[str, float]:
+        """The metrics of this fitted baseline; ``evaluation`` starts and ends empty."""
+        evaluation.reset()
+        for batch in batches:
+            evaluation.update(self.scores(batch), batch)
+        values = evaluation.compute()
+        evaluation.reset()
+        return values

@@ -1,0 +1,124 @@
+"""What a run writes: checkpoints, its settings, and embeddings on request."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from torch import Tensor
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt``: the best by a monitored metric, or the last where no validation rows are kept.
+
+    Args:
+        monitor: a logged metric, such as ``val/ndcg@10``; None = the last.
+        mode: whether more or less of it is better.
+    """
+
+    def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] = "max") -> None:
+        super().__init__(
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Monitor nothing where there are no validation rows."""
+        if stage == "fit" and (self.monitor or "").startswith("val/"):
+            if len(trainer.datamodule.val_dataloader()) == 0:  # type: ignore[attr-defined]  # Lightning sets it, untyped
+                self.monitor = None
+        super().setup(trainer, pl_module, stage)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the metric's name before anything is computed.
+
+        Raises:
+            ValueError: the monitored metric is never logged.
+        """
+        evaluation = pl_module.evaluations["val"]  # type: ignore[index, union-attr]  # a ModuleDict
+        logged = ["train/loss", *(f"val/{name}" for name in evaluation.names)]
+        if self.monitor is not None and self.monitor not in logged:
+            hint = " (auroc needs labels, and the source has no label column)" if self.monitor == "val/auroc" else ""
+            raise ValueError(f"checkpoint.monitor {self.monitor!r} is never logged{hint}; there are {', '.join(logged)}")
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps ``last.ckpt``, also when training is interrupted.
+
+    Args:
+        every_n_train_steps: how often within an epoch; None = at each epoch's end.
+    """
+
+    def __init__(self, every_n_train_steps: int | None = None) -> None:
+        super().__init__(
+            filename="last",
+            every_n_train_steps=every_n_train_steps,
+            save_on_train_epoch_end=True,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+            save_on_exception=True,
+        )
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` once; a resumed run adds ``config.resume-1.yaml`` and so on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, save_to_log_dir=False)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the settings of a ``fit`` beside what it yields."""
+        if stage != "fit" or trainer.log_dir is None:
+            return
+        folder = Path(trainer.log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        path, number = folder / "config.yaml", 0
+        while path.exists():
+            number += 1
+            path = folder / f"config.resume-{number}.yaml"
+        self.parser.save(self.config, path, skip_none=False, multifile=False)
+
+
+class EmbeddingWriter(BasePredictionWriter):
+    """Writes what ``predict`` embeds as Parquet: id, vector. Several ranks write a part each.
+
+    Args:
+        output: the file; with several ranks ``.<rank>`` comes before its suffix.
+    """
+
+    def __init__(self, output: str = "embeddings.parquet") -> None:
+        super().__init__("epoch")
+        self.output = Path(output)
+
+    def write_on_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, predictions: Any, batch_indices: Any
+    ) -> None:
+        """Write all embeddings of this rank."""
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        table = data.candidates if data.predict == "candidate" else data.data.queries
+        vectors = torch.cat(predictions)
+        share = -(-len(table) // trainer.world_size)
+        ids = table.to_series(0)[trainer.global_rank * share : trainer.global_rank * share + len(vectors)]
+        path = self.output
+        if trainer.world_size > 1:
+            path = path.with_suffix(f".{trainer.global_rank}{path.suffix}")
+        write_embeddings(path, ids, vectors)
+
+
+def write_embeddings(path: Path, ids: pl.Series, vectors: Tensor) -> None:
+    """Write ids and vectors (n, D), whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = vectors.float().cpu().numpy()
+    frame = pl.DataFrame({"id": ids, "vector": pl.Series(array, dtype=pl.Array(pl.Float32, array.shape[1]))})
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    frame.write_parquet(temporary)
+    temporary.replace(path)

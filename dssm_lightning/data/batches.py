@@ -1,0 +1,241 @@
+"""Batches assembled by indexing whole columns: what is trained on, what is ranked, and the corpus.
+
+A training batch is a function of (seed, epoch, step, rank, world size), so that a resumed run sees what it would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dssm_lightning.batch import Batch, Candidates, EvaluationBatch, Features, Ragged, take, take_features
+from dssm_lightning.counter import Counter
+from dssm_lightning.data.cache import Prepared
+from dssm_lightning.data.histories import HistoryAssembler, Likes
+from dssm_lightning.data.interactions import TRAIN, group
+from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.features import Categorical, History
+
+T = TypeVar("T")
+
+
+class Assembler:
+    """Makes batches from prepared data.
+
+    Args:
+        data: the memory-mapped data.
+        sampler: draws negatives beside the batch's own candidates; None = in-batch only.
+        mask_known: never take a candidate that the query is known to like as its negative.
+        liked_only: train on the liked rows alone, where a loss has no use for label 0.
+    """
+
+    def __init__(
+        self,
+        data: Prepared,
+        sampler: NegativeSampler | None = None,
+        mask_known: bool = True,
+        liked_only: bool = False,
+    ) -> None:
+        self.data, self.sampler, self.mask_known = data, sampler, mask_known
+        self.likes = Likes(data.interactions, len(data.queries))
+        self.histories = {f.name: self._history(f) for f in data.schemas.query if isinstance(f, History)}
+        self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
+        counts = torch.bincount(data.interactions.candidate[self.rows], minlength=len(data.candidates))
+        self.frequency = counts.double() / len(self.rows)  # (N,)
+        if sampler is not None:
+            sampler.bind(data.interactions, len(data.queries), len(data.candidates))
+
+    def _history(self, feature: History) -> HistoryAssembler:
+        item = feature.item
+        assert isinstance(item, Categorical)
+        ids = self.data.candidate[feature.of]
+        assert isinstance(ids, Tensor)
+        return HistoryAssembler(feature, ids, self.likes)
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def batch(self, rows: Tensor, counter: Counter) -> Batch:
+        """The training batch of these interaction rows (B,); draws come from the counter."""
+        interactions = self.data.interactions
+        query, own = interactions.query[rows], interactions.candidate[rows]
+        drawn = None if self.sampler is None else self.sampler.sample(counter, rows)
+        wanted = own if drawn is None else torch.cat([own, drawn[drawn >= 0].flatten()])
+        ids, columns = torch.unique(wanted, return_inverse=True)  # each candidate is encoded once
+        target = columns[: len(own)]
+        return Batch(
+            query=self._query(rows, query, own, counter),
+            candidates=Candidates(
+                take_features(self.data.candidate, ids),
+                ids,
+                torch.bincount(target, minlength=len(ids)).float(),
+                self._log_q(ids, len(rows)),
+            ),
+            target=target,
+            negatives=self._own_columns(drawn, columns[len(own) :]),
+            known=take(self.likes.candidates, query) if self.mask_known else None,
+            label=None if interactions.label is None else interactions.label[rows],
+            weight=None if interactions.weight is None else interactions.weight[rows],
+            row=rows,
+        )
+
+    def _own_columns(self, drawn: Tensor | None, columns: Tensor) -> Tensor | None:
+        if self.sampler is None or drawn is None or not self.sampler.per_row:
+            return None
+        own = torch.full_like(drawn, -1)
+        own[drawn >= 0] = columns
+        return own
+
+    def _log_q(self, ids: Tensor, batch_size: int) -> Tensor:
+        """(C,) log(B·p + n·q); −∞ for a column that is not there by chance (a negative that the data names)."""
+        expected = torch.zeros(len(ids), dtype=torch.float64)
+        if self.sampler is None or not self.sampler.per_row:
+            expected += batch_size * self.frequency[ids]
+        if self.sampler is not None:
+            expected += self.sampler.expected(ids)
+        return expected.log().float()
+
+    def _query(self, rows: Tensor, query: Tensor, target: Tensor, counter: Counter | None) -> Features:
+        """Query features of events (B,) in the schema's order."""
+        time = self.data.interactions.time
+        found = take_features(self.data.query, query) | take_features(self.data.event, rows)
+        for name, history in self.histories.items():
+            found[name] = history(query, target, None if time is None else time[rows], counter)
+        return {name: found[name] for name in self.data.schemas.query.names}
+
+    # -- evaluation -------------------------------------------------------------------------------------------------
+
+    def query_features(self, query: Tensor) -> Features:
+        """Features of whole queries (Q,): with all that is known of each as its history."""
+        found = take_features(self.data.query, query)
+        for name, history in self.histories.items():
+            found[name] = history(query)
+        return {name: found[name] for name in self.data.schemas.query.names}
+
+    def event_features(self, rows: Tensor) -> Features:
+        """Features of events (Q,) that are not trained on, each with what was liked before it."""
+        interactions = self.data.interactions
+        return self._query(rows, interactions.query[rows], interactions.candidate[rows], None)
+
+
+@dataclass
+class Progress:
+    """How far training has come; this is what a checkpoint keeps of the data."""
+
+    epoch: int = 0
+    done: int = 0  # batches of this epoch that were handed out
+    started: bool = False  # whether this process has begun the epoch; one that resumes has not
+
+
+class TrainLoader:
+    """A sized iterable: each pass is one epoch of this rank's batches, the first from where ``progress`` stands.
+
+    Every rank permutes all rows alike and takes its own slice of each global batch; rows that do not fill one are left
+    to other epochs. With fewer rows than one global batch holds, an epoch is one smaller batch.
+    """
+
+    def __init__(
+        self, assembler: Assembler, batch_size: int, place: Counter, world_size: int, progress: Progress
+    ) -> None:
+        self.assembler, self.place, self.world_size, self.progress = assembler, place, world_size, progress
+        self.batch_size = min(batch_size, len(assembler.rows) // world_size)
+
+    def __len__(self) -> int:
+        return len(self.assembler.rows) // (self.batch_size * self.world_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        progress = self.progress
+        if progress.started or progress.done >= len(self):
+            progress.epoch, progress.done = progress.epoch + 1, 0
+        progress.started = True
+        shuffle = Counter(self.place.seed, progress.epoch).generator("shuffle")
+        order = self.assembler.rows[torch.randperm(len(self.assembler.rows), generator=shuffle)]
+        for step in range(progress.done, len(self)):
+            start = (step * self.world_size + self.place.rank) * self.batch_size
+            progress.done = step + 1
+            counter = self.place._replace(epoch=progress.epoch, step=step)
+            yield self.assembler.batch(order[start : start + self.batch_size], counter)
+
+
+@dataclass
+class Slices(Generic[T]):
+    """A sized iterable that makes one item for each slice of the numbers of a rank: start, start + step, …"""
+
+    make: Callable[[Tensor], T]
+    total: int
+    size: int
+    rank: int = 0
+    world_size: int = 1
+    numbers: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.numbers = torch.arange(self.rank, self.total, self.world_size)
+
+    def __len__(self) -> int:
+        return -(-len(self.numbers) // self.size)
+
+    def __iter__(self) -> Iterator[T]:
+        for numbers in self.numbers.split(self.size) if len(self.numbers) else ():
+            yield self.make(numbers)
+
+
+def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) -> Slices[EvaluationBatch]:
+    """This rank's queries of a fold, each once, with all of its relevant candidates."""
+    interactions, num_queries = assembler.data.interactions, len(assembler.data.queries)
+    liked, not_liked = interactions.rows(fold, label=1), interactions.rows(fold, label=0)
+    relevant = group(interactions.query[liked], interactions.candidate[liked], num_queries)
+    shown = group(interactions.query[not_liked], interactions.candidate[not_liked], num_queries)
+    queries = (relevant.lengths + shown.lengths).nonzero().squeeze(1)
+
+    def make(numbers: Tensor) -> EvaluationBatch:
+        query = queries[numbers]
+        return EvaluationBatch(
+            query=assembler.query_features(query),
+            query_row=query,
+            relevant=take(relevant, query),
+            seen=take(assembler.likes.candidates, query),
+            shown=None if interactions.label is None else take(shown, query),
+        )
+
+    return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
+
+
+def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) -> Slices[EvaluationBatch]:
+    """This rank's events of a fold, each once, with its own context and its own candidate to be found."""
+    interactions = assembler.data.interactions
+    events = interactions.rows(fold)
+
+    def make(numbers: Tensor) -> EvaluationBatch:
+        rows = events[numbers]
+        query, candidate = interactions.query[rows], interactions.candidate[rows]
+        liked = torch.ones(len(rows), dtype=torch.bool) if interactions.label is None else interactions.label[rows] > 0
+        return EvaluationBatch(
+            query=assembler.event_features(rows),
+            query_row=query,
+            relevant=_chosen(candidate, liked),
+            seen=take(assembler.likes.candidates, query),
+            shown=None if interactions.label is None else _chosen(candidate, ~liked),
+        )
+
+    return Slices(make, len(events), _queries_at_once(assembler), rank, world_size)
+
+
+def _chosen(values: Tensor, chosen: Tensor) -> Ragged:
+    """Rows of one value where chosen, of none elsewhere."""
+    return Ragged(values[chosen], F.pad(chosen.cumsum(0), (1, 0)))
+
+
+def _queries_at_once(assembler: Assembler) -> int:
+    """So many queries that their scores take 64 MiB at most."""
+    return max(1, min(1024, 2**24 // len(assembler.data.candidates)))
+
+
+def feature_slices(make: Callable[[Tensor], Features], total: int, rank: int, world_size: int) -> Slices[Features]:
+    """Features of all queries or of the corpus: this rank's contiguous share, in order."""
+    share = -(-total // world_size)
+    first, last = min(total, rank * share), min(total, (rank + 1) * share)
+    return Slices(lambda numbers: make(numbers + first), last - first, 1024)

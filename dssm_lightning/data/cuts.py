@@ -1,0 +1,48 @@
+"""Orders, random or given, that are equal on every machine, and the folds that are cut from them."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dssm_lightning.counter import mix
+from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
+
+FoldArray: TypeAlias = NDArray[np.int8]
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+def shuffled(n: int, seed: int) -> IntArray:
+    """(n,) each one's place in a random order.
+
+    Drawn from the raw stream of PCG64, which numpy promises not to change (NEP 19); its shuffles it may.
+    """
+    place = np.empty(n, np.int64)
+    place[np.argsort(np.random.PCG64(mix(seed)).random_raw(n), kind="stable")] = np.arange(n)
+    return place
+
+
+def places(group: IntArray, order: IntArray) -> tuple[IntArray, IntArray]:
+    """(R,) each row's place among the rows of its group, and (R,) how many those are.
+
+    Args:
+        group: (R,) in [0, R).
+        order: (R,) each row's place among all, a permutation of 0 … R − 1.
+    """
+    R, size = len(group), np.bincount(group)
+    place = np.empty(R, np.int64)
+    # One sort of one number, without equal ones, is five times faster than np.lexsort.
+    place[np.argsort(group * R + order)] = np.arange(R) - np.repeat(np.cumsum(size) - size, size)
+    return place, size[group]
+
+
+def part(total: IntArray | int, fraction: float) -> IntArray:
+    """A fraction of a whole number, or of each of several, rounded down."""
+    return np.floor(np.asarray(total) * fraction + 1e-6).astype(np.int64)  # 0.29 × 100 is 28.999… in binary
+
+
+def cut(place: IntArray, test: IntArray, validation: IntArray) -> FoldArray:
+    """(R,) the first ``test`` places test, the next ``validation`` ones validate, the rest train."""
+    return np.where(place < test, TEST, np.where(place < test + validation, VALIDATION, TRAIN)).astype(np.int8)

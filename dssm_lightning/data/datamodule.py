@@ -1,0 +1,210 @@
+"""The LightningDataModule: declared columns in, batches out, one cache for all processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from dssm_lightning.batch import EvaluationBatch, Features, take_features
+from dssm_lightning.counter import Counter, run_seed
+from dssm_lightning.data import cache
+from dssm_lightning.data.batches import (
+    Assembler,
+    Progress,
+    Slices,
+    TrainLoader,
+    event_slices,
+    feature_slices,
+    query_slices,
+)
+from dssm_lightning.data.interactions import TEST, VALIDATION
+from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.data.prepare import Recipe, prepare
+from dssm_lightning.data.sources import Source
+from dssm_lightning.data.splits import Split
+from dssm_lightning.features import Feature
+from dssm_lightning.schema import Schema, Schemas
+
+
+class RetrievalDataModule(LightningDataModule):
+    """Who liked what, as batches.
+
+    Args:
+        source: where the raw tables come from.
+        query: the features of a query.
+        candidate: the features of a candidate.
+        split: which interactions are held out.
+        batch_size: training rows in a batch on each rank.
+        negatives: draws candidates beside those of the batch; None = in-batch only.
+        mask_known: never take a candidate that the query is known to like as its negative.
+        evaluate: rank "by query" (all of its held-out candidates at once) or by "event" (each held-out interaction
+            with its own context).
+        predict: what ``predict`` embeds.
+        cache_dir: folder for encoded data.
+
+    Raises:
+        ValueError: batch_size < 1; no feature on a side.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        query: list[Feature],
+        candidate: list[Feature],
+        split: Split,
+        batch_size: int = 1024,
+        negatives: NegativeSampler | None = None,
+        mask_known: bool = True,
+        evaluate: Literal["query", "event"] = "query",
+        predict: Literal["query", "candidate"] = "candidate",
+        cache_dir: str = "cache",
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        for side, features in (("query", query), ("candidate", candidate)):
+            if not features:
+                raise ValueError(f"data.{side} declares no feature; a tower needs at least one column")
+        explicit = None if negatives is None else negatives.column
+        self.recipe = Recipe(source, Schema(tuple(query)), Schema(tuple(candidate)), split, explicit)
+        self.batch_size, self.negatives, self.mask_known = batch_size, negatives, mask_known
+        self.evaluate, self.predict, self.cache_dir = evaluate, predict, Path(cache_dir)
+        self.fitted: Schemas | None = None
+        """Schemas to encode with, where a model that was trained before is measured or served; None = fit."""
+        self.progress = Progress()
+        self._folder: Path | None = None
+        self._assembler: Assembler | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Encode everything once (one process), unless a cache of the same data and declarations is there."""
+        self._folder = prepare(self.recipe, self.cache_dir, self._known_schemas())
+
+    def setup(self, stage: str | None = None) -> None:
+        """Map the cache into memory (every process)."""
+        folder = prepare(self.recipe, self.cache_dir, self._known_schemas()) if self._folder is None else self._folder
+        data = cache.read(folder)
+        if self.evaluate == "query" and data.event:
+            raise ValueError(
+                f"evaluation by query, but {sorted(data.event)} are columns of the interactions, one value for each "
+                "event: set evaluate: event, or put the columns into the query table"
+            )
+        self._assembler = Assembler(data, self.negatives, self.mask_known, self._liked_only())
+
+    def _known_schemas(self) -> Schemas | None:
+        """What a checkpoint or a trained model dictates: only ``fit`` from scratch fits."""
+        model = None if self.trainer is None else getattr(self.trainer.lightning_module, "schemas", None)
+        return model if self.fitted is None else self.fitted
+
+    def _liked_only(self) -> bool:
+        loss = None if self.trainer is None else getattr(self.trainer.lightning_module, "loss", None)
+        return loss is not None and not loss.uses_labels
+
+    @property
+    def assembler(self) -> Assembler:
+        """Makes batches of the prepared data."""
+        if self._assembler is None:
+            self.prepare_data()
+            self.setup()
+        assert self._assembler is not None
+        return self._assembler
+
+    @property
+    def data(self) -> cache.Prepared:
+        """The prepared data, memory-mapped."""
+        return self.assembler.data
+
+    @property
+    def schemas(self) -> Schemas:
+        """The fitted features of both sides."""
+        return self.data.schemas
+
+    @property
+    def labelled(self) -> bool:
+        """Whether interactions carry labels."""
+        return self.data.interactions.label is not None
+
+    @property
+    def num_candidates(self) -> int:
+        """N, the size of the corpus."""
+        return len(self.data.candidates)
+
+    @property
+    def candidates(self) -> pl.DataFrame:
+        """The corpus: the key column first, then its raw columns."""
+        return self.data.candidates
+
+    @property
+    def _share(self) -> tuple[int, int]:
+        """This process's rank, and how many there are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    # -- batches ------------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> TrainLoader:
+        """One epoch of this rank's batches a pass, from where a checkpoint left off."""
+        rank, world_size = self._share
+        if len(self.assembler.rows) < world_size:
+            raise ValueError(f"{len(self.assembler.rows)} training rows are fewer than the {world_size} processes")
+        place = Counter(run_seed(), rank=rank)
+        return TrainLoader(self.assembler, self.batch_size, place, world_size, self.progress)
+
+    def val_dataloader(self) -> Slices[EvaluationBatch]:
+        """Validation queries or events; none where the split keeps no validation rows."""
+        return self.evaluation_batches(VALIDATION)
+
+    def test_dataloader(self) -> Slices[EvaluationBatch]:
+        """Test queries or events.
+
+        Raises:
+            ValueError: the split keeps no test rows.
+        """
+        if len(self.data.interactions.rows(TEST)) == 0:
+            raise ValueError("the split keeps no test rows: give it a `test` part, or use validate")
+        return self.evaluation_batches(TEST)
+
+    def evaluation_batches(self, fold: int) -> Slices[EvaluationBatch]:
+        """This rank's share of a fold to be ranked."""
+        slices = query_slices if self.evaluate == "query" else event_slices
+        return slices(self.assembler, fold, *self._share)
+
+    def corpus_batches(self) -> Slices[Features]:
+        """The corpus's features, in order: this rank's contiguous share."""
+        return self._features("candidate")
+
+    def predict_dataloader(self) -> Slices[Features]:
+        """Features of whatever ``predict`` names."""
+        return self._features(self.predict)
+
+    def _features(self, side: str) -> Slices[Features]:
+        def corpus(rows: Tensor) -> Features:
+            return take_features(self.data.candidate, rows)
+
+        make, total = (
+            (corpus, self.num_candidates)
+            if side == "candidate"
+            else (self.assembler.query_features, len(self.data.queries))
+        )
+        return feature_slices(make, total, *self._share)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch; where everything is on the CPU, as it is (rows number the data and stay there)."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    # -- resume -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, int]:
+        """How far training has come: with the seed, all that the order of batches depends on."""
+        return {"epoch": self.progress.epoch, "done": self.progress.done}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there."""
+        self.progress = Progress(state_dict["epoch"], state_dict["done"])
+
+

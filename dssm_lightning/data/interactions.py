@@ -1,0 +1,49 @@
+"""The interaction table as tensors: rows of queries, rows of the corpus, and what is known of each event."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dssm_lightning.batch import Ragged
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+FOLDS = ("train", "validation", "test")
+
+
+class Interactions(NamedTuple):
+    """R events. Positions refer to the rows of the query table and of the corpus."""
+
+    query: Tensor  # (R,) int64
+    candidate: Tensor  # (R,) int64
+    fold: Tensor  # (R,) int8: TRAIN, VALIDATION or TEST
+    label: Tensor | None  # (R,) float32, 1 or 0
+    weight: Tensor | None  # (R,) float32
+    time: Tensor | None  # (R,) float64
+    negatives: Ragged | None  # R rows of corpus rows: negatives that the data itself names for an event
+
+    def rows(self, fold: int, *, label: int | None = None) -> Tensor:
+        """(·,) int64: rows of one fold, all of them or those with the given label (every row is 1 without labels)."""
+        chosen = self.fold == fold
+        if label is not None:
+            liked = torch.ones_like(chosen) if self.label is None else self.label > 0
+            chosen &= liked if label else ~liked
+        return chosen.nonzero().squeeze(1)
+
+
+def group(keys: Tensor, values: Tensor, num_keys: int, order: Tensor | None = None) -> Ragged:
+    """Values gathered by key: row k holds the values whose key is k, ascending by ``order`` (stable; by default as given).
+
+    Args:
+        keys: (T,) int64 in [0, num_keys).
+        values: (T,).
+        num_keys: number of rows of the result.
+        order: (T,) what sorts the values of one key.
+    """
+    index = torch.arange(len(keys)) if order is None else torch.argsort(order, stable=True)
+    index = index[torch.argsort(keys[index], stable=True)]
+    offsets = torch.zeros(num_keys + 1, dtype=torch.int64)
+    torch.cumsum(torch.bincount(keys, minlength=num_keys), 0, out=offsets[1:])
+    return Ragged(values[index], offsets)

@@ -1,0 +1,133 @@
+"""One's own tables, in files."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from dssm_lightning.data.sources import formats
+from dssm_lightning.data.sources.base import Source
+from dssm_lightning.data.tables import Keys, RawTables
+
+TRIPLET = {"query", "positive_doc"}
+"""Columns of JSON Lines of raw texts; ``negative_docs`` may stand beside them."""
+
+
+class Files(Source):
+    """Tables in CSV, TSV, JSON Lines or Parquet files, told apart by their suffix.
+
+    A path may be a file, a folder of Parquet files, a glob or a URL of an object store as Polars scans it. CSV, TSV
+    and JSON Lines may be compressed (``.gz``, ``.zst``). CSV and TSV have a line of column names. Ids in CSV and TSV
+    are integers where all of them are written as such (``007`` is not), else text.
+
+    With only ``interactions``, one flat table holds everything: a query's columns and a candidate's stand in each row.
+    JSON Lines that hold ``query``, ``positive_doc`` and, where there are, ``negative_docs``, all raw texts, load as
+    they are: a text is its own id (columns ``query`` and ``doc``), and ``negative_docs`` lists candidate ids.
+
+    Args:
+        interactions: who liked what, one row for each event.
+        queries: one row for each query; None = the distinct queries of ``interactions``.
+        candidates: the corpus, one row for each candidate; None = the distinct candidates of ``interactions``.
+        query_id: column that identifies a query, in ``interactions`` and ``queries``.
+        candidate_id: column that identifies a candidate, in ``interactions`` and ``candidates``.
+        label: column of ``interactions`` with 1 for liked and 0 for shown and not liked; None = all are liked.
+        weight: column of ``interactions`` with a weight, 0 or more; None = all count the same.
+        time: column of ``interactions`` with a number, or a date or time (ISO 8601 in text files); None = unknown.
+        display: columns of ``candidates`` to show beside an answer.
+        quote: whether ``"`` encloses fields of CSV and TSV; None = in CSV only.
+    """
+
+    def __init__(
+        self,
+        interactions: str,
+        queries: str | None = None,
+        candidates: str | None = None,
+        query_id: str = "query_id",
+        candidate_id: str = "candidate_id",
+        label: str | None = None,
+        weight: str | None = None,
+        time: str | None = None,
+        display: list[str] | None = None,
+        quote: bool | None = None,
+    ) -> None:
+        self.interactions, self.queries, self.candidates = interactions, queries, candidates
+        self.query_id, self.candidate_id = query_id, candidate_id
+        self.label, self.weight, self.time = label, weight, time
+        self.display, self.quote = display, quote
+
+    @property
+    def _paths(self) -> dict[str, str]:
+        paths = {"interactions": self.interactions, "queries": self.queries, "candidates": self.candidates}
+        return {role: path for role, path in paths.items() if path is not None}
+
+    def tables(self) -> RawTables:
+        """The tables as the files have them.
+
+        Raises:
+            FileNotFoundError: a file is not there; the message has its absolute path and what lies near it.
+            ValueError: a file cannot be read, or a time in it.
+        """
+        for role, path in self._paths.items():  # all of them, before the first is read
+            formats.format_of(path, role)
+            formats.locate(path, role)
+        ids = [self.query_id, self.candidate_id]
+        frames = {role: formats.read(path, role, self.quote, ids) for role, path in self._paths.items()}
+        display = tuple(self.display or ())
+        if len(frames) == 1 and TRIPLET <= set(frames["interactions"].columns) <= TRIPLET | {"negative_docs"}:
+            return _texts(frames["interactions"], display)
+        frames = self._typed_ids(self._typed_ids(frames, self.query_id), self.candidate_id)
+        keys = Keys(self.query_id, self.candidate_id, self.label, self.weight, self.time)
+        interactions = _with_times(frames["interactions"], self.time)
+        return RawTables(interactions, frames.get("queries"), frames.get("candidates"), keys, display)
+
+    def _typed_ids(self, frames: dict[str, pl.DataFrame], key: str) -> dict[str, pl.DataFrame]:
+        """Integers instead of text where the text files' ids are all written as integers."""
+        text = [
+            role
+            for role, frame in frames.items()
+            if key in frame.columns and formats.format_of(self._paths[role], role) in ("CSV", "TSV")
+        ]
+        typed = [frame.schema[key] for role, frame in frames.items() if key in frame.columns and role not in text]
+        as_integer = pl.col(key).cast(pl.Int64, strict=False)
+        written_as_integers = all(
+            frames[role].select(as_integer.cast(pl.String).eq_missing(pl.col(key)).all()).item() for role in text
+        )
+        if pl.String in typed or not written_as_integers:
+            return frames
+        return {r: f.with_columns(pl.col(key).cast(pl.Int64)) if r in text else f for r, f in frames.items()}
+
+    def fingerprint(self) -> str:
+        """Changes with the arguments, and with any file's path, size or time of change.
+
+        What lies behind a URL is not looked at: clear the cache when it changes.
+        """
+        files = [file for role, path in self._paths.items() for file in formats.locate(path, role)]
+        return self._digest(*(f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files))
+
+
+def _texts(frame: pl.DataFrame, display: tuple[str, ...]) -> RawTables:
+    """Tables of raw texts, each its own id."""
+    interactions = frame.rename({"positive_doc": "doc"})
+    docs = [interactions["doc"]]
+    if "negative_docs" in frame.columns:
+        if frame.schema["negative_docs"] != pl.List(pl.String):
+            raise ValueError(f"negative_docs must hold lists of texts, found {frame.schema['negative_docs']}")
+        lists = frame["negative_docs"].fill_null([])
+        interactions = interactions.with_columns(lists)
+        docs.append(lists.filter(lists.list.len() > 0).explode().rename("doc"))
+    candidates = pl.concat([doc.to_frame() for doc in docs]).unique(maintain_order=True)
+    queries = interactions.select("query").unique(maintain_order=True)
+    return RawTables(interactions, queries, candidates, Keys("query", "doc"), display)
+
+
+def _with_times(frame: pl.DataFrame, time: str | None) -> pl.DataFrame:
+    if time is None or frame.schema.get(time) != pl.String:
+        return frame
+    text = frame[time]
+    parsed = text.str.to_datetime(strict=False, time_zone="UTC")
+    unread = text.filter(parsed.is_null() & text.is_not_null())
+    if len(unread):
+        raise ValueError(
+            f"time column {time!r}: {len(unread):,} of {len(text):,} values are neither numbers nor ISO 8601 times, "
+            f"first {unread[0]!r}"
+        )
+    return frame.with_columns(parsed)

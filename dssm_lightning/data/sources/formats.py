@@ -1,0 +1,121 @@
+"""Tables from files: what formats there are, how each is read, and what is said when one cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from glob import escape, glob
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+Format = Literal["CSV", "TSV", "JSON Lines", "Parquet"]
+
+SUFFIXES: dict[str, Format] = {
+    ".csv": "CSV",
+    ".tsv": "TSV",
+    ".jsonl": "JSON Lines",
+    ".ndjson": "JSON Lines",
+    ".parquet": "Parquet",
+    ".pq": "Parquet",
+}
+COMPRESSED = (".gz", ".zst")
+
+
+def is_url(path: str) -> bool:
+    """Whether the path is an object store's or a web address, not a place on this machine."""
+    return "://" in path
+
+
+def format_of(path: str, role: str) -> Format:
+    """The format that a path's suffix tells; a folder holds Parquet files.
+
+    Args:
+        path: file, folder, glob or URL.
+        role: what is read, for the message.
+
+    Raises:
+        ValueError: a suffix that stands for no format that can be read.
+    """
+    name = Path(path)
+    if not is_url(path) and name.is_dir():
+        return "Parquet"
+    suffixes = [suffix.lower() for suffix in name.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    if not suffixes or suffixes[-1] not in SUFFIXES:
+        raise ValueError(
+            f"{role}: the format of {path} is not known; a file ends in {', '.join(SUFFIXES)} (text also in .gz or "
+            ".zst), a folder holds Parquet files"
+        )
+    return SUFFIXES[suffixes[-1]]
+
+
+def locate(path: str, role: str) -> list[Path]:
+    """The files on this machine that a path, folder or glob stands for; none for a URL.
+
+    Raises:
+        FileNotFoundError: there is none; the message has the absolute path and what lies near it.
+    """
+    if is_url(path):
+        return []
+    name = Path(path)
+    found = [name] if name.is_file() else [Path(each) for each in glob(path, recursive=True)]
+    if name.is_dir():
+        found = list(name.rglob("*.parquet"))
+        if not found:
+            raise FileNotFoundError(f"{role}: the folder {name.absolute()} holds no .parquet file")
+    files = sorted(each for each in found if each.is_file())
+    if not files:
+        raise FileNotFoundError(f"{role}: there is no {name.absolute()}; {_surroundings(name.absolute())}")
+    return files
+
+
+def _surroundings(missing: Path) -> str:
+    folder = next(parent for parent in missing.parents if parent.is_dir())
+    child = missing.relative_to(folder).parts[0]
+    there = sorted(each.name for each in folder.iterdir())
+    near = get_close_matches(child, there, n=5, cutoff=0.0)
+    more = f" and {len(there) - len(near):,} more" if len(there) > len(near) else ""
+    return f"{folder} holds {', '.join(near)}{more}" if there else f"{folder} is empty"
+
+
+def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) -> pl.DataFrame:
+    """A whole table.
+
+    Args:
+        path: file, folder of Parquet files, glob or URL.
+        role: what is read, for the message.
+        quote: whether ``"`` encloses fields of CSV and TSV; None = in CSV only.
+        text_columns: columns of CSV and TSV that are read as text, whatever they look like.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it cannot be read.
+    """
+    kind = format_of(path, role)
+    files = locate(path, role)
+    if files and not any(each.stat().st_size for each in files):
+        raise ValueError(f"{role}: {path} is empty: 0 bytes")
+    try:
+        return _scan(path, kind, quote, text_columns).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{role}: {path} cannot be read as {kind}: {error}") from error
+
+
+def _scan(path: str, kind: Format, quote: bool | None, text_columns: Sequence[str]) -> pl.LazyFrame:
+    if not is_url(path) and Path(path).is_file():
+        path = escape(path)  # a file's own name may hold a bracket
+    if kind == "Parquet":
+        return pl.scan_parquet(path)
+    if kind == "JSON Lines":
+        return pl.scan_ndjson(path, infer_schema_length=None)
+    quoted = kind == "CSV" if quote is None else quote
+    return pl.scan_csv(
+        path,
+        separator="," if kind == "CSV" else "\t",
+        quote_char='"' if quoted else None,
+        schema_overrides=dict.fromkeys(text_columns, pl.String),
+        infer_schema_length=None,  # types that the first rows suggest fail in the millionth
+    )

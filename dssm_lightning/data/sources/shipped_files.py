@@ -1,0 +1,27 @@
+"""Parquet files inside the package."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from importlib.resources import files
+
+import polars as pl
+
+
+def shipped(name: str) -> bytes:
+    """The bytes of a file of the folder ``shipped``."""
+    return (files("dssm_lightning.data.sources") / "shipped" / name).read_bytes()
+
+
+def shipped_table(name: str) -> pl.DataFrame:
+    """A shipped Parquet file as a table."""
+    return pl.read_parquet(io.BytesIO(shipped(name)))
+
+
+def shipped_digest(*names: str) -> str:
+    """Changes with the bytes of any of these files."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(shipped(name))
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""All that knows of several processes: who we are, sums, and gathering with a gradient.
+
+The claim, tested on gloo: W ranks of batch B give the loss and the gradients of one process of batch W·B that holds
+the same rows and the same drawn negatives.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Pool(NamedTuple):
+    """The distinct candidates that a batch is scored against, encoded."""
+
+    embedding: Tensor  # (C, D)
+    id: Tensor  # (C,) int64, strictly ascending
+    count: Tensor  # type: ignore[assignment]  # (C,) float32; shadows tuple.count
+    log_q: Tensor  # (C,) float32
+
+
+def rank() -> int:
+    """This process's number, 0 where there is only one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes work together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """The sum of every rank's value, without a gradient."""
+    total = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total
+
+
+class _Gather(torch.autograd.Function):
+    """(n, …) on each rank -> (W·n, …) on all; the backward pass sums what every rank sends back to the owner.
+
+    With each rank's loss a mean over its own rows, DDP's averaging then gives the gradient of the mean over all rows:
+    nothing is to be multiplied by W.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        gathered = [torch.empty_like(local) for _ in range(world_size())]
+        dist.all_gather(gathered, local.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].contiguous()
+        size = gradient.shape[0] // world_size()
+        if dist.get_backend() == "nccl":
+            own = gradient.new_empty((size, *gradient.shape[1:]))
+            dist.reduce_scatter(own, list(gradient.split(size)))
+            return own
+        gradient = gradient.clone()  # gloo has no reduce-scatter
+        dist.all_reduce(gradient)
+        return gradient[rank() * size : (rank() + 1) * size]
+
+
+def gather_rows(local: Tensor) -> Tensor:
+    """(n_r, …) on each rank, n_r may differ -> (Σ n_r, …) on all, in rank order, with gradient."""
+    if world_size() == 1:
+        return local
+    sizes = torch.zeros(world_size(), dtype=torch.int64, device=local.device)
+    sizes[rank()] = len(local)
+    dist.all_reduce(sizes)
+    longest = int(sizes.max())
+    padded = torch.cat([local, local.new_zeros((longest - len(local), *local.shape[1:]))])
+    gathered = _Gather.apply(padded)
+    assert isinstance(gathered, Tensor)
+    place = torch.arange(len(gathered), device=local.device)
+    return gathered[place % longest < sizes[place // longest]]
+
+
+def gather_pool(pool: Pool) -> Pool:
+    """Every rank's candidates, each id once: counts add up, and the first rank's encoding of an id stands for it."""
+    if world_size() == 1:
+        return pool
+    every = Pool(*(gather_rows(column) for column in pool))
+    ids, inverse = torch.unique(every.id, return_inverse=True)
+    place = torch.arange(len(inverse), device=ids.device)
+    first = torch.full_like(ids, len(inverse)).scatter_reduce_(0, inverse, place, "amin")
+    count = torch.zeros(len(ids), device=ids.device).index_add_(0, inverse, every.count)
+    # W ranks propose each candidate W times as often
+    return Pool(every.embedding[first], ids, count, every.log_q[first] + math.log(world_size()))

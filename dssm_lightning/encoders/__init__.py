@@ -1,0 +1,67 @@
+"""How one feature becomes a vector. A feature's kind chooses an encoder, unless a tower's ``encoders`` names one."""
+
+from dssm_lightning.encoders.backbone import Backbone
+from dssm_lightning.encoders.bag import DecayedEmbeddingBag, EmbeddingBag
+from dssm_lightning.encoders.base import Encoder
+from dssm_lightning.encoders.dense import Identity, Linear
+from dssm_lightning.encoders.embedding import Embedding
+from dssm_lightning.encoders.image import ConvNet
+from dssm_lightning.encoders.recurrent import BiLSTM
+from dssm_lightning.features import (
+    Bucketized,
+    Categorical,
+    CategoricalList,
+    Feature,
+    HashedNgrams,
+    HashedTrigrams,
+    HashedWords,
+    History,
+    Image,
+    Numeric,
+    Tokens,
+    Vector,
+    Words,
+)
+
+__all__ = [
+    "Backbone",
+    "BiLSTM",
+    "ConvNet",
+    "DecayedEmbeddingBag",
+    "Embedding",
+    "EmbeddingBag",
+    "Encoder",
+    "Identity",
+    "Linear",
+    "default_encoder",
+]
+
+_DEFAULTS: dict[type[Feature], type[Encoder]] = {
+    Categorical: Embedding,
+    Bucketized: Embedding,
+    CategoricalList: EmbeddingBag,
+    HashedTrigrams: EmbeddingBag,
+    HashedNgrams: EmbeddingBag,
+    HashedWords: EmbeddingBag,
+    Words: EmbeddingBag,
+    Tokens: EmbeddingBag,
+    History: EmbeddingBag,
+    Numeric: Identity,
+    Vector: Linear,
+    Image: ConvNet,
+}
+
+
+def default_encoder(feature: Feature) -> type[Encoder]:
+    """The encoder of a feature's kind, or of the nearest kind that it inherits from.
+
+    Raises:
+        ValueError: a kind of feature without a default.
+    """
+    for kind in type(feature).__mro__:
+        if kind in _DEFAULTS:
+            return _DEFAULTS[kind]
+    raise ValueError(
+        f"feature {feature.name!r}: {type(feature).__name__} has no default encoder; name one for it under the tower's "
+        f"`encoders` (kinds with a default: {', '.join(sorted(known.__name__ for known in _DEFAULTS))})"
+    )

@@ -1,0 +1,188 @@
+"""Bags of values: the sum or mean of the table rows that a ragged row names.
+
+A batch of bags is a sparse matrix (B, V) times the table (V, D), the table's gradient its transpose times the gradient
+of the sums. PyTorch's ``embedding_bag`` multiplies forward as fast as memory allows; backward, on the CPU, its own
+gradient is slow and scatters. Here the values are sorted, and the same kernel gathers, for each row of the table that
+the batch names, the gradients of the bags that name it: each such row is written once, always in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from dssm_lightning.batch import Column, Ragged
+from dssm_lightning.encoders.base import Encoder
+from dssm_lightning.features.base import Feature
+
+
+class _BagSums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, offsets: Tensor, weights: Tensor, sparse: bool) -> Tensor:
+        ctx.save_for_backward(ids, offsets, weights)
+        ctx.num_rows, ctx.sparse = len(table), sparse
+        return _gather(table, ids, offsets, weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        ids, offsets, weights = ctx.saved_tensors
+        bags = Ragged(ids, offsets).rows  # (T,)
+        ids, order = ids.sort(stable=True)
+        used, counts = torch.unique_consecutive(ids, return_counts=True)  # (U,) rows of the table
+        ends = F.pad(counts.cumsum(0), (1, 0))
+        rows = _gather(gradient.contiguous(), bags[order], ends, weights[order])  # (U, D)
+        shape = (ctx.num_rows, gradient.shape[1])
+        if ctx.sparse:
+            table = torch.sparse_coo_tensor(used[None], rows, shape, is_coalesced=True, check_invariants=False)
+        else:
+            table = rows.new_zeros(shape).index_copy_(0, used.long(), rows)
+        return table, None, None, None, None
+
+
+def _gather(table: Tensor, ids: Tensor, offsets: Tensor, weights: Tensor | None, sparse: bool = False) -> Tensor:
+    return F.embedding_bag(
+        ids,
+        table,
+        offsets.to(ids.dtype),
+        mode="sum",
+        sparse=sparse,
+        per_sample_weights=weights,
+        include_last_offset=True,
+    )
+
+
+def bag_sums(table: Tensor, ids: Tensor, offsets: Tensor, weights: Tensor, *, sparse: bool = False) -> Tensor:
+    """Weighted sums of table rows, ``out[b] = Σ weights[t] · table[ids[t]]`` over the values t of bag b.
+
+    Args:
+        table: (V, D); the only argument with a gradient, which is the same in every run.
+        ids: (T,) int32 or int64 in [0, V).
+        offsets: (B + 1,) int64, where each bag begins.
+        weights: (T,) of the table's type.
+        sparse: whether the table's gradient is a sparse tensor of the rows that occur (for ``SparseAdam`` and its like;
+            worth it from about 100,000 rows on, where filling a dense gradient costs more than all the rest).
+
+    Returns:
+        (B, D) of the table's type, under autocast too; an empty bag gives zeros.
+    """
+    if table.device.type == "cpu" and table.requires_grad:
+        sums: Tensor = _BagSums.apply(table, ids, offsets, weights, sparse)
+        return sums
+    return _gather(table, ids, offsets, weights, sparse)  # no gradient, or a GPU, where PyTorch's own is the fast one
+
+
+class EmbeddingBag(Encoder):
+    """Mean or sum of the table rows that a row's values name: words, n-grams, tags, liked candidates.
+
+    Args:
+        feature: a fitted feature of ragged ids, such as HashedTrigrams or CategoricalList.
+        output_dim: width D of the table.
+        pooling: "mean" gives short and long rows vectors of one scale, which layers after it and other features beside
+            it need; "sum" counts (the paper's term vector times a matrix); "sqrt" divides by the root of the number of
+            values, which keeps the variance of sums of independent vectors.
+        sparse: whether the table's gradient is a sparse tensor, see :func:`bag_sums`; the optimizer must take such.
+
+    The table starts normally distributed with standard deviation 1 / √D; its row 0, which means unknown where a feature
+    has a row for that, starts as zeros. A row without values gives zeros.
+    """
+
+    def __init__(
+        self,
+        feature: Feature,
+        output_dim: int = 128,
+        pooling: Literal["mean", "sum", "sqrt"] = "mean",
+        sparse: bool = False,
+    ) -> None:
+        super().__init__()
+        if pooling not in _POWERS:
+            raise ValueError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be {', '.join(_POWERS)}")
+        self.table = id_table(feature, output_dim, sparse=sparse)
+        self.output_dim = output_dim
+        self.pooling = pooling
+
+    def forward(self, column: Column) -> Tensor:
+        """Ragged of B rows -> (B, D)."""
+        assert isinstance(column, Ragged)
+        lengths = column.lengths
+        weight = lengths.clamp(min=1).to(self.table.weight.dtype) ** _POWERS[self.pooling]  # (B,)
+        weights = torch.repeat_interleave(weight, lengths, output_size=len(column.values))
+        return bag_sums(self.table.weight, column.values, column.offsets, weights, sparse=self.table.sparse)
+
+    def extra_repr(self) -> str:
+        """What distinguishes this bag from others."""
+        return f"pooling={self.pooling!r}"
+
+
+_POWERS = {"mean": -1.0, "sqrt": -0.5, "sum": 0.0}
+
+
+class DecayedEmbeddingBag(Encoder):
+    """Mean of the table rows of a history in which what is older counts less: weights 0.5 ** (age / half_life).
+
+    The weights of a row sum to one, so that only ages relative to each other matter. Siblings: :class:`EmbeddingBag` is
+    the limit of an endless half-life.
+
+    Args:
+        feature: a fitted History.
+        output_dim: width D of the table.
+        half_life: the age, in the unit of the column's ages, at which an entry counts half of a new one.
+        sparse: as in :class:`EmbeddingBag`.
+    """
+
+    def __init__(self, feature: Feature, output_dim: int = 128, *, half_life: float, sparse: bool = False) -> None:
+        super().__init__()
+        if not half_life > 0:
+            raise ValueError(f"encoder of {feature.name!r}: half_life is {half_life}; it must be above 0")
+        self.name = feature.name
+        self.table = id_table(feature, output_dim, sparse=sparse)
+        self.output_dim = output_dim
+        self.half_life = half_life
+
+    def forward(self, column: Column) -> Tensor:
+        """Ragged of B rows, with ages -> (B, D).
+
+        Raises:
+            ValueError: the column has no ages.
+        """
+        assert isinstance(column, Ragged)
+        if column.age is None:
+            raise ValueError(
+                f"encoder of {self.name!r}: DecayedEmbeddingBag needs the age of each value, which only a History "
+                "has; use EmbeddingBag"
+            )
+        num_rows, rows = len(column.offsets) - 1, column.rows
+        age = column.age.to(self.table.weight.dtype)
+        # Ages are taken from the row's newest entry: a long gone history would otherwise have no weight at all.
+        newest = age.new_zeros(num_rows).scatter_reduce(0, rows, age, "amin", include_self=False)
+        weights = torch.exp2((newest[rows] - age) / self.half_life)
+        total = age.new_zeros(num_rows).index_add(0, rows, weights)
+        return bag_sums(
+            self.table.weight, column.values, column.offsets, weights / total[rows], sparse=self.table.sparse
+        )
+
+    def extra_repr(self) -> str:
+        """What distinguishes this bag from others."""
+        return f"half_life={self.half_life}"
+
+
+def id_table(feature: Feature, output_dim: int, *, sparse: bool = False) -> nn.Embedding:
+    """A table of one row for each id of a feature, N(0, 1 / output_dim), its row 0 zeros.
+
+    Raises:
+        ValueError: the feature has no ids, or the width is below 1.
+    """
+    cardinality = getattr(feature, "cardinality", None)
+    if cardinality is None:
+        raise ValueError(f"encoder of {feature.name!r}: a {type(feature).__name__} has no ids to look up in a table")
+    if output_dim < 1:
+        raise ValueError(f"encoder of {feature.name!r}: output_dim is {output_dim}; it must be at least 1")
+    table = nn.Embedding(cardinality, output_dim, sparse=sparse)
+    with torch.no_grad():
+        table.weight.normal_(std=output_dim**-0.5)
+        table.weight[0] = 0.0
+    return table

@@ -1,0 +1,20 @@
+"""What every encoder is: one feature's column of a batch in, one vector for each row out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dssm_lightning.batch import Column
+
+
+class Encoder(nn.Module):
+    """The module that turns one feature's column (B, …) into vectors (B, output_dim).
+
+    Built as ``SomeEncoder(feature, **options)`` from a *fitted* feature, which knows its sizes.
+    """
+
+    output_dim: int
+
+    def forward(self, column: Column) -> Tensor:
+        """(B, …) -> (B, output_dim)."""
+        raise NotImplementedError

@@ -1,0 +1,140 @@
+"""The whole corpus, always: scores of queries against every candidate in, named metrics under both protocols out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from dssm_lightning.batch import EvaluationBatch, Ragged
+from dssm_lightning.metrics import MAP, MRR, NDCG, CutMetric, HitRate, ObservedAUROC, Precision, QueryAUROC, Recall
+from dssm_lightning.metrics.ranks import Ranks, rank_both
+
+DEFAULT_KS = (1, 5, 10, 50, 100)
+SEEN_KEPT = "seen_kept/"
+_CUT: dict[str, type[CutMetric]] = {
+    "hit_rate": HitRate,
+    "recall": Recall,
+    "precision": Precision,
+    "ndcg": NDCG,
+    "map": MAP,
+}
+
+
+class Evaluation(nn.Module):
+    """All metrics of an evaluation, gathered batch by batch.
+
+    Names are ``hit_rate@k``, ``recall@k``, ``precision@k``, ``ndcg@k``, ``map@k``, ``mrr``, ``query_auroc`` with the
+    training positives of each query masked, the same names after ``seen_kept/`` with them kept in the ranking, and,
+    where the data has labels, ``auroc`` over the observed pairs (relevant against shown and not liked).
+
+    Both protocols share one comparison with the corpus, and all metrics of a protocol share its places. The states
+    are torchmetrics states: they move with the module that holds this one, and add up over ranks in :meth:`compute`.
+
+    Args:
+        ks: cuts, as :func:`resolve_ks` returns them.
+        labelled: whether the data tells shown-and-not-liked from never shown.
+    """
+
+    def __init__(self, ks: list[int], labelled: bool) -> None:
+        super().__init__()
+        self.seen_masked = _collection(ks, prefix="")
+        self.seen_kept = _collection(ks, prefix=SEEN_KEPT)
+        self.auroc = ObservedAUROC() if labelled else None
+
+    @property
+    def names(self) -> list[str]:
+        """What :meth:`compute` will name."""
+        return [*self.seen_masked, *self.seen_kept, *([] if self.auroc is None else ["auroc"])]
+
+    def update(self, scores: Tensor, batch: EvaluationBatch) -> None:
+        """Adds a batch of queries.
+
+        Args:
+            scores: (Q, N) finite scores of the whole corpus, in float32: half precision makes ties.
+            batch: the queries that were scored.
+
+        Raises:
+            ValueError: a score is NaN or infinite, or a batch whose relevant and seen candidates are not distinct.
+        """
+        masked, kept = rank_both(scores, batch.relevant, batch.seen)
+        assert masked is not None, "seen candidates were given"
+        self.seen_masked.update(masked)
+        self.seen_kept.update(kept)
+        if self.auroc is not None:
+            liked = _scores_of(scores, batch.relevant)
+            others = liked[:0] if batch.shown is None else _scores_of(scores, batch.shown)
+            target = torch.cat([torch.ones_like(liked), torch.zeros_like(others)])
+            self.auroc.update(torch.cat([liked, others]), target)
+
+    def compute(self) -> dict[str, float]:
+        """Every metric over all queries so far, of all ranks: a collective that every rank must call.
+
+        A metric for which no query counted is NaN.
+        """
+        self._take_part()
+        values = {**self.seen_masked.compute(), **self.seen_kept.compute()}
+        if self.auroc is not None:
+            values["auroc"] = self.auroc.compute()
+        return {name: float(value) for name, value in values.items()}
+
+    def reset(self) -> None:
+        """Forgets all queries."""
+        self.seen_masked.reset()
+        self.seen_kept.reset()
+        if self.auroc is not None:
+            self.auroc.reset()
+
+    def _take_part(self) -> None:
+        """Makes the states of a rank that had no query those of no query, in the types that the others gather."""
+        if self.seen_kept["mrr"].update_called:
+            return
+        none = torch.zeros(0, dtype=torch.int64, device=self.seen_kept["mrr"].device)
+        empty = Ranks(none, none, none.new_zeros(1), none)
+        self.seen_masked.update(empty)
+        self.seen_kept.update(empty)
+        if self.auroc is not None:
+            self.auroc.update(none.float(), none)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Evaluation:
+        """Moves, but never casts: sums in half precision would stop growing after some hundred queries.
+
+        torchmetrics guards ``half()`` and ``bfloat16()``, but not ``to(torch.bfloat16)``, which Lightning's
+        ``precision: bf16-true`` calls.
+        """
+        return super()._apply(  # type: ignore[no-untyped-call, no-any-return]  # torch annotates no part of it
+            lambda tensor: tensor.to(fn(tensor.new_empty(0)).device), recurse
+        )
+
+
+def resolve_ks(ks: list[int] | None, num_candidates: int) -> list[int]:
+    """The cuts to report, ascending: the ones asked for, or the defaults 1, 5, 10, 50, 100 that the corpus has.
+
+    Raises:
+        ValueError: a cut that was asked for is not positive, or larger than the corpus.
+    """
+    if ks is None:
+        return [k for k in DEFAULT_KS if k <= num_candidates]
+    for k in ks:
+        if k < 1:
+            raise ValueError(f"ks: {k} is not a cut of a ranking; each k must be at least 1 (got {ks})")
+        if k > num_candidates:
+            raise ValueError(
+                f"ks: k = {k} is larger than the corpus, which has {num_candidates:,} candidates (got {ks}); "
+                "leave it out, or leave out `ks` for those of 1, 5, 10, 50, 100 that fit"
+            )
+    return sorted(set(ks))
+
+
+def _collection(ks: list[int], prefix: str) -> MetricCollection:
+    metrics = {f"{name}@{k}": metric(k) for name, metric in _CUT.items() for k in ks}
+    # No compute groups: torchmetrics would merge two metrics for good once their first batch gives them equal states.
+    return MetricCollection(
+        {**metrics, "mrr": MRR(), "query_auroc": QueryAUROC()}, prefix=prefix or None, compute_groups=False
+    )
+
+
+def _scores_of(scores: Tensor, table: Ragged) -> Tensor:
+    return scores[table.rows, table.values.long()]

@@ -1,0 +1,40 @@
+"""A swappable part given as plain values, made into the callable that builds it, with the rules of the YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+
+def make(kind: Any, value: Any) -> Any:
+    """The factory that ``value`` describes.
+
+    Args:
+        kind: type of the factory, such as ``Callable[[Schema], Tower]``.
+        value: ``{class_path, init_args}`` or a class name, as in YAML; anything else is returned as it is.
+
+    Raises:
+        ValueError: the description does not fit the type; the message is the command line's.
+    """
+    if not isinstance(value, dict | str):
+        return value
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--part", type=kind)
+    try:
+        return parser.instantiate(parser.parse_object({"part": value})).part
+    except Exception as error:  # jsonargparse documents ArgumentError here and raises several of its own
+        raise ValueError(str(error)) from error
+
+
+def plain_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Those settings that are plain values through and through: a checkpoint holds nothing else."""
+    return {key: value for key, value in values.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)

@@ -1,0 +1,27 @@
+"""What a column can be. One feature is one declared column: fitted once, never trained."""
+
+from dssm_lightning.features.base import Feature, feature_from_dict
+from dssm_lightning.features.categorical import Categorical, CategoricalList
+from dssm_lightning.features.history import History
+from dssm_lightning.features.image import Image
+from dssm_lightning.features.numeric import Bucketized, Numeric
+from dssm_lightning.features.text import HashedNgrams, HashedTrigrams, HashedWords
+from dssm_lightning.features.tokens import Tokens, Words
+from dssm_lightning.features.vector import Vector
+
+__all__ = [
+    "Bucketized",
+    "Categorical",
+    "CategoricalList",
+    "Feature",
+    "HashedNgrams",
+    "HashedTrigrams",
+    "HashedWords",
+    "History",
+    "Image",
+    "Numeric",
+    "Tokens",
+    "Vector",
+    "Words",
+    "feature_from_dict",
+]

@@ -1,0 +1,113 @@
+"""What the features of text share: the checks of a column of texts, and the shape of what they encode."""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from dssm_lightning.batch import Ragged
+from dssm_lightning.features.base import Feature
+from dssm_lightning.features.hashing import MAX_BUCKETS
+from dssm_lightning.features.letters import VERSION, Counts, has_foreign, normalised
+
+TextT = TypeVar("TextT", bound="TextFeature")
+
+
+def text_column(feature: Feature, column: pl.Series, on_empty: Literal["error", "allow"]) -> pl.Series:
+    """The column (B,) as texts, checked.
+
+    Raises:
+        ValueError: the column holds no texts, or, with ``on_empty="error"``, some text is null or has nothing visible.
+    """
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        raise ValueError(
+            f"feature {feature.name!r}: column {feature.source_column!r} holds {column.dtype}, not text; "
+            "cast it to String, or declare another kind of feature"
+        )
+    texts: pl.Series = column.cast(pl.String)
+    if on_empty == "error":
+        empty = (~texts.str.contains(r"[^\p{Z}\p{Cc}]").fill_null(False)).arg_true()
+        if len(empty):
+            raise ValueError(
+                f"feature {feature.name!r}: {len(empty):,} of {len(texts):,} texts are null or empty, the first in row "
+                f"{empty[0]} of column {feature.source_column!r}; fill or drop them, "
+                "or set on_empty: allow, which encodes them as no words"
+            )
+    return texts
+
+
+def ragged(ids: NDArray[np.int32], lengths: Counts, max_length: int | None = None) -> Ragged:
+    """Rows (B,) of the given lengths, each cut to its first ``max_length`` ids."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    if max_length is not None:
+        place = np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)
+        ids, lengths = ids[place < max_length], np.minimum(lengths, max_length)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Ragged(torch.from_numpy(ids), torch.from_numpy(offsets))
+
+
+def require_positive(feature: Feature, **sizes: int | None) -> None:
+    """Raises ValueError where a size is given and is not at least 1 (or does not fit an int32 id)."""
+    for name, size in sizes.items():
+        if size is not None and not 1 <= size <= MAX_BUCKETS:
+            raise ValueError(f"feature {feature.name!r}: {name} is {size}; it must lie in 1 … {MAX_BUCKETS:,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFeature(Feature):
+    """A column of texts that is split into words the one way that ``letters.py`` describes.
+
+    The two versions say which words and ids a text gets, so that a saved model never meets others unnoticed. Unicode's
+    tables keep what they once said of a letter; with other tables than those of ``fit``, only a letter that one of both
+    does not know yet can encode differently. So a text that is not ASCII then warns, and is encoded.
+    """
+
+    on_empty: Literal["error", "allow"] = "error"
+    """What a null, empty or blank text is: an error, or a row without values (its bag is the zero vector)."""
+    text_version: int = VERSION
+    """Version of the algorithm; there is one so far."""
+    unicode_version: str | None = None
+    """Version of Python's Unicode tables; ``fit`` fills it in."""
+
+    def __post_init__(self) -> None:
+        if self.text_version != VERSION:
+            raise ValueError(
+                f"feature {self.name!r}: its texts were encoded by version {self.text_version} of the algorithm, this "
+                f"dssm_lightning has version {VERSION}; use the release that the feature was fitted with, or fit anew"
+            )
+
+    def fit(self: TextT, column: pl.Series) -> TextT:
+        """A copy that knows its vocabulary, where it has one, and the Unicode tables it was learnt with."""
+        texts = text_column(self, column, self.on_empty)
+        return replace(self, unicode_version=unicodedata.unidata_version, **self._learn(normalised(texts)))
+
+    def _learn(self, texts: pl.Series) -> dict[str, Any]:
+        """The fields that normalised texts teach."""
+        return {}
+
+    def encode(self, column: pl.Series) -> Ragged:
+        """Texts (B,) as B rows of int32 ids; the same text gets the same row, alone or in any column.
+
+        Raises:
+            ValueError: the feature is not fitted, the column holds no texts, or (unless allowed) an empty one.
+        """
+        if not self.is_fitted:
+            raise ValueError(f"feature {self.name!r}: its vocabulary is not known yet; fit it, or give `vocabulary`")
+        texts = text_column(self, column, self.on_empty)
+        if self.unicode_version not in (None, unicodedata.unidata_version) and has_foreign(texts.fill_null("")).any():
+            warnings.warn(
+                f"feature {self.name!r} was fitted with the tables of Unicode {self.unicode_version}, this Python has "
+                f"{unicodedata.unidata_version}: letters that only one of them knows may be encoded differently",
+                stacklevel=2,
+            )
+        return self._encode(normalised(texts))
+
+    def _encode(self, texts: pl.Series) -> Ragged:
+        raise NotImplementedError

@@ -1,0 +1,207 @@
+"""Text as sequences: words of a fitted vocabulary, or the tokens of a ``tokenizers`` tokenizer, in the text's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from dssm_lightning.batch import Ragged
+from dssm_lightning.features.base import Feature
+from dssm_lightning.features.hashing import Keys, lookup, word_hashes
+from dssm_lightning.features.letters import normalised, pieces, word_strings
+from dssm_lightning.features.text_column import TextFeature, ragged, require_positive, text_column
+
+TokensT = TypeVar("TokensT", bound="Tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words(TextFeature):
+    """The words of a text, in its order, as rows of a fitted vocabulary; row 0 is for all other words."""
+
+    max_tokens: int | None = None
+    """Keep at most so many words, the most frequent ones; null = all."""
+    max_length: int | None = None
+    """Keep at most so many words of each text, the first ones; null = all."""
+    vocabulary: tuple[str, ...] | None = None
+    """The words whose rows are 1, 2, …: fitted by frequency, equally frequent ones by alphabet, unless given."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.vocabulary is not None:
+            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # a list would not equal what JSON gives
+        require_positive(self, max_tokens=self.max_tokens, max_length=self.max_length)
+        if self.vocabulary is not None and len(set(self.vocabulary)) < len(self.vocabulary):
+            raise ValueError(f"feature {self.name!r}: its vocabulary holds some word twice; each has one row")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the vocabulary is known."""
+        return self.vocabulary is not None
+
+    @property
+    def cardinality(self) -> int:
+        """Rows of the embedding table; row 0 means unknown."""
+        return len(self.vocabulary or ()) + 1
+
+    @cached_property
+    def _known(self) -> tuple[Keys, NDArray[np.int32]]:
+        """Hashes of the vocabulary, sorted, and their rows."""
+        given = pl.Series(self.vocabulary or (), dtype=pl.String)
+        words, counts = word_strings(normalised(given))
+        wrong = np.flatnonzero(counts != 1) if (counts != 1).any() else np.flatnonzero(words != given)
+        if len(wrong):
+            raise ValueError(
+                f"feature {self.name!r}: {given[int(wrong[0])]!r} of its vocabulary is not a word as texts are split "
+                "(one word, case folded, without punctuation around it), so that no text would ever hold it"
+            )
+        hashes = np.concatenate([word_hashes(letters)[0] for letters in pieces(given)])
+        order = np.argsort(hashes)
+        return hashes[order], (order + 1).astype(np.int32)
+
+    def _learn(self, texts: pl.Series) -> dict[str, Any]:
+        if self.vocabulary is not None:
+            assert self._known  # raises if the vocabulary that was given is wrong
+            return {}
+        words, _ = word_strings(texts)
+        counted = words.alias("word").value_counts(name="count").sort(["count", "word"], descending=[True, False])
+        limit = len(counted) if self.max_tokens is None else self.max_tokens
+        return {"vocabulary": tuple(counted["word"].head(limit).to_list())}
+
+    def _encode(self, texts: pl.Series) -> Ragged:
+        parts = [word_hashes(letters) for letters in pieces(texts)]
+        lengths = np.concatenate([np.diff(starts) for _, starts in parts])
+        return ragged(lookup(np.concatenate([hashes for hashes, _ in parts]), *self._known), lengths, self.max_length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens(Feature):
+    """The tokens of a text, in its order, by a ``tokenizers`` tokenizer: a file's, or one trained in ``fit``.
+
+    The fitted feature holds the tokenizer itself, so that a saved model needs no file. One trained here folds case and
+    compatibility forms (NFKC), splits at whitespace and punctuation, and has ``[UNK]`` in row 0. Rows stay as long as
+    their texts: encoders pad, and what the file says of padding and truncation is not used.
+    """
+
+    on_empty: Literal["error", "allow"] = "error"
+    """What a null, empty or blank text is: an error, or a row without tokens."""
+    tokenizer: str | None = None
+    """Path of a tokenizer file (JSON), read by ``fit``; from then on its content. null = train one."""
+    model: Literal["bpe", "wordpiece", "unigram"] = "wordpiece"
+    """Kind of tokenizer that is trained where none is given."""
+    vocab_size: int = 8192
+    """Number of tokens that it may have."""
+    max_length: int | None = None
+    """Keep at most so many tokens of each text, the first ones; null = all."""
+    add_special_tokens: bool = False
+    """Whether the tokenizer's own marks, as ``[CLS]`` and ``[SEP]``, are put around each text."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, vocab_size=self.vocab_size, max_length=self.max_length)
+        if self.model not in _TRAINERS:
+            raise ValueError(f"feature {self.name!r}: model is {self.model!r}; it can be {', '.join(_TRAINERS)}")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the tokenizer itself is known, not only its path."""
+        return self.tokenizer is not None and self.tokenizer.lstrip().startswith("{")
+
+    @property
+    def cardinality(self) -> int:
+        """Rows of the embedding table: one for each token, added and special ones too."""
+        return max(self._loaded().get_vocab(with_added_tokens=True).values()) + 1
+
+    def fit(self: TokensT, column: pl.Series) -> TokensT:
+        """A copy that holds the tokenizer: as given, read from its file, or trained on texts (B,).
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file holds no tokenizer, the column no texts, or (unless allowed) an empty one.
+        """
+        texts = text_column(self, column, self.on_empty)
+        if self.tokenizer is None:
+            return replace(self, tokenizer=_train(texts.fill_null(""), self.model, self.vocab_size))
+        fitted = self if self.is_fitted else replace(self, tokenizer=self._read(Path(self.tokenizer)))
+        fitted._loaded()  # raises if it is no tokenizer
+        return fitted
+
+    def encode(self, column: pl.Series) -> Ragged:
+        """Texts (B,) as B rows of int32 ids.
+
+        Raises:
+            ValueError: the feature is not fitted, the column holds no texts, or (unless allowed) an empty one.
+        """
+        tokenizer = self._loaded()
+        texts = text_column(self, column, self.on_empty).fill_null("").to_list()
+        rows = list(
+            map(attrgetter("ids"), tokenizer.encode_batch_fast(texts, add_special_tokens=self.add_special_tokens))
+        )
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return ragged(np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths)
+
+    def _read(self, path: Path) -> str:
+        if not path.is_file():
+            raise FileNotFoundError(f"feature {self.name!r}: there is no tokenizer file {str(path)!r}")
+        text = path.read_bytes().decode(errors="replace")
+        if not text.lstrip().startswith("{"):
+            raise ValueError(
+                f"feature {self.name!r}: {str(path)!r} is no file of the `tokenizers` library (a JSON object)"
+            )
+        return text
+
+    def _loaded(self) -> Tokenizer:
+        if self.tokenizer is None or not self.is_fitted:
+            raise ValueError(f"feature {self.name!r}: its tokenizer is not known yet; fit it first")
+        try:
+            return _load(self.tokenizer, self.max_length)
+        except Exception as error:  # tokenizers raises this very class
+            raise ValueError(
+                f"feature {self.name!r}: its tokenizer cannot be read ({error}); "
+                "it must be a file that the `tokenizers` library saved"
+            ) from error
+
+
+@lru_cache(maxsize=16)
+def _load(content: str, max_length: int | None) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(content)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if max_length is not None:
+        tokenizer.enable_truncation(max_length)  # counts the special tokens, and keeps them
+    return tokenizer
+
+
+_UNKNOWN = "[UNK]"
+
+_TRAINERS: dict[str, Callable[[int], tuple[models.Model, trainers.Trainer]]] = {
+    "bpe": lambda size: (
+        models.BPE(unk_token=_UNKNOWN),
+        trainers.BpeTrainer(vocab_size=size, special_tokens=[_UNKNOWN], show_progress=False),
+    ),
+    "wordpiece": lambda size: (
+        models.WordPiece(unk_token=_UNKNOWN),
+        trainers.WordPieceTrainer(vocab_size=size, special_tokens=[_UNKNOWN], show_progress=False),
+    ),
+    "unigram": lambda size: (
+        models.Unigram(),
+        trainers.UnigramTrainer(vocab_size=size, special_tokens=[_UNKNOWN], unk_token=_UNKNOWN, show_progress=False),
+    ),
+}
+
+
+def _train(texts: pl.Series, model: str, vocab_size: int) -> str:
+    untrained, trainer = _TRAINERS[model](vocab_size)
+    tokenizer = Tokenizer(untrained)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(texts.to_list(), trainer)
+    return tokenizer.to_str()

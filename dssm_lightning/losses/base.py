@@ -1,0 +1,42 @@
+"""What every loss sees, and what it returns."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Scores(NamedTuple):
+    """The scored batch; all that a loss ever sees."""
+
+    logits: Tensor  # (Q, C) float32
+    target: Tensor  # (Q,) int64: the column of each query's own candidate
+    valid: Tensor  # (Q, C) bool: may this column count for this query; True at the target
+    count: Tensor  # type: ignore[assignment]  # shadows tuple.count
+    # (C,) float32: rows of the (global) batch that own this column, 0 for one that was only drawn
+    log_q: Tensor  # (C,) float32: log of the expected number of times a batch proposes this column
+    label: Tensor | None  # (Q,) float32: 1 liked / 0 shown and not liked; None = all liked
+
+    @property
+    def positive(self) -> Tensor:
+        """(Q, 1) logit of each query's own candidate."""
+        return self.logits.gather(1, self.target[:, None])
+
+    @property
+    def is_negative(self) -> Tensor:
+        """(Q, C) bool: the valid columns without the target."""
+        return self.valid.scatter(1, self.target[:, None], False)
+
+
+class Loss(nn.Module):
+    """``Scores`` -> (Q,): one value for each query. Weighting and the mean happen once, in ``TwoTower``."""
+
+    uses_labels: ClassVar[bool] = False
+    """Whether rows with label 0 mean something to this loss; where not, ``TwoTower`` leaves them out."""
+    symmetric: bool = False
+    """Whether to add the same loss on the transposed problem: each row's candidate against all queries."""
+
+    def forward(self, scores: Scores) -> Tensor:
+        """(Q,) one value for each query; 0 for a query without a valid negative, where the loss compares."""
+        raise NotImplementedError

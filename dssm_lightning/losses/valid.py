@@ -1,0 +1,30 @@
+"""Which columns may count for which query: all of target, own negatives and known positives as one boolean matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dssm_lightning.batch import Ragged
+
+
+def valid_columns(target: Tensor, negatives: Tensor | None, known: Ragged | None, ids: Tensor) -> Tensor:
+    """(Q, C) bool: True at the target, and at the columns that may count as a query's negatives.
+
+    Args:
+        target: (Q,) column of each query's own candidate.
+        negatives: (Q, n) the only columns that count as each query's negatives, -1 for none; None = every column does.
+        known: corpus rows that each query is known to like, never its negatives.
+        ids: (C,) corpus rows of the columns, strictly ascending.
+    """
+    shape = (len(target), len(ids))
+    if negatives is None:
+        valid = torch.ones(shape, dtype=torch.bool, device=ids.device)
+    else:
+        valid = torch.zeros((shape[0], shape[1] + 1), dtype=torch.bool, device=ids.device)
+        valid = valid.scatter_(1, negatives % (shape[1] + 1), True)[:, :-1]  # -1 falls into a column that is cut off
+    if known is not None:
+        column = torch.searchsorted(ids, known.values).clamp_(max=len(ids) - 1)  # (T,)
+        here = ids[column] == known.values
+        valid[known.rows[here], column[here]] = False
+    return valid.scatter_(1, target[:, None], True)

@@ -1,0 +1,57 @@
+"""Baselines over the very evaluation that a trained model goes through."""
+
+from __future__ import annotations
+
+import polars as pl
+from rich.progress import track
+
+from dssm_lightning.baselines import BaselineData, default_baselines
+from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.data.interactions import FOLDS
+from dssm_lightning.evaluation import Evaluation, resolve_ks
+from dssm_lightning.features.text import TextFeature
+from dssm_lightning.schema import Schema
+
+
+def measure_baselines(
+    data: RetrievalDataModule, corpus_columns: list[str] | None = None, fold: str = "test"
+) -> dict[str, dict[str, float]]:
+    """The metrics of every baseline that these data allow, by its name with its settings.
+
+    Args:
+        data: what to fit on and what to rank.
+        corpus_columns: candidate columns whose text is searched; None = those that text features read.
+        fold: "test" or "validation".
+
+    Raises:
+        ValueError: an unknown column; a fold without rows.
+    """
+    batches = data.evaluation_batches(FOLDS.index(fold))
+    if len(batches) == 0:
+        raise ValueError(f"the split keeps no {fold} rows to rank")
+    known = BaselineData(
+        positives=data.assembler.likes.candidates,
+        num_candidates=data.num_candidates,
+        query_texts=_texts(data.data.queries, _text_columns(data.schemas.query)),
+        corpus_texts=_texts(data.candidates, corpus_columns or _text_columns(data.schemas.candidate)),
+    )
+    evaluation = Evaluation(resolve_ks(None, data.num_candidates), data.labelled)
+    results = {}
+    for baseline in track(default_baselines(), description="baselines", transient=True):
+        if baseline.obstacle(known) is None:
+            baseline.fit(known)
+            results[str(baseline)] = baseline.evaluate(batches, evaluation)
+    return results
+
+
+def _text_columns(schema: Schema) -> list[str]:
+    return list(dict.fromkeys(feature.source_column for feature in schema if isinstance(feature, TextFeature)))
+
+
+def _texts(table: pl.DataFrame, columns: list[str]) -> list[str] | None:
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ValueError(f"corpus_columns {missing}: no such columns; candidates has {', '.join(table.columns)}")
+    if not columns:
+        return None
+    return table.select(pl.concat_str(pl.col(columns).cast(pl.String), separator=" ", ignore_nulls=True)).to_series().to_list()

@@ -1,0 +1,260 @@
+"""The LightningModule that joins towers, scorer, loss, optimizer and metrics. The only place that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from dssm_lightning import distributed
+from dssm_lightning.batch import Batch, EvaluationBatch, Features, num_rows, take_features, to_device
+from dssm_lightning.counter import mix, run_seed
+from dssm_lightning.distributed import Pool
+from dssm_lightning.evaluation import Evaluation, resolve_ks
+from dssm_lightning.factories import make, plain_settings
+from dssm_lightning.losses import Loss
+from dssm_lightning.objective import per_query_loss
+from dssm_lightning.schema import Schemas
+from dssm_lightning.scorers import Scorer
+from dssm_lightning.towers import Tower, TowerFactory, check_batch_statistics, share_tables
+
+
+class TwoTower(LightningModule):
+    """Query and candidate each through a tower of their own, met in one score.
+
+    Every swappable part is a factory: in YAML and in Python ``{class_path, init_args}``, which is saved with the
+    model, or in Python any callable, which must be passed again to ``load_from_checkpoint``. The towers are built when
+    the data's schemas are known (:meth:`build`).
+
+    Args:
+        query_tower: fitted schema -> tower.
+        candidate_tower: likewise; None = the query tower serves both sides, which must then declare equal features.
+        scorer: embeddings of both sides -> logits.
+        loss: logits -> one value for each query.
+        optimizer: parameters -> optimizer.
+        lr_scheduler: optimizer -> learning-rate schedule, stepped once an epoch.
+        tied_embeddings: query feature -> candidate feature (or of any side) whose table it shares.
+        cross_device_negatives: score every rank's candidates against this rank's queries.
+        encode_chunk_size: encode so many rows at once and recompute each slice in the backward pass (GradCache,
+            arXiv 2101.06983, for any tower, inside autograd); None = all at once.
+        score_chunk_size: score so many queries at once, likewise; the (Q, C) matrix is then never held whole.
+        ks: cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them.
+    """
+
+    def __init__(
+        self,
+        query_tower: TowerFactory,
+        candidate_tower: TowerFactory | None,
+        scorer: Callable[[], Scorer],
+        loss: Callable[[], Loss],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        tied_embeddings: dict[str, str] | None = None,
+        cross_device_negatives: bool = True,
+        encode_chunk_size: int | None = None,
+        score_chunk_size: int | None = None,
+        ks: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.make_query_tower: TowerFactory = make(TowerFactory, query_tower)
+        self.make_candidate_tower: TowerFactory | None = make(TowerFactory | None, candidate_tower)
+        self.scorer: Scorer = make(Callable[[], Scorer], scorer)()
+        self.loss: Loss = make(Callable[[], Loss], loss)()
+        self.make_optimizer: OptimizerCallable = make(OptimizerCallable, optimizer)
+        self.make_lr_scheduler: LRSchedulerCallable | None = make(LRSchedulerCallable | None, lr_scheduler)
+        self.tied_embeddings = tied_embeddings or {}
+        self.cross_device_negatives = cross_device_negatives
+        self.encode_chunk_size, self.score_chunk_size = encode_chunk_size, score_chunk_size
+        self.ks = ks
+        self.schemas: Schemas | None = None
+        self.evaluations = nn.ModuleDict()
+        self._corpus: Tensor | None = None  # (N, D) while an evaluation lasts
+
+    # -- building: the one place where data shape the model -------------------------------------------------------
+
+    def build(self, schemas: Schemas) -> None:
+        """Build the towers for fitted schemas. Again with equal ones: nothing happens.
+
+        Raises:
+            ValueError: other schemas than before (the difference is named); sides that do not fit together.
+        """
+        if self.schemas is not None:
+            difference = self.schemas.difference(schemas)
+            if difference is not None:
+                raise ValueError(f"the model was built for another schema than the data's: {difference}")
+            return
+        self.query_tower = self.make_query_tower(schemas.query)
+        if self.make_candidate_tower is None:
+            _check_equal_features(schemas)
+            self.candidate_tower = self.query_tower
+        else:
+            self.candidate_tower = self.make_candidate_tower(schemas.candidate)
+        if self.query_tower.output_dim != self.candidate_tower.output_dim:
+            raise ValueError(
+                f"the towers end in different widths: query {self.query_tower.output_dim}, "
+                f"candidate {self.candidate_tower.output_dim}; set both output_dim alike"
+            )
+        if self.query_tower.bias is not None:
+            raise ValueError("bias belongs to the candidate tower: set bias: false for the query tower")
+        if self.encode_chunk_size is not None:
+            check_batch_statistics(self.towers, "encode_chunk_size")
+        share_tables(self.towers, self.tied_embeddings)
+        self.schemas = schemas
+
+    @property
+    def towers(self) -> dict[str, Tower]:
+        """Both towers by side."""
+        return {"query": self.query_tower, "candidate": self.candidate_tower}
+
+    def setup(self, stage: str) -> None:
+        """Metrics, for which the size of the corpus must be known."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        ks = resolve_ks(self.ks, data.num_candidates)
+        self.evaluations = nn.ModuleDict({stage: Evaluation(ks, data.labelled) for stage in ("val", "test")})
+
+    def configure_model(self) -> None:
+        """Build from the data's schemas (in ``load_from_checkpoint`` there is no trainer: nothing to do yet)."""
+        if self._trainer is not None and self.trainer.datamodule is not None:  # type: ignore[attr-defined]  # as above
+            self.build(self.trainer.datamodule.schemas)  # type: ignore[attr-defined]  # as above
+            if self.trainer.world_size > 1:
+                check_batch_statistics(self.towers, "several processes")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the schemas; keep only plain settings, so that ``weights_only=True`` can load the file."""
+        assert self.schemas is not None
+        checkpoint["schemas"] = self.schemas.to_json()
+        for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if key in checkpoint:
+                checkpoint[key] = plain_settings(checkpoint[key])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build the towers that the weights belong to."""
+        self.build(Schemas.from_json(checkpoint["schemas"]))
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over all that trains, and its schedule."""
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.make_lr_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
+
+    # -- forward --------------------------------------------------------------------------------------------------
+
+    def encode_query(self, features: Features) -> Tensor:
+        """(B, …) -> (B, D); D counts the constant 1 that meets a candidate's bias."""
+        embedding = self._encode(self.query_tower, features)
+        return embedding if self.candidate_tower.bias is None else nn.functional.pad(embedding, (0, 1), value=1.0)
+
+    def encode_candidate(self, features: Features) -> Tensor:
+        """(C, …) -> (C, D), what the index stores."""
+        return self._encode(self.candidate_tower, features)
+
+    def forward(self, query: Features, candidate: Features) -> Tensor:
+        """(Q, …), (C, …) -> (Q, C) logits."""
+        logits = self.scorer(self.encode_query(query), self.encode_candidate(candidate))
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def _encode(self, tower: Tower, features: Features) -> Tensor:
+        total, size = num_rows(features), self.encode_chunk_size
+        if size is None or total <= size or not torch.is_grad_enabled():
+            return tower(features)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+        slices = torch.arange(total, device=self.device).split(size)
+        parts = [checkpoint(tower, take_features(features, rows), use_reentrant=False) for rows in slices]
+        return torch.cat(parts)
+
+    # -- training -------------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout of this batch is a function of its number, not of what was drawn before."""
+        number = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        seed = mix(run_seed(), number, self.global_rank)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a hundred times as long
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The weighted mean loss over the rows of all ranks."""
+        per_query = self.per_query_loss(batch)
+        weight = torch.ones_like(per_query) if batch.weight is None else batch.weight
+        if batch.label is not None and not self.loss.uses_labels:
+            weight = weight * batch.label
+        share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size()
+        loss = (per_query * weight).sum() / share.clamp(min=torch.finfo(share.dtype).tiny)
+        self.log("train/loss", loss, batch_size=len(per_query), prog_bar=True)
+        return loss
+
+    def per_query_loss(self, batch: Batch) -> Tensor:
+        """(B,) one loss for each row, against the candidates of every rank."""
+        local = batch.candidates
+        pool = Pool(self.encode_candidate(local.features), local.id, local.count, local.log_q)
+        gather = self.cross_device_negatives and distributed.world_size() > 1
+        query = self.encode_query(batch.query)
+        return per_query_loss(
+            batch, query, pool, self.scorer, self.loss, gather=gather, chunk_size=self.score_chunk_size
+        )
+
+    # -- evaluation over the whole corpus -------------------------------------------------------------------------
+
+    def embed_corpus(self, batches: Iterable[Features]) -> Tensor:
+        """(N, D) every candidate's embedding, each rank embedding its share."""
+        parts = [self.encode_candidate(to_device(features, self.device)) for features in batches]
+        return distributed.gather_rows(torch.cat(parts))
+
+    def on_validation_epoch_start(self) -> None:
+        """Embed the corpus once for this evaluation."""
+        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches())  # type: ignore[attr-defined]  # Lightning sets it, untyped
+
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+        """Rank a batch of queries."""
+        self._rank("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of all queries."""
+        self._log_metrics("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Embed the corpus once for this evaluation."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+        """Rank a batch of queries."""
+        self._rank("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics of all queries."""
+        self._log_metrics("test")
+
+    def predict_step(self, batch: Features, batch_idx: int) -> Tensor:
+        """(B, D) embeddings of whatever side the data module predicts."""
+        side = self.trainer.datamodule.predict  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        return self.encode_query(batch) if side == "query" else self.encode_candidate(batch)
+
+    def _rank(self, stage: str, batch: EvaluationBatch) -> None:
+        assert self._corpus is not None
+        evaluation = self.evaluations[stage]
+        assert isinstance(evaluation, Evaluation)
+        evaluation.update(self.scorer(self.encode_query(batch.query), self._corpus), batch)
+
+    def _log_metrics(self, stage: str) -> None:
+        evaluation = self.evaluations[stage]
+        assert isinstance(evaluation, Evaluation)
+        self.log_dict({f"{stage}/{name}": value for name, value in evaluation.compute().items()})
+        evaluation.reset()
+        self._corpus = None
+
+
+def _check_equal_features(schemas: Schemas) -> None:
+    sides = [[{**f.to_dict(), "column": None} for f in side] for side in (schemas.query, schemas.candidate)]
+    if sides[0] != sides[1]:
+        raise ValueError(
+            "candidate_tower: null shares one tower, so both sides must declare equal features (names, kinds, options "
+            f"and what was fitted; columns may differ): query {schemas.query.names}, "
+            f"candidate {schemas.candidate.names}"
+        )

@@ -1,0 +1,97 @@
+"""From the embeddings of both sides to one loss for each query: score, mark what is valid, call the loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from dssm_lightning import distributed
+from dssm_lightning.batch import Batch, Ragged, take
+from dssm_lightning.distributed import Pool
+from dssm_lightning.losses import Loss, Scores
+from dssm_lightning.losses.valid import valid_columns
+from dssm_lightning.scorers import Scorer
+
+
+class Rows(NamedTuple):
+    """What each query brings to its loss."""
+
+    query: Tensor  # (Q, D)
+    target: Tensor  # (Q,)
+    negatives: Tensor | None  # (Q, n)
+    known: Ragged | None
+    label: Tensor | None  # (Q,)
+
+    def part(self, rows: Tensor) -> Rows:
+        """The given rows."""
+        return Rows(*(None if column is None else take(column, rows) for column in self))  # type: ignore[arg-type]  # field by field
+
+
+def per_query_loss(
+    batch: Batch, query: Tensor, pool: Pool, scorer: Scorer, loss: Loss, *, gather: bool, chunk_size: int | None
+) -> Tensor:
+    """(B,) the loss of each row of the batch.
+
+    Args:
+        batch: what the rows are.
+        query: (B, D) their embeddings.
+        pool: the batch's own candidates, embedded.
+        scorer: embeddings -> logits.
+        loss: logits -> losses.
+        gather: score against every rank's candidates.
+        chunk_size: score so many queries at once, and again in the backward pass; None = all.
+    """
+    target, negatives = batch.target, batch.negatives
+    if gather:
+        own_ids = pool.id
+        pool = distributed.gather_pool(pool)
+        column = torch.searchsorted(pool.id, own_ids)  # (C,) where this rank's columns are now
+        target = column[target]
+        negatives = None if negatives is None else torch.where(negatives < 0, -1, column[negatives])
+    rows = Rows(query, target, negatives, batch.known, batch.label)
+    losses = _in_chunks(rows, pool, scorer, loss, chunk_size)
+    if not loss.symmetric:
+        return losses
+    return (losses + _transposed(rows, pool, scorer, loss, gather)) / 2
+
+
+def _in_chunks(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, chunk_size: int | None) -> Tensor:
+    total = len(rows.query)
+    if chunk_size is None or total <= chunk_size:
+        return _losses(rows, pool, scorer, loss)
+    parts = [
+        checkpoint(_losses, rows.part(numbers), pool, scorer, loss, use_reentrant=False)
+        for numbers in torch.arange(total, device=rows.target.device).split(chunk_size)
+    ]
+    return torch.cat(parts)
+
+
+def _losses(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss) -> Tensor:
+    valid = valid_columns(rows.target, rows.negatives, rows.known, pool.id)  # (Q, C)
+    logits = scorer(rows.query, pool.embedding)
+    losses = loss(Scores(logits, rows.target, valid, pool.count, pool.log_q, rows.label))
+    assert isinstance(losses, Tensor)
+    return losses
+
+
+def _transposed(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, gather: bool) -> Tensor:
+    """(Q,) the same loss with the sides changed over: each row's candidate against every row's query.
+
+    A query may count against a candidate exactly if the candidate may count against the query; rows that own the same
+    candidate never do. Queries are scored as they come: each once, with no correction of their frequency.
+    """
+    valid = valid_columns(rows.target, rows.negatives, rows.known, pool.id)  # (Q, C)
+    valid = valid.scatter(1, rows.target[:, None], False)  # as a column, an own candidate is no negative
+    queries = distributed.gather_rows(rows.query) if gather else rows.query  # (P, D)
+    valid = (distributed.gather_rows(valid.byte()).bool() if gather else valid)[:, rows.target].T  # (Q, P)
+    first = distributed.rank() * len(rows.query) if gather else 0  # equal batches on every rank in training
+    own = torch.arange(len(rows.query), device=rows.target.device) + first
+    valid = valid.scatter(1, own[:, None], True)
+    logits = scorer(queries, pool.embedding[rows.target]).T  # (Q, P): the scorer's sides stay as they are
+    ones = torch.ones(len(queries), device=own.device)
+    losses = loss(Scores(logits, own, valid, ones, torch.zeros_like(ones), rows.label))
+    assert isinstance(losses, Tensor)
+    return losses

@@ -1,0 +1,102 @@
+"""Raw query in, candidates out. Needs no Lightning."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from dssm_lightning.batch import Features
+from dssm_lightning.schema import Schema, Schemas
+from dssm_lightning.scorers import Scorer
+
+RawValues = Mapping[str, Any] | str
+"""Columns by name; a bare text stands for the one column that a side reads."""
+
+
+class Hit(NamedTuple):
+    """One answer."""
+
+    id: Any
+    score: float
+    display: dict[str, Any]
+
+
+class Retriever:
+    """Answers raw queries from an embedded corpus.
+
+    Args:
+        schemas: the fitted features of both sides.
+        encode_query: (B, …) -> (B, D).
+        encode_candidate: (C, …) -> (C, D).
+        scorer: what compares them.
+        corpus: (N, D) the candidates, embedded.
+        candidates: N rows: their ids in the first column, then whatever is to be shown.
+        display: the columns to show beside an answer.
+    """
+
+    def __init__(
+        self,
+        schemas: Schemas,
+        encode_query: Callable[[Features], Tensor],
+        encode_candidate: Callable[[Features], Tensor],
+        scorer: Scorer,
+        corpus: Tensor,
+        candidates: pl.DataFrame,
+        display: Sequence[str],
+    ) -> None:
+        self.schemas, self.scorer, self.corpus, self.candidates = schemas, scorer, corpus, candidates
+        self.encoders = {"query": encode_query, "candidate": encode_candidate}
+        self.display = list(display)
+
+    @torch.inference_mode()
+    def search(self, query: RawValues, k: int = 10) -> list[Hit]:
+        """The k candidates that score highest, best first.
+
+        Raises:
+            ValueError: an unknown column; k beyond the corpus.
+        """
+        if not 1 <= k <= len(self.candidates):
+            raise ValueError(f"k = {k}: the corpus has {len(self.candidates):,} candidates, ask for 1 to that many")
+        scores = self.scorer(self.embed("query", [query]), self.corpus)[0]  # (N,)
+        best = torch.topk(scores, k)
+        found = self.candidates[best.indices.cpu().numpy()]
+        shown = found.select(self.display).to_dicts() if self.display else [{}] * k
+        ids = found.to_series(0).to_list()
+        return [Hit(*row) for row in zip(ids, best.values.tolist(), shown, strict=True)]
+
+    @torch.inference_mode()
+    def embed(self, side: str, values: Sequence[RawValues]) -> Tensor:
+        """(B, D) embeddings of raw values of the query or the candidate side."""
+        schema: Schema = getattr(self.schemas, side)
+        return self.encoders[side](schema.encode(_table(side, schema, values)))
+
+    @torch.inference_mode()
+    def similarity(self, query: Tensor, candidate: Tensor) -> Tensor:
+        """(Q, D), (C, D) -> (Q, C): the dot product where that is what is trained, else the score."""
+        return query @ candidate.T if self.scorer.indexable else self.scorer(query, candidate)  # type: ignore[no-any-return]  # Module.__call__
+
+
+def _table(side: str, schema: Schema, values: Sequence[RawValues]) -> pl.DataFrame:
+    columns = list(dict.fromkeys(feature.source_column for feature in schema))
+    records = [_record(side, columns, value) for value in values]
+    return pl.DataFrame({column: pl.Series([r.get(column) for r in records], strict=False) for column in columns})
+
+
+def _record(side: str, columns: list[str], value: RawValues) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        if len(columns) > 1:
+            raise ValueError(f"a {side} is described by the columns {columns}: give an object, not a bare text")
+        return {columns[0]: value}
+    for name in value:
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{side} column {name!r} is unknown, the model reads {columns}{hint}")
+    if not value:
+        raise ValueError(f"an empty {side}: give at least one of {columns}")
+    return value

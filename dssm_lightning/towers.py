@@ -1,0 +1,174 @@
+"""One side's model: encoders -> fusion -> hidden layers -> output -> normalise. Its output is what the index stores."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dssm_lightning.batch import Features
+from dssm_lightning.encoders import Encoder, default_encoder
+from dssm_lightning.features import Feature
+from dssm_lightning.fusion import Fusion
+from dssm_lightning.schema import Schema
+
+EncoderFactory: TypeAlias = Callable[[Feature], Encoder]
+FusionFactory: TypeAlias = Callable[[list[int]], Fusion]
+TowerFactory: TypeAlias = Callable[[Schema], "Tower"]
+
+
+class Tower(nn.Module):
+    """Features (B, …) -> embedding (B, output_dim), or (B, output_dim + 1) with ``bias``.
+
+    Each feature is encoded, the encodings are fused, and an MLP follows: ``dropout`` before every linear layer (and on
+    the fused encodings where there is none), then ``norm`` and ``activation`` after each hidden one.
+
+    Args:
+        schema: the fitted features of this side.
+        fusion: how the encodings become one vector.
+        hidden_dims: widths of the hidden layers; none by default.
+        output_dim: width of the embedding; None = what fusion or the last hidden layer gives is the embedding.
+        encoders: an encoder for a feature by its name; a feature that is not named gets the default of its kind.
+        activation: name of a ``torch.nn`` class, after each hidden layer.
+        output_activation: name of a ``torch.nn`` class, after the output layer; None for none.
+        dropout: probability in [0, 1).
+        norm: normalisation after each hidden linear layer. "batch" mixes the rows of a batch, and is refused where
+            batches are encoded in chunks or on several ranks.
+        initialization: name of a ``torch.nn.init`` function without its underscore (``xavier_uniform``) for the
+            linear layers' weights, biases then start at zero; None = torch's own.
+        normalize: scale the embedding to length 1, so that a dot product is a cosine.
+        bias: append a learnt scalar of the fused features after normalising: a candidate's own popularity. The other
+            side then appends 1, and one dot product holds both (candidate tower only).
+
+    Raises:
+        ValueError: an encoder for an unknown feature; an unknown name of an activation or initialisation.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        fusion: FusionFactory,
+        hidden_dims: list[int] | None = None,
+        output_dim: int | None = None,
+        encoders: dict[str, EncoderFactory] | None = None,
+        activation: str = "ReLU",
+        output_activation: str | None = None,
+        dropout: float = 0.0,
+        norm: Literal["layer", "batch"] | None = None,
+        initialization: str | None = None,
+        normalize: bool = True,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        chosen = encoders or {}
+        unknown = sorted(set(chosen) - set(schema.names))
+        if unknown:
+            raise ValueError(f"encoders are given for unknown features {unknown}; this side's features: {schema.names}")
+        factories = {f.name: chosen[f.name] if f.name in chosen else default_encoder(f) for f in schema}
+        self.encoders = nn.ModuleDict({f.name: factories[f.name](f) for f in schema})
+        self.fusion = fusion([_width(encoder) for encoder in self.encoders.values()])
+        self.hidden, width = _hidden_layers(self.fusion.output_dim, hidden_dims or [], activation, dropout, norm)
+        self.output = nn.Sequential(nn.Dropout(dropout))
+        if output_dim is not None:
+            self.output.append(nn.Linear(width, output_dim))
+        if output_activation is not None:
+            self.output.append(_activation(output_activation))
+        self.bias = nn.Linear(self.fusion.output_dim, 1) if bias else None
+        self.normalize = normalize
+        self.output_dim = width if output_dim is None else output_dim
+        if initialization is not None:
+            _initialize([self.hidden, self.output], initialization)
+
+    def forward(self, features: Features) -> Tensor:
+        """(B, …) -> (B, D) float32."""
+        fused = self.fusion([encoder(features[name]) for name, encoder in self.encoders.items()])
+        embedding = self.output(self.hidden(fused)).float()
+        with torch.autocast(embedding.device.type, enabled=False):  # bf16 would merge near scores into ties
+            if self.normalize:
+                embedding = F.normalize(embedding, dim=-1)
+            if self.bias is not None:
+                embedding = torch.cat([embedding, self.bias(fused.float())], dim=-1)  # (B, D + 1)
+        return embedding
+
+
+def _width(encoder: nn.Module) -> int:
+    assert isinstance(encoder, Encoder)
+    return encoder.output_dim
+
+
+def _hidden_layers(
+    width: int, hidden_dims: list[int], activation: str, dropout: float, norm: str | None
+) -> tuple[nn.Sequential, int]:
+    norms = {None: nn.Identity, "layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
+    layers = nn.Sequential()
+    for hidden_dim in hidden_dims:
+        layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(width, hidden_dim))
+        layers.append(norms[norm](hidden_dim))
+        layers.append(_activation(activation))
+        width = hidden_dim
+    return layers, width
+
+
+def _activation(name: str) -> nn.Module:
+    known = {key: value for key, value in vars(nn.modules.activation).items() if isinstance(value, type)}
+    if not (name in known and issubclass(known[name], nn.Module)):
+        raise ValueError(f"unknown activation {name!r}; nearest in torch.nn: {_nearest(name, known)}")
+    module = known[name]()
+    assert isinstance(module, nn.Module)
+    return module
+
+
+def _initialize(parts: list[nn.Sequential], name: str) -> None:
+    known = {key[:-1]: value for key, value in vars(nn.init).items() if key.endswith("_") and not key.startswith("_")}
+    if name not in known:
+        raise ValueError(f"unknown initialization {name!r}; nearest in torch.nn.init: {_nearest(name, known)}")
+    for layer in (layer for part in parts for layer in part if isinstance(layer, nn.Linear)):
+        known[name](layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
+def _nearest(name: str, known: dict[str, object]) -> list[str]:
+    lowered = {key.lower(): key for key in known}
+    return [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.0)]
+
+
+def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
+    """Let features share one table: ``{history: movie_id}`` gives ``history`` the table of ``movie_id``.
+
+    Raises:
+        ValueError: no such feature, one without a table, or tables of different shapes.
+    """
+    encoders = {name: encoder for tower in towers.values() for name, encoder in tower.encoders.items()}
+    for name, owner in tied.items():
+        for feature in (name, owner):
+            if feature not in encoders or not isinstance(getattr(encoders[feature], "table", None), nn.Embedding):
+                raise ValueError(f"tied_embeddings: {feature!r} is no feature with a table; there are {sorted(encoders)}")
+        mine, theirs = encoders[name].table, encoders[owner].table
+        assert isinstance(mine, nn.Embedding)
+        assert isinstance(theirs, nn.Embedding)
+        if mine.weight.shape != theirs.weight.shape:
+            raise ValueError(
+                f"tied_embeddings: {name!r} has a table of {tuple(mine.weight.shape)}, {owner!r} one of "
+                f"{tuple(theirs.weight.shape)}; they must be equal (rows × output_dim)"
+            )
+        encoders[name].table = theirs
+
+
+def check_batch_statistics(towers: dict[str, Tower], reason: str) -> None:
+    """Refuse normalisation over a batch where batches are cut up.
+
+    Raises:
+        ValueError: a tower has a BatchNorm layer that trains.
+    """
+    for side, tower in towers.items():
+        for name, layer in tower.named_modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
+                raise ValueError(
+                    f"{side} tower: {name} normalises over the batch, which is not possible with {reason}; "
+                    "use norm: layer (or GroupNorm)"
+                )

@@ -1,0 +1,35 @@
+"""Two tiers: the default one, and ``--slow`` (real processes killed, several ranks, full configs)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the slow tier")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow tier: run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def movielens_root() -> Path:
+    """Where the MovieLens archives lie; the tests that need them are skipped without."""
+    root = os.environ.get("DSSM_DATA")
+    if root is None or not (Path(root) / "ml-100k").is_dir():
+        pytest.skip("MovieLens is not at hand: DSSM_DATA names no folder with ml-100k")
+    return Path(root)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Tests draw the same numbers whatever ran before them."""
+    torch.manual_seed(0)

@@ -1,0 +1,71 @@
+import json
+
+import polars as pl
+import pytest
+
+from dssm_lightning.features.base import feature_from_dict
+from dssm_lightning.features.categorical import Categorical, CategoricalList
+from dssm_lightning.features.history import History
+
+ITEM = Categorical(name="movie_id", vocabulary=("1", "2", "30"))
+
+
+def test_served_histories_are_encoded_by_the_candidate_feature():
+    feature = History(name="history", of="movie_id").bind(ITEM)
+    assert feature.is_fitted
+    assert feature.cardinality == 4
+    encoded = feature.encode(pl.Series([[30, 1, 99], None, [], [2]]))
+    assert encoded.values.tolist() == [3, 1, 0, 2]
+    assert encoded.offsets.tolist() == [0, 3, 3, 3, 4]
+    assert encoded.age.tolist() == [3.0, 2.0, 1.0, 1.0]  # events back from the newest, which stands last
+    assert [str(t.dtype) for t in encoded] == ["torch.int32", "torch.int64", "torch.float32"]
+
+
+def test_only_the_newest_are_kept():
+    encoded = History(name="h", of="movie_id", max_length=2).bind(ITEM).encode(pl.Series([["1", "2", "30"], ["2"]]))
+    assert encoded.values.tolist() == [2, 3, 2]
+    assert encoded.age.tolist() == [2.0, 1.0, 1.0]
+
+
+def test_nothing_liked_yet():
+    feature = History(name="h", of="movie_id", max_length=2).bind(ITEM)
+    for column in (pl.Series([None]), pl.Series([[]]), pl.Series([[None]])):
+        assert feature.encode(column).offsets.tolist() == [0, 0]
+
+
+def test_only_a_categorical_can_stand_for_a_candidate():
+    history = History(name="h", of="genres")
+    assert not history.is_fitted
+    assert not history.bind(Categorical(name="genres")).is_fitted
+    with pytest.raises(ValueError, match=r"'h': `of` must name a Categorical .* 'genres' is CategoricalList"):
+        history.bind(CategoricalList(name="genres"))
+    with pytest.raises(ValueError, match="History feature 'h': column 'h' must hold lists, found Int64"):
+        history.bind(ITEM).encode(pl.Series([1]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_length": 0}, "max_length must be at least 1, found 0; leave it out to keep all"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), found 1.0"),
+        ({"dropout": -0.1}, "found -0.1"),
+        ({"order": "random"}, "order must be time or leave_one_out, found 'random'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        History(name="h", of="movie_id", **arguments)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        History(name="h", of="movie_id", order="time", max_length=5, dropout=0.5),
+        History(name="h", of="movie_id").bind(ITEM),
+        History(name="h", of="movie_id").bind(Categorical(name="movie_id", num_buckets=7)),
+    ],
+)
+def test_json_round_trip(feature):
+    again = feature_from_dict(json.loads(json.dumps(feature.to_dict())))
+    assert again == feature
+    assert again.is_fitted == feature.is_fitted

@@ -1,0 +1,194 @@
+import datetime
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dssm_lightning.features.base import Feature, feature_from_dict
+from dssm_lightning.features.numeric import Bucketized, Numeric
+
+DAY = 86_400.0
+
+
+def round_trip(feature: Feature) -> Feature:
+    return feature_from_dict(json.loads(json.dumps(feature.to_dict())))
+
+
+# -- Numeric --------------------------------------------------------------------------------------------------------
+
+
+def test_standardised_by_hand():
+    # mean of 1, 3, 5, 7 is 4; population variance (9 + 1 + 1 + 9) / 4 = 5
+    feature = Numeric(name="x").fit(pl.Series([1, 3, 5, 7]))
+    assert (feature.mean, feature.std) == (4.0, 5**0.5)
+    encoded = feature.encode(pl.Series([4, 9]))
+    assert encoded.shape == (2, 1)
+    assert str(encoded.dtype) == "torch.float32"
+    np.testing.assert_allclose(encoded.squeeze(1), [0, 5**0.5], rtol=1e-6)
+
+
+def test_a_constant_column_has_deviation_1():
+    feature = Numeric(name="x").fit(pl.Series([3.0, 3.0]))
+    assert (feature.mean, feature.std) == (3.0, 1.0)
+    assert feature.encode(pl.Series([3.0, 5.0])).tolist() == [[0.0], [2.0]]
+
+
+def test_given_numbers_are_kept():
+    feature = Numeric(name="x", mean=10.0, std=2.0)
+    assert feature.fit(pl.Series([100, 200])) is feature
+    assert feature.encode(pl.Series([14])).tolist() == [[2.0]]
+    assert Numeric(name="x", mean=0.0).fit(pl.Series([1.0, 3.0])) == Numeric(name="x", mean=0.0, std=1.0)
+
+
+def test_timestamps_keep_their_precision():
+    # float32 holds about 7 digits: subtracting the mean must come before the cast
+    seconds = [1_600_000_000, 1_600_000_001]
+    assert Numeric(name="x").fit(pl.Series(seconds)).encode(pl.Series(seconds)).tolist() == [[-1.0], [1.0]]
+
+
+def test_missing_values():
+    column = pl.Series([1.0, None, 3.0, float("nan")])
+    mean = Numeric(name="x", missing="mean").fit(column)
+    assert (mean.mean, mean.std, mean.width) == (2.0, 1.0, 1)
+    assert mean.encode(column).tolist() == [[-1.0], [0.0], [1.0], [0.0]]
+    indicator = Numeric(name="x", missing="indicator").fit(column)
+    assert indicator.width == 2
+    assert indicator.encode(column).tolist() == [[-1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
+    assert indicator.encode(pl.Series([None])).tolist() == [[0.0, 1.0]]
+
+
+def test_missing_values_are_an_error_that_says_what_would_help():
+    column = pl.Series([1.0, None, 3.0, float("nan")])
+    message = (
+        r"Numeric feature 'age': 2 of 4 values \(first rows, counted from 0: 1, 3\) are missing \(null or NaN\); "
+        "`missing: mean` .* `missing: indicator`"
+    )
+    with pytest.raises(ValueError, match=message):
+        Numeric(name="age").fit(column)
+    with pytest.raises(ValueError, match=message):
+        Numeric(name="age", mean=0.0, std=1.0).encode(column)
+
+
+@pytest.mark.parametrize("missing", ["error", "mean", "indicator"])
+def test_infinity_is_always_an_error(missing):
+    with pytest.raises(ValueError, match=r"'x': 1 of 2 values \(first rows, counted from 0: 1\) are infinite"):
+        Numeric(name="x", missing=missing).fit(pl.Series([1.0, float("-inf")]))
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ([True, False], [1.0, 0.0]),
+        ([datetime.date(1970, 1, 3)], [2 * DAY]),
+        ([datetime.datetime(1970, 1, 1, 0, 0, 1, 500_000)], [1.5]),
+        ([datetime.datetime(1970, 1, 1, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))], [3600.0]),
+        ([datetime.timedelta(minutes=-2)], [-120.0]),
+        ([datetime.time(1, 0, 1)], [3601.0]),
+    ],
+)
+def test_booleans_and_times_are_numbers(values, seconds):
+    assert Numeric(name="x", mean=0.0, std=1.0).encode(pl.Series(values)).squeeze(1).tolist() == seconds
+
+
+def test_columns_that_teach_nothing_and_other_types():
+    with pytest.raises(ValueError, match="no value to learn from in 2 rows"):
+        Numeric(name="x", missing="mean").fit(pl.Series([None, None]))
+    with pytest.raises(ValueError, match="column 'y' is of type String; numbers, booleans, dates"):
+        Numeric(name="x", column="y").fit(pl.Series(["3"]))
+    with pytest.raises(ValueError, match="missing must be one of error, mean, indicator; found 'zero'"):
+        Numeric(name="x", missing="zero")  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(ValueError, match="std must be positive, found 0"):
+        Numeric(name="x", std=0.0)
+
+
+# -- Bucketized -----------------------------------------------------------------------------------------------------
+
+
+def test_uniform_buckets_by_hand():
+    # four buckets of width 2.5 over 0 … 10
+    feature = Bucketized(name="x", num_buckets=4, edges="uniform").fit(pl.Series([0, 10, 3]))
+    assert feature.boundaries == (2.5, 5.0, 7.5)
+    assert feature.cardinality == 5
+    encoded = feature.encode(pl.Series([-100.0, 0.0, 2.4, 2.5, 5.0, 9.9, 10.0, 1e9]))
+    assert encoded.tolist() == [1, 1, 1, 2, 3, 4, 4, 4]
+    assert str(encoded.dtype) == "torch.int32"
+
+
+def test_quantile_buckets_hold_equally_many():
+    values = np.random.default_rng(0).exponential(size=1000)
+    feature = Bucketized(name="x", num_buckets=8).fit(pl.Series(values))
+    counts = np.bincount(feature.encode(pl.Series(values)).numpy(), minlength=9)
+    assert counts.tolist() == [0] + [125] * 8
+    assert feature == Bucketized(name="x", num_buckets=8).fit(pl.Series(values[::-1]))
+
+
+def test_buckets_equal_a_loop_over_boundaries():
+    values = np.random.default_rng(1).integers(0, 20, size=300)
+    feature = Bucketized(name="x", num_buckets=7).fit(pl.Series(values))
+    expected = [1 + sum(value >= boundary for boundary in feature.boundaries) for value in values]
+    assert feature.encode(pl.Series(values)).tolist() == expected
+
+
+def test_quantiles_that_coincide_make_fewer_buckets():
+    feature = Bucketized(name="x", num_buckets=4).fit(pl.Series([0, 0, 0, 0, 0, 0, 0, 8]))
+    assert feature.encode(pl.Series([0, 8])).tolist() == [1, feature.cardinality - 1]
+    assert feature.cardinality <= 3
+    constant = Bucketized(name="x", num_buckets=4, edges="uniform").fit(pl.Series([5, 5]))
+    assert constant.cardinality == 2
+    assert constant.encode(pl.Series([4, 5, 6])).tolist() == [1, 1, 1]
+
+
+def test_a_thousand_buckets_over_timestamps():
+    seconds = np.arange(874_724_710, 893_286_638, 10_007)
+    feature = Bucketized(name="t", num_buckets=1000, edges="uniform").fit(pl.Series(seconds))
+    assert feature.cardinality == 1001
+    ids = feature.encode(pl.Series(seconds))
+    assert (ids.diff() >= 0).all()
+    assert (int(ids.min()), int(ids.max())) == (1, 1000)
+
+
+def test_missing_bucket():
+    column = pl.Series([1.0, None, 3.0, float("nan")])
+    feature = Bucketized(name="x", num_buckets=2, edges="uniform", missing="bucket").fit(column)
+    assert feature.encode(column).tolist() == [1, 0, 2, 0]
+    with pytest.raises(ValueError, match=r"Bucketized feature 'x': 2 of 4 values .* are missing .* `missing: bucket`"):
+        Bucketized(name="x", num_buckets=2).fit(column)
+
+
+def test_given_boundaries():
+    feature = Bucketized(name="x", boundaries=(18, 65))
+    assert feature.fit(pl.Series([1])) is feature
+    assert feature.encode(pl.Series([17, 18, 64, 65])).tolist() == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give num_buckets, or the boundaries"),
+        ({"num_buckets": 0}, "num_buckets must be at least 1, found 0"),
+        ({"num_buckets": 2, "edges": "log"}, "edges must be one of quantile, uniform; found 'log'"),
+        ({"num_buckets": 2, "missing": "mean"}, "missing must be one of error, bucket; found 'mean'"),
+        ({"boundaries": (1.0, 1.0)}, r"boundaries must be finite and ascend, found \(1.0, 1.0\)"),
+        ({"boundaries": (1.0, float("inf"))}, "boundaries must be finite"),
+        ({"boundaries": (1.0, 2.0), "num_buckets": 2}, "2 boundaries make 3 buckets, but num_buckets is 2"),
+    ],
+)
+def test_contradictory_arguments(arguments, message):
+    with pytest.raises(ValueError, match=f"Bucketized feature 'x': {message}"):
+        Bucketized(name="x", **arguments)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        Numeric(name="x", missing="indicator"),
+        Numeric(name="x", column="y").fit(pl.Series([0.1, 0.2, 0.7])),
+        Bucketized(name="x", num_buckets=5),
+        Bucketized(name="x", num_buckets=50).fit(pl.Series(np.random.default_rng(0).normal(size=100))),
+        Bucketized(name="x", num_buckets=3).fit(pl.Series([1, 1])),
+    ],
+)
+def test_json_round_trip(feature):
+    assert round_trip(feature) == feature
+    assert round_trip(feature).is_fitted == feature.is_fitted

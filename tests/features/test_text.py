@@ -1,0 +1,205 @@
+"""The bags of text: golden ids, tables, bad input, and what is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import unicodedata
+import warnings
+from collections import Counter
+
+import polars as pl
+import pytest
+import torch
+
+from dssm_lightning.features.base import feature_from_dict
+from dssm_lightning.features.text import HashedNgrams, HashedTrigrams, HashedWords
+
+TEXTS = pl.Series("text", ["The cat", "C#, c++!", "Кот и кот", "猫", "e\u0301te\u0301 👍🏽"])
+FEATURES = [
+    HashedTrigrams(name="text"),
+    HashedTrigrams(name="text", num_buckets=None, vocabulary=("\0ca", "cat", "at\0")),
+    HashedTrigrams(name="text", num_buckets=None),
+    HashedNgrams(name="text", unit="letters", min_n=1, max_n=3, num_buckets=30_000),
+    HashedNgrams(name="text", unit="words", min_n=1, max_n=2),
+    HashedWords(name="title", column="text", num_buckets=1000),
+]
+
+
+def row(feature, text):
+    return feature.encode(pl.Series("text", [text])).values.tolist()
+
+
+def test_golden_ids():
+    """These numbers are in saved models: if they change, ``letters.VERSION`` must rise."""
+    assert row(HashedTrigrams(name="t"), "cat") == [55498, 16757, 32405]
+    assert row(HashedTrigrams(name="t", num_buckets=30_000), "Кот №5") == []
+    assert row(HashedWords(name="t"), "the cat 猫") == []
+    assert row(HashedNgrams(name="t", unit="letters", min_n=1, max_n=2), "ab") == []
+    assert row(HashedNgrams(name="t", unit="words", min_n=1, max_n=2), "a b") == []
+
+
+def test_trigrams_and_words_are_ngrams_of_one_kind():
+    letters = HashedNgrams(name="t", unit="letters", min_n=3, max_n=3, num_buckets=999)
+    words = HashedNgrams(name="t", unit="words", min_n=1, max_n=1, num_buckets=999)
+    assert torch.equal(HashedTrigrams(name="t", num_buckets=999).encode(TEXTS).values, letters.encode(TEXTS).values)
+    assert torch.equal(HashedWords(name="t", num_buckets=999).encode(TEXTS).values, words.encode(TEXTS).values)
+
+
+def test_the_papers_example():
+    """Huang et al. 2013, section 3.2: good -> #go, goo, ood, od#; here each is a row of its own."""
+    fitted = HashedTrigrams(name="t", num_buckets=None).fit(pl.Series(["good"]))
+    assert fitted.vocabulary == ("\0go", "goo", "od\0", "ood")
+    assert fitted.cardinality == 5
+    assert row(fitted, "GOOD goods") == [1, 2, 4, 3, 1, 2, 4, 0, 0]
+
+
+def test_fitted_trigrams_are_all_that_occur_and_no_others():
+    text = "Señor 猫猫 \U0010ffff a"
+    fitted = HashedTrigrams(name="t", num_buckets=None).fit(pl.Series([text, "señor"]))
+    words = [f"\0{word}\0" for word in text.casefold().split()]
+    trigrams = {word[i : i + 3] for word in words for i in range(len(word) - 2)}
+    assert fitted.vocabulary == tuple(sorted(trigrams))
+    assert sorted(row(fitted, text)) == list(range(1, len(trigrams) + 1))
+    assert row(fitted, "b") == [0]
+    many = fitted.encode(pl.Series(["señor b"] * 100))  # more values than the vocabulary: looked up the other way
+    assert many.values.tolist() == row(fitted, "señor b") * 100
+
+
+def test_a_vocabulary_may_be_given_and_is_kept():
+    given = HashedTrigrams(name="t", num_buckets=None, vocabulary=["cat", "\0ca"])  # as YAML gives it
+    assert given.is_fitted
+    assert given.fit(pl.Series(["dog"])).vocabulary == ("cat", "\0ca")
+    assert row(given, "cats") == [2, 1, 0, 0]
+
+
+def test_ids_agree_with_scikit_learns_trigrams():
+    """Two texts' rows have as many ids in common as ``char_wb`` trigrams, where there is no punctuation."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    texts = ["toy story", "toys and stories", "история игрушек", "story toy story", "おもちゃ 物語", "x"]
+    analyze = CountVectorizer(analyzer="char_wb", ngram_range=(3, 3)).build_analyzer()
+    feature = HashedTrigrams(name="t", num_buckets=2**31 - 1)
+    for a in texts:
+        for b in texts:
+            common = Counter(analyze(a)) & Counter(analyze(b))
+            assert (Counter(row(feature, a)) & Counter(row(feature, b))).total() == common.total()
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: f"{type(feature).__name__}")
+def test_a_text_has_one_row_alone_or_in_any_column(feature):
+    fitted = feature.fit(TEXTS)
+    together = fitted.encode(TEXTS)
+    assert together.values.dtype == torch.int32
+    assert together.offsets.dtype == torch.int64
+    assert together.offsets.tolist()[0] == 0
+    assert together.offsets.tolist()[-1] == len(together.values)
+    assert 0 <= int(together.values.min()) <= int(together.values.max()) < fitted.cardinality
+    for i, text in enumerate(TEXTS.to_list()):
+        assert together.values[together.offsets[i] : together.offsets[i + 1]].tolist() == row(fitted, text)
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: f"{type(feature).__name__}")
+@pytest.mark.parametrize("fit", [False, True])
+def test_json_gives_an_equal_feature(feature, fit):
+    feature = feature.fit(TEXTS) if fit else feature
+    copy = feature_from_dict(json.loads(json.dumps(feature.to_dict())))
+    assert copy == feature
+    if copy.is_fitted:
+        assert torch.equal(copy.encode(TEXTS).values, feature.encode(TEXTS).values)
+
+
+def test_rows_stay_with_their_texts_whatever_stands_between():
+    texts = ["", "cat", None, " \t\x00", "\x01\x01", "cat\x01cat", "\u3000", "кот", "", "cat", None]
+    ids = HashedTrigrams(name="t", on_empty="allow").encode(pl.Series(texts, dtype=pl.String))
+    assert ids.lengths.tolist() == [0, 3, 0, 0, 0, 6, 0, 3, 0, 3, 0]
+    words = HashedWords(name="t", on_empty="allow").encode(pl.Series(texts, dtype=pl.String))
+    assert words.lengths.tolist() == [0, 1, 0, 0, 0, 2, 0, 1, 0, 1, 0]
+    assert len(set(words.values.tolist())) == 2
+    no_texts = HashedTrigrams(name="t").encode(pl.Series([], dtype=pl.String))
+    assert (no_texts.values.tolist(), no_texts.offsets.tolist()) == ([], [0])
+    nulls = HashedTrigrams(name="t", on_empty="allow").encode(pl.Series([None, None]))
+    assert nulls.offsets.tolist() == [0, 0, 0]
+
+
+def test_visible_texts_always_have_words():
+    texts = pl.Series(["!", "?!", "-", "...", "#", "…", "()", "«»", "·", "\u0301", "\u200b"])
+    assert (HashedTrigrams(name="t").encode(texts).lengths > 0).all()
+
+
+def test_a_text_too_short_for_its_ngrams_is_no_error():
+    pairs = HashedNgrams(name="t", unit="words", min_n=2, max_n=2)
+    assert pairs.encode(pl.Series(["one", "one two"])).lengths.tolist() == [0, 1]
+    fives = HashedNgrams(name="t", unit="letters", min_n=5, max_n=5)
+    assert fives.encode(pl.Series(["tv", "cat"])).lengths.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("text", [None, "", " \t", "\x00", "\u3000\u2028"])
+@pytest.mark.parametrize("verb", ["fit", "encode"])
+def test_null_and_empty_texts_are_an_error(text, verb):
+    column = pl.Series("title", ["a", text, "b", text])
+    with pytest.raises(ValueError, match=r"'t': 2 of 4 texts are null or empty, the first in row 1 of column 'title'"):
+        getattr(HashedTrigrams(name="t", column="title"), verb)(column)
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["cat", "Кот"])])
+def test_categories_are_texts(dtype):
+    column = pl.Series("t", ["cat", "Кот", "cat"], dtype=dtype)
+    expected = HashedTrigrams(name="t").encode(column.cast(pl.String))
+    assert torch.equal(HashedTrigrams(name="t").encode(column).values, expected.values)
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [(pl.Series([1, 2]), "Int64"), (pl.Series([["a"]]), r"List\(String\)"), (pl.Series([b"a"]), "Binary")],
+)
+def test_other_types_are_an_error(column, found):
+    with pytest.raises(ValueError, match=rf"'t': column 'text' holds {found}, not text"):
+        HashedWords(name="t", column="text").encode(column)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: HashedTrigrams(name="t", num_buckets=0), "'t': num_buckets is 0; it must lie in 1 … 2,147,483,647"),
+        (lambda: HashedWords(name="t", num_buckets=2**31), "'t': num_buckets is 2147483648"),
+        (lambda: HashedNgrams(name="t", unit="bytes"), "'t': unit is 'bytes'; it can be 'letters' or 'words'"),
+        (lambda: HashedNgrams(name="t", unit="words", min_n=3, max_n=2), "'t': min_n is 3 and max_n 2; 1 <= min_n"),
+        (
+            lambda: HashedTrigrams(name="t", vocabulary=("cat",)),
+            "'t': a vocabulary takes the place of hashing; set num",
+        ),
+        (lambda: HashedTrigrams(name="t", num_buckets=None, vocabulary=("cats",)), "'t': its vocabulary holds 'cats'"),
+        (lambda: HashedTrigrams(name="t", num_buckets=None, vocabulary=("cat",) * 2), "holds some trigram twice"),
+        (
+            lambda: HashedTrigrams(name="t", num_buckets=None).encode(TEXTS),
+            "'t': its vocabulary is not known yet; fit it",
+        ),
+        (lambda: HashedTrigrams(name="t", text_version=2), "'t': its texts were encoded by version 2 of the algorithm"),
+    ],
+)
+def test_wrong_arguments_are_an_error(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_other_unicode_tables_warn_of_what_is_not_ascii():
+    fitted = HashedTrigrams(name="t").fit(TEXTS)
+    assert fitted.unicode_version == unicodedata.unidata_version
+    other = dataclasses.replace(fitted, unicode_version="9.0.0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert row(other, "plain") == row(fitted, "plain")
+    with pytest.warns(UserWarning, match=r"'t' was fitted with the tables of Unicode 9\.0\.0"):
+        assert row(other, "Кот") == row(fitted, "Кот")
+
+
+@pytest.mark.parametrize(("trigrams", "bits", "share"), [(10_306, 16, 0.07), (30_621, 16, 0.20), (30_621, 18, 0.056)])
+def test_as_many_trigrams_share_a_row_as_the_docstring_says(trigrams, bits, share):
+    words = [
+        chr(97 + i // 676 % 26) + chr(97 + i // 26 % 26) + chr(97 + i % 26) + chr(0x430 + i // 17576)
+        for i in range(trigrams)
+    ]
+    feature = HashedNgrams(name="t", unit="letters", min_n=6, max_n=6, num_buckets=1 << bits)
+    distinct = feature.encode(pl.Series(words)).values.unique()
+    assert 1 - len(distinct) / trigrams == pytest.approx(share, abs=0.005)

@@ -1,0 +1,151 @@
+"""Words of a fitted vocabulary and tokens of a tokenizer."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from dssm_lightning.features.base import feature_from_dict
+from dssm_lightning.features.tokens import Tokens, Words
+
+TEXTS = pl.Series("text", ["The cat, the dog.", "A dog (1995)", "кот & cat", "dog"])
+
+
+def rows(feature, texts):
+    ids = feature.encode(pl.Series("text", texts, dtype=pl.String))
+    assert ids.values.dtype == torch.int32
+    return [part.tolist() for part in ids.values.tensor_split(ids.offsets[1:-1])]
+
+
+@pytest.fixture
+def tokenizer_file(tmp_path):
+    """A tokenizer as people bring it: with padding, truncation and special tokens."""
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "cat": 3, "dog": 4}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
+    tokenizer.enable_padding(length=8)
+    tokenizer.enable_truncation(2)
+    tokenizer.add_tokens(["<new>"])
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+def test_words_are_numbered_by_frequency_then_alphabet():
+    fitted = Words(name="text").fit(TEXTS)
+    assert fitted.vocabulary == ("dog", "cat", "the", "&", "1995", "a", "кот")
+    assert fitted.cardinality == 8
+    assert rows(fitted, ["THE dogs  dog", "Кот!"]) == [[3, 0, 1], [7]]
+
+
+def test_max_tokens_keeps_the_most_frequent_and_max_length_the_first():
+    fitted = Words(name="text", max_tokens=2, max_length=3).fit(TEXTS)
+    assert fitted.vocabulary == ("dog", "cat")
+    assert rows(fitted, ["the cat the dog", "dog", "cat dog cat dog cat"]) == [[0, 2, 0], [1], [2, 1, 2]]
+
+
+def test_the_order_of_the_texts_does_not_change_the_vocabulary():
+    assert Words(name="text").fit(TEXTS).vocabulary == Words(name="text").fit(TEXTS.reverse()).vocabulary
+
+
+def test_words_at_scale_equal_a_dictionary():
+    texts = [f"w{i % 97} x{i % 31} é{i % 7} unseen" for i in range(2000)]
+    fitted = Words(name="text").fit(pl.Series(texts).str.replace(" unseen", ""))
+    known = {word: i + 1 for i, word in enumerate(fitted.vocabulary)}
+    assert rows(fitted, texts) == [[known.get(word, 0) for word in text.split()] for text in texts]
+    assert rows(fitted, texts[:1]) == rows(fitted, texts)[:1]
+
+
+def test_a_given_vocabulary_is_kept_and_checked():
+    given = Words(name="text", vocabulary=["dog", "c#"])
+    assert given.fit(TEXTS).vocabulary == ("dog", "c#")
+    assert rows(given, ["C# dog cat"]) == [[2, 1, 0]]
+    assert Words(name="text", vocabulary=()).encode(TEXTS).values.tolist() == [0] * 11
+    for word in ("New York", "Dog", "dog,", ""):
+        with pytest.raises(ValueError, match=f"'text': '{word}' of its vocabulary is not a word as texts are split"):
+            Words(name="text", vocabulary=("dog", word)).fit(TEXTS)
+    with pytest.raises(ValueError, match="'text': its vocabulary holds some word twice"):
+        Words(name="text", vocabulary=("dog", "dog"))
+
+
+def test_empty_rows_and_their_error():
+    fitted = Words(name="text", on_empty="allow").fit(TEXTS)
+    assert rows(fitted, ["", "dog", None, " "]) == [[], [1], [], []]
+    tokens = Tokens(name="text", on_empty="allow", vocab_size=100).fit(TEXTS)
+    assert list(map(len, rows(tokens, ["", "dog", None, " "]))) == [0, 1, 0, 0]
+    assert tokens.encode(pl.Series([], dtype=pl.String)).offsets.tolist() == [0]
+    for feature in (Words(name="text"), Tokens(name="text")):
+        with pytest.raises(ValueError, match="'text': 1 of 2 texts are null or empty, the first in row 1"):
+            feature.fit(pl.Series(["a", None]))
+        with pytest.raises(ValueError, match="column 'text' holds Int64, not text"):
+            feature.fit(pl.Series([1]))
+
+
+def test_a_tokenizer_file_becomes_part_of_the_feature(tokenizer_file):
+    unfitted = Tokens(name="text", tokenizer=str(tokenizer_file))
+    assert not unfitted.is_fitted
+    fitted = unfitted.fit(TEXTS)
+    tokenizer_file.unlink()
+    assert fitted.cardinality == 6
+    assert rows(fitted, ["cat dog cat bird <new>", "dog"]) == [[3, 4, 3, 1, 5], [4]]
+    assert fitted.fit(TEXTS) == fitted
+
+
+def test_special_tokens_and_length(tokenizer_file):
+    marked = Tokens(name="text", tokenizer=str(tokenizer_file), add_special_tokens=True, max_length=3).fit(TEXTS)
+    assert rows(marked, ["cat dog cat", "dog"]) == [[2, 3, 4], [2, 4]]
+    plain = Tokens(name="text", tokenizer=str(tokenizer_file), max_length=2).fit(TEXTS)
+    assert rows(plain, ["cat dog cat", "dog"]) == [[3, 4], [4]]
+
+
+@pytest.mark.parametrize("model", ["bpe", "wordpiece", "unigram"])
+def test_a_tokenizer_is_trained_on_the_column(model):
+    texts = pl.Series("text", ["retrieval of retrieved things", "things retrieve things", "Кот и коты"] * 5)
+    fitted = Tokens(name="text", model=model, vocab_size=60).fit(texts)
+    assert fitted == Tokens(name="text", model=model, vocab_size=60).fit(texts)
+    assert 10 < fitted.cardinality <= 60
+    ids = rows(fitted, ["Things", "THINGS things", "\u4e00"])
+    assert ids[1] == ids[0] * 2
+    assert 0 not in ids[0]
+    assert ids[2] == [0]  # never seen: the unknown token
+
+
+@pytest.mark.parametrize("fit", [False, True])
+@pytest.mark.parametrize("feature", [Words(name="w", column="text", max_tokens=3), Tokens(name="text", vocab_size=50)])
+def test_json_gives_an_equal_feature(feature, fit):
+    feature = feature.fit(TEXTS) if fit else feature
+    copy = feature_from_dict(json.loads(json.dumps(feature.to_dict())))
+    assert copy == feature
+    assert copy.is_fitted == fit
+    if fit:
+        assert torch.equal(copy.encode(TEXTS).values, feature.encode(TEXTS).values)
+
+
+def test_what_is_no_tokenizer_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="'text': there is no tokenizer file 'nowhere.json'"):
+        Tokens(name="text", tokenizer="nowhere.json").fit(TEXTS)
+    for content in (b"\xff\xfe", b"[1]", b'{"model": 3}', b"{", b""):
+        (tmp_path / "t.json").write_bytes(content)
+        with pytest.raises(ValueError, match="'text': .*`tokenizers` library"):
+            Tokens(name="text", tokenizer=str(tmp_path / "t.json")).fit(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Words(name="t", max_tokens=0), "'t': max_tokens is 0; it must lie in 1 …"),
+        (lambda: Words(name="t", max_length=-1), "'t': max_length is -1"),
+        (lambda: Words(name="t").encode(TEXTS), "'t': its vocabulary is not known yet"),
+        (lambda: Tokens(name="t", model="char"), "'t': model is 'char'; it can be bpe, wordpiece, unigram"),
+        (lambda: Tokens(name="t", vocab_size=0), "'t': vocab_size is 0"),
+        (lambda: Tokens(name="t").encode(TEXTS), "'t': its tokenizer is not known yet; fit it first"),
+        (lambda: Tokens(name="t", tokenizer="some.json").cardinality, "'t': its tokenizer is not known yet"),
+    ],
+)
+def test_wrong_arguments_are_an_error(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dssm_lightning.features.base import feature_from_dict
+from dssm_lightning.features.vector import Vector
+
+
+def test_vectors_are_what_was_given():
+    values = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    for column in (
+        pl.Series(values.tolist()),
+        pl.Series(values),
+        pl.Series(values.tolist(), dtype=pl.List(pl.Float32)),
+    ):
+        feature = Vector(name="v").fit(column)
+        assert feature.width == feature.length == 3
+        encoded = feature.encode(column)
+        assert str(encoded.dtype) == "torch.float32"
+        np.testing.assert_array_equal(encoded, values)
+
+
+def test_whole_numbers_and_no_rows():
+    feature = Vector(name="v", length=2)
+    assert feature.encode(pl.Series([[1, 2]])).tolist() == [[1.0, 2.0]]
+    assert feature.encode(pl.Series([], dtype=pl.List(pl.Float64))).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (
+            pl.Series([[1.0, 2.0], [1.0]]),
+            r"the vector in row 1 \(counted from 0\) has length 1, expected 2 \(1 of 2 rows",
+        ),
+        (pl.Series([[1.0, 2.0], []]), "in row 1 .* has length 0, expected 2"),
+        (pl.Series([[1.0, 2.0], None]), "1 of 2 rows have no vector, first row 1"),
+        (
+            pl.Series([[1.0, 2.0], [1.0, float("nan")]]),
+            "1 of 2 vectors hold a null, NaN or infinite number, first row 1",
+        ),
+        (pl.Series([[1.0, None]]), "1 of 1 vectors hold a null"),
+        (pl.Series([[1.0, 1e300]]), "infinite number"),
+        (pl.Series([["1", "2"]]), r"must hold lists or arrays of numbers, found List\(String\)"),
+        (pl.Series([1.0]), "must hold lists or arrays of numbers, found Float64"),
+        (pl.Series([None]), "found Null"),
+    ],
+)
+def test_bad_vectors(column, message):
+    with pytest.raises(ValueError, match=f"Vector feature 'v': .*{message}"):
+        Vector(name="v", length=2).encode(column)
+    with pytest.raises(ValueError, match="Vector feature 'v'"):
+        Vector(name="v", length=2).fit(column)
+
+
+def test_bad_lengths():
+    with pytest.raises(ValueError, match="length must be at least 1, found 0"):
+        Vector(name="v", length=0)
+    with pytest.raises(ValueError, match="no row to learn the length from; give `length`"):
+        Vector(name="v").fit(pl.Series([], dtype=pl.List(pl.Float64)))
+    with pytest.raises(ValueError, match="length must be at least 1, found 0"):
+        Vector(name="v").fit(pl.Series([[]], dtype=pl.List(pl.Float64)))
+
+
+@pytest.mark.parametrize("feature", [Vector(name="v", column="w"), Vector(name="v").fit(pl.Series([[1.0, 2.0]]))])
+def test_json_round_trip(feature):
+    again = feature_from_dict(json.loads(json.dumps(feature.to_dict())))
+    assert again == feature
+    assert again.is_fitted == feature.is_fitted

@@ -1,0 +1,86 @@
+"""BinaryCrossEntropy and CosineEmbedding against torch's losses and hand arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dssm_lightning.losses import BinaryCrossEntropy, CosineEmbedding, Loss, Scores
+
+
+def make_scores(
+    logits: Tensor, target: list[int], valid: Tensor | None = None, label: list[float] | None = None
+) -> Scores:
+    """Scores with everything valid unless told."""
+    C = logits.shape[1]
+    valid = torch.ones_like(logits, dtype=torch.bool) if valid is None else valid
+    labels = None if label is None else torch.tensor(label)
+    return Scores(logits, torch.tensor(target), valid, torch.ones(C), torch.zeros(C), labels)
+
+
+def test_binary_cross_entropy_by_hand() -> None:
+    # chances 3/4, 1/2, 9/10; the second is the target, liked (log 4, 2, 10), then not, without the third (log 4, 2)
+    logits = torch.tensor([3.0, 1.0, 9.0]).log().repeat(2, 1)
+    valid = torch.tensor([[True, True, True], [True, True, False]])
+    value = BinaryCrossEntropy()(make_scores(logits, [1, 1], valid, [1.0, 0.0]))
+    torch.testing.assert_close(value, torch.tensor([math.log(80) / 3, math.log(8) / 2]))
+
+
+def test_binary_cross_entropy_is_torchs_over_the_scored_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 5, generator=generator)
+    target = [0, 4, 2, 2, 1, 3]
+    label = torch.eye(5)[target]
+    value = BinaryCrossEntropy()(make_scores(logits, target))
+    torch.testing.assert_close(value.mean(), nn.BCEWithLogitsLoss()(logits, label))
+
+
+def test_labels_alone_are_scored_where_nothing_else_is_valid() -> None:
+    logits = torch.tensor([[2.0, 7.0], [7.0, -1.0]])
+    valid = torch.tensor([[True, False], [False, True]])
+    value = BinaryCrossEntropy()(make_scores(logits, [0, 1], valid, [1.0, 0.0]))
+    torch.testing.assert_close(value, F.softplus(torch.tensor([-2.0, -1.0])))
+
+
+def test_cosine_embedding_is_torchs_over_the_scored_pairs() -> None:
+    generator = torch.Generator().manual_seed(1)
+    query, candidate = torch.randn(4, 3, generator=generator), torch.randn(5, 3, generator=generator)
+    target, label = [1, 0, 4, 2], [1.0, 0.0, 1.0, 0.0]
+    value = CosineEmbedding(0.1)(
+        make_scores(F.normalize(query) @ F.normalize(candidate).T, target, label=label),
+    )
+    torchs = nn.CosineEmbeddingLoss(margin=0.1)
+    for q in range(4):
+        sign = torch.full((5,), -1.0)
+        sign[target[q]] = 1.0 if label[q] else -1.0
+        torch.testing.assert_close(value[q], torchs(query[q].expand(5, 3), candidate, sign))
+
+
+def test_cosine_embedding_by_hand() -> None:
+    # liked at 0.8: 0.2; others 0.6 and 0.1 above 0.5: 0.1 and 0
+    value = CosineEmbedding(0.5)(make_scores(torch.tensor([[0.8, 0.6, 0.1]]), [0]))
+    torch.testing.assert_close(value, torch.tensor([0.1]))
+
+
+@pytest.mark.parametrize("loss", [BinaryCrossEntropy(), CosineEmbedding()])
+def test_gradients_are_finite_and_zero_outside_the_valid_columns(loss: Loss) -> None:
+    logits = torch.tensor([[300.0, -300.0], [-300.0, 300.0]], requires_grad=True)
+    valid = torch.tensor([[True, False], [True, True]])
+    loss(make_scores(logits, [0, 0], valid)).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[~valid].eq(0).all()
+
+
+def test_both_use_labels() -> None:
+    assert BinaryCrossEntropy.uses_labels
+    assert CosineEmbedding.uses_labels
+
+
+def test_margin_that_is_no_cosine_is_named() -> None:
+    with pytest.raises(ValueError, match=r"margin is 1.5; it is a cosine in \[-1, 1\)"):
+        CosineEmbedding(1.5)

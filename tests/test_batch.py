@@ -1,0 +1,50 @@
+"""Rows are gathered whole."""
+
+from __future__ import annotations
+
+import torch
+
+from dssm_lightning.batch import Ragged, num_rows, take, take_features
+
+
+def ragged(rows: list[list[int]]) -> Ragged:
+    offsets = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
+    values = torch.tensor([value for row in rows for value in row], dtype=torch.int64)
+    return Ragged(values, offsets, values.float() / 10)
+
+
+def as_lists(column: Ragged) -> list[list[int]]:
+    bounds = column.offsets.tolist()
+    return [column.values[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def test_rows_and_lengths() -> None:
+    column = ragged([[1, 2], [], [3]])
+    assert column.lengths.tolist() == [2, 0, 1]
+    assert column.rows.tolist() == [0, 0, 2]
+
+
+def test_take_repeats_reorders_and_keeps_empty_rows() -> None:
+    lists = [[1, 2, 3], [], [4], [5, 6]]
+    order = [3, 1, 0, 3, 2]
+    taken = take(ragged(lists), torch.tensor(order))
+    assert as_lists(taken) == [lists[i] for i in order]
+    assert taken.age is not None
+    assert torch.equal(taken.age, taken.values.float() / 10)
+
+
+def test_take_nothing() -> None:
+    taken = take(ragged([[1], [2]]), torch.tensor([], dtype=torch.int64))
+    assert (taken.values.tolist(), taken.offsets.tolist()) == ([], [0])
+
+
+def test_take_many_against_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lists = [torch.randint(0, 99, (int(n),), generator=generator).tolist() for n in torch.randint(0, 5, (50,))]
+    order = torch.randint(0, 50, (200,), generator=generator)
+    features = {"ragged": ragged(lists), "dense": torch.arange(50) * 2}
+    taken = take_features(features, order)
+    assert num_rows(taken) == 200
+    assert isinstance(taken["ragged"], Ragged)
+    assert as_lists(taken["ragged"]) == [lists[i] for i in order.tolist()]
+    assert taken["dense"].tolist() == [2 * i for i in order.tolist()]
