@@ -1,8 +1,15 @@
-"""``--ckpt_path best`` and ``last`` made into files, and a run's own config where none is named, before parsing."""
+"""Arguments made ready for jsonargparse.
+
+``--ckpt_path best`` and ``last`` become files, and a run's own config is added where none is named; for the commands
+that are plain functions, lists of texts and flags are written as JSON.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from dssm_lightning import runs
 
@@ -16,6 +23,15 @@ def option(arguments: list[str], name: str) -> str | None:
         elif argument.startswith(f"--{name}="):
             found = argument.partition("=")[2]
     return found
+
+
+def first_config(arguments: list[str]) -> str | None:
+    """The first config that is named: runs are called after it, whatever is laid over it."""
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-c"):
+            return value if equals else next(iter(arguments[place + 1 :]), None)
+    return None
 
 
 def without(arguments: list[str], name: str) -> list[str]:
@@ -53,7 +69,7 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
     Raises:
         ValueError: no checkpoint where one is needed.
     """
-    verb, config, which = arguments[0], option(arguments, "config"), option(arguments, "ckpt_path")
+    verb, config, which = arguments[0], first_config(arguments), option(arguments, "ckpt_path")
     if any(flag in arguments for flag in ("-h", "--help")) or any(a.startswith("--print_config") for a in arguments):
         return arguments
     if which is None and verb == "fit":
@@ -74,3 +90,29 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
             raise ValueError(f"--ckpt_path {found} lies in no run folder: name its config with --config")
         arguments[1:1] = [f"--config={run / 'config.yaml'}"]
     return arguments
+
+
+def as_json(arguments: list[str], command: Callable[..., Any]) -> list[str]:
+    """The arguments with a command's lists of texts and its flags as JSON values.
+
+    ``--query a --query b``, ``--query=a --query=b`` and ``--query a b`` all become ``--query=["a", "b"]``, so that a
+    text is never read as YAML, and a bare ``--json`` becomes ``--json=true``.
+    """
+    hints = get_type_hints(command)
+    lists: dict[str, list[str]] = {name: [] for name, hint in hints.items() if list[str] in (hint, *get_args(hint))}
+    others: list[str] = []
+    open_list: list[str] | None = None  # of the option that further words belong to
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--"):
+            (others if open_list is None else open_list).append(argument)
+            continue
+        open_list = lists.get(name)
+        if open_list is None:
+            bare = (
+                hints.get(name) is bool and not equals and arguments[place + 1 : place + 2] not in (["true"], ["false"])
+            )
+            others.append(f"{argument}=true" if bare else argument)
+        elif equals:
+            open_list.append(value)
+    return others + [f"--{name}={json.dumps(values)}" for name, values in lists.items() if values]

@@ -30,6 +30,8 @@ class BestCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
+        self.best_metrics: dict[str, float] = {}
+        """All metrics at the time of the best checkpoint."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Monitor nothing where there are no validation rows."""
@@ -37,6 +39,32 @@ class BestCheckpoint(ModelCheckpoint):
             if len(trainer.datamodule.val_dataloader()) == 0:  # type: ignore[attr-defined]  # Lightning sets it, untyped
                 self.monitor = None
         super().setup(trainer, pl_module, stage)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if this is the best, and remember its metrics."""
+        super().on_validation_end(trainer, pl_module)
+        self._remember(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if this is the best, and remember its metrics."""
+        super().on_train_epoch_end(trainer, pl_module)
+        self._remember(trainer)
+
+    def _remember(self, trainer: Trainer) -> None:
+        now = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        best = None if self.best_model_score is None else float(self.best_model_score)
+        # of equal scores the first is kept, as its checkpoint is
+        if self.monitor is None or now.get(self.monitor) == best != self.best_metrics.get(self.monitor):
+            self.best_metrics = now
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on with."""
+        return {**super().state_dict(), "best_metrics": self.best_metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with it."""
+        super().load_state_dict(state_dict)
+        self.best_metrics = state_dict["best_metrics"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the metric's name before anything is computed.

@@ -9,26 +9,45 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from rich.console import Console
 from rich.table import Table
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dssm_lightning import commands, runs
 from dssm_lightning import data as data_classes  # noqa: F401  short class names are those of imported classes
-from dssm_lightning.arguments import resolve_checkpoint
+from dssm_lightning.arguments import first_config, resolve_checkpoint
 from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig
 from dssm_lightning.checkpoints import read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.data.sources import Source
+from dssm_lightning.data.splits import Split
+from dssm_lightning.encoders import Encoder
 from dssm_lightning.features import Feature
+from dssm_lightning.fusion import Fusion
+from dssm_lightning.losses import Loss
 from dssm_lightning.module import TwoTower
+from dssm_lightning.scorers import Scorer
+from dssm_lightning.spelling import SpellingParser, nearest
+from dssm_lightning.towers import Tower
 
-set_parsing_settings(subclasses_enabled=[Feature])  # features are dataclasses, and lists of them are swappable
+TRAINER_VERBS = {
+    "fit": "Train a model: a run folder with its settings, metrics and checkpoints.",
+    "validate": "Measure a checkpoint on the validation rows.",
+    "test": "Measure a checkpoint on the test rows.",
+    "predict": "Write the embeddings of the corpus or of the queries as Parquet.",
+}
 
-TRAINER_VERBS = ("fit", "validate", "test", "predict")
+
+class Parser(SpellingParser, LightningArgumentParser):
+    """Knows the names of everything swappable."""
+
+    families = (Feature, Encoder, Fusion, Tower, Scorer, Loss, Source, Split, NegativeSampler, Optimizer, LRScheduler)
 
 
 class TwoTowerCLI(LightningCLI):
@@ -36,7 +55,7 @@ class TwoTowerCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.run: Path | None = None
-        self.name = _config_name(args)
+        self.name = Path(first_config(args) or "default").stem
         super().__init__(
             TwoTower,
             RetrievalDataModule,
@@ -45,6 +64,7 @@ class TwoTowerCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
+            parser_class=Parser,
             parser_kwargs={"prog": "dssm-lightning"},
         )
 
@@ -79,7 +99,8 @@ class TwoTowerCLI(LightningCLI):
             kwargs["logger"] = False
         elif settings.logger in (None, True):
             self.run = (runs.run_of(self.checkpoint) if self.checkpoint else None) or runs.new_run(self.name)
-            _keep_metrics(self.run)
+            if rank_zero_only.rank == 0:
+                _keep_metrics(self.run)
             place = {"save_dir": self.run.parent.parent, "name": self.run.parent.name, "version": self.run.name}
             kwargs["logger"] = [CSVLogger(**place), TensorBoardLogger(**place)]
         return super().instantiate_trainer(**kwargs)
@@ -98,7 +119,7 @@ class TwoTowerCLI(LightningCLI):
         assert isinstance(best, BestCheckpoint)
         if rank_zero_only.rank == 0 and best.best_model_path:
             title = "the last epoch" if best.monitor is None else f"best {best.monitor}: {best.best_model_score:.4f}"
-            _show(self.trainer.callback_metrics, f"{title} · {Path(best.best_model_path)}")
+            _show(best.best_metrics, f"{title} · {Path(best.best_model_path)}")
 
     def after_validate(self) -> None:
         """Write the metrics beside the run that was measured."""
@@ -118,16 +139,32 @@ def main(args: list[str] | None = None) -> LightningCLI | Any:
 
     Returns:
         the finished CLI for Lightning's verbs, what the function returns for the others.
+
+    Raises:
+        ValueError: no such command, or whatever the command has to say of its arguments or data.
     """
     arguments = sys.argv[1:] if args is None else list(args)
+    verb = next(iter(arguments), "--help")
+    if verb in ("-h", "--help"):
+        _show_commands()
+        sys.exit(0)
+    if verb not in (known := [*TRAINER_VERBS, *commands.COMMANDS]):
+        raise ValueError(f"{verb!r} is no command; there are {', '.join(known)}{nearest(verb, known)}")
     torch.set_float32_matmul_precision("high")
     with warnings.catch_warnings():
         _ignore_expected_warnings()
-        if arguments and arguments[0] in commands.COMMANDS:
+        if verb in commands.COMMANDS:
             return commands.run(arguments)
-        if arguments and arguments[0] in TRAINER_VERBS:
-            arguments = resolve_checkpoint(arguments)
-        return TwoTowerCLI(arguments)
+        return TwoTowerCLI(resolve_checkpoint(arguments))
+
+
+def _show_commands() -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for verb, about in TRAINER_VERBS.items():
+        table.add_row(verb, about)
+    for verb, command in commands.COMMANDS.items():
+        table.add_row(verb, (command.__doc__ or "").partition("\n")[0])
+    Console().print("usage: dssm-lightning COMMAND [options], and dssm-lightning COMMAND --help\n", table, highlight=False)
 
 
 def _ignore_expected_warnings() -> None:
@@ -137,18 +174,11 @@ def _ignore_expected_warnings() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # small data have fewer batches than the logging interval; metrics are logged at each epoch's end all the same
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+    # a split may keep no validation rows: all that is not tested then trains
+    warnings.filterwarnings("ignore", message="Total length of `Slices` across ranks is zero")
     # a resumed run goes on in its folder
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
-
-
-def _config_name(arguments: list[str]) -> str:
-    for place, argument in enumerate(arguments):
-        if argument in ("--config", "-c") and place + 1 < len(arguments):
-            return Path(arguments[place + 1]).stem
-        if argument.startswith("--config="):
-            return Path(argument.partition("=")[2]).stem
-    return "default"
 
 
 def _keep_metrics(run: Path) -> None:
@@ -166,8 +196,8 @@ def _merge_metrics(path: Path, metrics: dict[str, torch.Tensor]) -> None:
     path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _show(metrics: dict[str, torch.Tensor], title: str) -> None:
+def _show(metrics: dict[str, float], title: str) -> None:
     table = Table("metric", "value", title=title, title_justify="left")
     for name, value in sorted(metrics.items()):
-        table.add_row(name, f"{float(value):.4f}")
+        table.add_row(name, f"{value:.4f}")
     Console().print(table)

@@ -7,33 +7,48 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from dssm_lightning.arguments import find_checkpoint
+from dssm_lightning.arguments import as_json, find_checkpoint
 from dssm_lightning.retriever import Hit, RawValues
+from dssm_lightning.summary import ModelSummary
 
 
-def search(query: list[str], ckpt_path: str = "best", k: int = 10, json: bool = False) -> list[list[Hit]]:
+def search(
+    query: list[str], ckpt_path: str = "best", k: int = 10, json: bool = False, picture: str | None = None
+) -> list[list[Hit]]:
     """Answer queries with a trained model.
 
     Args:
         query: raw values as a JSON object such as '{"query": "grinning cat"}', or a bare text where the query side
-            reads one column; several may follow each other.
+            reads one column; give the option again for a further query.
         ckpt_path: a checkpoint of a run, or best, or last: of the newest run.
         k: how many answers.
         json: print JSON lines instead of tables.
+        picture: a PNG file for what was found, where candidates have pictures: a row for each query.
 
     Returns:
         for each query its hits, best first.
     """
-    from dssm_lightning.settings import load_retriever
+    from dssm_lightning import pictures
+    from dssm_lightning.settings import load_run, make_retriever
 
-    retriever = load_retriever(_checkpoint(ckpt_path))
-    answers = [retriever.search(_raw(text), k) for text in query]
+    values = [_raw(text) for text in query]
+    model, data = load_run(_checkpoint(ckpt_path))
+    if picture is not None:  # what cannot be drawn is said before the corpus is embedded
+        pictures.picture_feature(data)
+        pictures.require_png(Path(picture))
+    retriever = make_retriever(model, data)
+    answers = [retriever.search(value, k) for value in values]
     for text, hits in zip(query, answers, strict=True):
         _print_json(text, hits) if json else _print_table(text, hits)
+    if picture is not None:
+        pictures.draw_hits([_title(value) for value in values], answers, data, Path(picture))
+        if not json:
+            print(f"the hits as pictures: {picture}")
     return answers
 
 
@@ -101,11 +116,48 @@ def baseline(
     return results
 
 
+def summary(
+    config: list[str] | None = None, ckpt_path: str | None = None, plot: str | None = None, depth: int = 2
+) -> ModelSummary:
+    """Print output shape and parameters of every branch and layer of a model.
+
+    Args:
+        config: configs, later ones over earlier ones, whose data say how large the tables are.
+        ckpt_path: a checkpoint of a run, or best, or last (of the newest run), instead of a config.
+        plot: an SVG file for a drawing of the two towers.
+        depth: how deep into a branch's own layers to go.
+
+    Returns:
+        what was printed.
+    """
+    from dssm_lightning.plot import draw_network, require_svg
+    from dssm_lightning.settings import load_data, load_run, load_untrained
+    from dssm_lightning.summary import describe, print_summary
+
+    if (config is None) == (ckpt_path is None):
+        raise ValueError("summary needs either --config, for an untrained model, or --ckpt_path, for a trained one")
+    if plot is not None:
+        require_svg(Path(plot))
+    if ckpt_path is not None:
+        model, data = load_run(_checkpoint(ckpt_path))
+    else:
+        assert config is not None
+        model, data = load_untrained(config), load_data(config)
+        model.build(data.schemas)
+    described = describe(model, data)
+    print_summary(described, depth)
+    if plot is not None:
+        draw_network(described, Path(plot))
+        print(f"the two towers: {plot}")
+    return described
+
+
 def print_metrics(results: dict[str, dict[str, float]]) -> None:
     """One row for each model, the metrics that fit a screen."""
     names = ("hit_rate@10", "recall@10", "recall@100", "precision@10", "ndcg@10", "mrr", "query_auroc", "auroc")
     shown = [name for name in names if any(name in metrics for metrics in results.values())]
-    table = Table("", *shown)
+    headers = [name.replace("_", " ").replace("@", " @") for name in shown]  # spaces, where a line may end
+    table = Table("", *headers, box=SIMPLE_HEAD)
     for model, metrics in results.items():
         table.add_row(model, *(f"{metrics[name]:.4f}" for name in shown))
     Console().print(table)
@@ -143,6 +195,12 @@ def _raw(text: str) -> RawValues:
     return value
 
 
+def _title(value: RawValues) -> str:
+    if isinstance(value, str):
+        return value
+    return str(next(iter(value.values()))) if len(value) == 1 else ", ".join(f"{k}: {v}" for k, v in value.items())
+
+
 def _print_table(query: str, hits: list[Hit]) -> None:
     shown = list(hits[0].display)
     table = Table("", "id", "score", *shown, title=query, title_justify="left")
@@ -160,10 +218,14 @@ def _print_json(query: str, hits: list[Hit]) -> None:
     print(json.dumps({"query": query, "hits": [hit._asdict() for hit in hits]}, ensure_ascii=False, default=str))
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"baseline": baseline, "search": search, "score": score}
+COMMANDS: dict[str, Callable[..., Any]] = {"baseline": baseline, "search": search, "score": score, "summary": summary}
 
 
 def run(arguments: list[str]) -> Any:
     """Run the command that the first argument names, with the others as its options."""
-    name = arguments[0]
-    return auto_cli(COMMANDS[name], args=arguments[1:], prog=f"dssm-lightning {name}", as_positional=False)
+    name, *options = arguments
+    command = COMMANDS[name]
+    description = (command.__doc__ or "").partition("\n")[0]
+    parser = ArgumentParser(prog=f"dssm-lightning {name}", description=description)
+    parser.add_function_arguments(command, as_group=False)  # auto_cli would take --config for itself
+    return command(**parser.parse_args(as_json(options, command)).as_dict())

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from dssm_lightning.features import Feature
+
+set_parsing_settings(subclasses_enabled=[Feature])  # features are dataclasses, and lists of them are swappable
 
 
 def make(kind: Any, value: Any) -> Any:

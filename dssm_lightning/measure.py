@@ -9,7 +9,7 @@ from dssm_lightning.baselines import BaselineData, default_baselines
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS
 from dssm_lightning.evaluation import Evaluation, resolve_ks
-from dssm_lightning.features.text import TextFeature
+from dssm_lightning.features.text_column import TextFeature
 from dssm_lightning.schema import Schema
 
 

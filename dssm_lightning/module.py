@@ -19,6 +19,7 @@ from dssm_lightning.evaluation import Evaluation, resolve_ks
 from dssm_lightning.factories import make, plain_settings
 from dssm_lightning.losses import Loss
 from dssm_lightning.objective import per_query_loss
+from dssm_lightning.optimizers import check_sparse_tables
 from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
 from dssm_lightning.towers import Tower, TowerFactory, check_batch_statistics, share_tables
@@ -140,6 +141,7 @@ class TwoTower(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over all that trains, and its schedule."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        check_sparse_tables(self, optimizer)
         if self.make_lr_scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}

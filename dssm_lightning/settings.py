@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from rich.progress import track
 
 from dssm_lightning import runs
 from dssm_lightning.checkpoints import read_checkpoint
@@ -24,7 +25,7 @@ def _instantiate(kind: type, key: str, configs: list[Path], prog: str) -> Any:
     for path in configs:
         section = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(key)
         if section is not None:
-            settings = parser.parse_object({key: section}, cfg_base=settings)
+            settings = parser.parse_object({key: section}, namespace=settings)
     if settings is None:
         raise ValueError(f"{', '.join(map(str, configs))} has no section {key!r}")
     return parser.instantiate(settings)[key]
@@ -66,9 +67,15 @@ def load_run(checkpoint: Path) -> tuple[TwoTower, RetrievalDataModule]:
 
 def load_retriever(checkpoint: Path) -> Retriever:
     """What answers raw queries with a checkpoint's model, over the corpus of its run."""
-    model, data = load_run(checkpoint)
+    return make_retriever(*load_run(checkpoint))
+
+
+def make_retriever(model: TwoTower, data: RetrievalDataModule) -> Retriever:
+    """What answers raw queries with a trained model, over the corpus of these data, which is embedded first."""
+    batches = data.corpus_batches()
+    few = len(batches) < 4  # embedded before a bar could be read
     with torch.inference_mode():
-        corpus = model.embed_corpus(data.corpus_batches())
+        corpus = model.embed_corpus(track(batches, "embedding the corpus", len(batches), transient=True, disable=few))
     assert model.schemas is not None
     return Retriever(
         model.schemas,

@@ -18,7 +18,6 @@ from dssm_lightning.schema import Schema
 
 EncoderFactory: TypeAlias = Callable[[Feature], Encoder]
 FusionFactory: TypeAlias = Callable[[list[int]], Fusion]
-TowerFactory: TypeAlias = Callable[[Schema], "Tower"]
 
 
 class Tower(nn.Module):
@@ -93,6 +92,9 @@ class Tower(nn.Module):
             if self.bias is not None:
                 embedding = torch.cat([embedding, self.bias(fused.float())], dim=-1)  # (B, D + 1)
         return embedding
+
+
+TowerFactory: TypeAlias = Callable[[Schema], Tower]  # below the class: who parses plain values needs the class itself
 
 
 def _width(encoder: nn.Module) -> int:

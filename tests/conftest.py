@@ -13,6 +13,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the slow tier")
 
 
+def pytest_configure() -> None:
+    torch.set_num_threads(1)  # small tensors: on a busy machine threads wait for each other a hundred times as long
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--slow"):
         for item in items:

@@ -156,14 +156,18 @@ class TrainLoader:
         order = self.assembler.rows[torch.randperm(len(self.assembler.rows), generator=shuffle)]
         for step in range(progress.done, len(self)):
             start = (step * self.world_size + self.place.rank) * self.batch_size
-            progress.done = step + 1
             counter = self.place._replace(epoch=progress.epoch, step=step)
-            yield self.assembler.batch(order[start : start + self.batch_size], counter)
+            batch = self.assembler.batch(order[start : start + self.batch_size], counter)
+            progress.done = step + 1  # only now: who is interrupted while a batch is made has not had it
+            yield batch
 
 
 @dataclass
 class Slices(Generic[T]):
-    """A sized iterable that makes one item for each slice of the numbers of a rank: start, start + step, …"""
+    """A sized iterable that makes one item for each slice of the numbers of a rank: rank, rank + world_size, …
+
+    A rank that has none makes one empty item: it takes part in an evaluation, whose ends are collective.
+    """
 
     make: Callable[[Tensor], T]
     total: int
@@ -173,13 +177,13 @@ class Slices(Generic[T]):
     numbers: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.numbers = torch.arange(self.rank, self.total, self.world_size)
+        self.numbers = torch.arange(min(self.rank, self.total), self.total, self.world_size)
 
     def __len__(self) -> int:
-        return -(-len(self.numbers) // self.size)
+        return max(-(-len(self.numbers) // self.size), min(1, self.total))
 
     def __iter__(self) -> Iterator[T]:
-        for numbers in self.numbers.split(self.size) if len(self.numbers) else ():
+        for numbers in self.numbers.split(self.size) if self.total else ():
             yield self.make(numbers)
 
 

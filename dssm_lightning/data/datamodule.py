@@ -8,6 +8,7 @@ from typing import Any, Literal
 import polars as pl
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from dssm_lightning.batch import EvaluationBatch, Features, take_features
@@ -156,7 +157,14 @@ class RetrievalDataModule(LightningDataModule):
         return TrainLoader(self.assembler, self.batch_size, place, world_size, self.progress)
 
     def val_dataloader(self) -> Slices[EvaluationBatch]:
-        """Validation queries or events; none where the split keeps no validation rows."""
+        """Validation queries or events; none where the split keeps no validation rows.
+
+        Raises:
+            ValueError: there are none, and ``validate`` asks for them.
+        """
+        asked = self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING
+        if asked and len(self.data.interactions.rows(VALIDATION)) == 0:
+            raise ValueError("the split keeps no validation rows: give it a `validation` part, or use test")
         return self.evaluation_batches(VALIDATION)
 
     def test_dataloader(self) -> Slices[EvaluationBatch]:

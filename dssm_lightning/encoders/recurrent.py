@@ -44,7 +44,13 @@ class BiLSTM(Encoder):
         pooling: Literal["mean", "max"] = "mean",
     ) -> None:
         super().__init__()
-        for name, size in {"output_dim": output_dim, "hidden_dim": hidden_dim, "num_layers": num_layers}.items():
+        sizes = {
+            "output_dim": output_dim,
+            "embedding_dim": embedding_dim,
+            "hidden_dim": hidden_dim,
+            "num_layers": num_layers,
+        }
+        for name, size in sizes.items():
             if size is not None and size < 1:
                 raise ValueError(f"encoder of {feature.name!r}: {name} is {size}; it must be at least 1")
         if not 0 <= dropout < 1:

@@ -35,7 +35,7 @@ class HashedNgrams(TextFeature):
     max_n: int = 3
     """Length of the longest."""
     num_buckets: int = 1 << 18
-    """Rows of the table. Of K distinct n-grams about K/2 in num_buckets share a row with an earlier one (K small)."""
+    """Rows of the table. Of K distinct n-grams, a share of about K / (2 · num_buckets) falls on a row already taken."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -96,8 +96,9 @@ class Tokens(Feature):
     """What a null, empty or blank text is: an error, or a row without tokens."""
     tokenizer: str | None = None
     """Path of a tokenizer file (JSON), read by ``fit``; from then on its content. null = train one."""
-    model: Literal["bpe", "wordpiece", "unigram"] = "wordpiece"
-    """Kind of tokenizer that is trained where none is given."""
+    model: Literal["bpe", "wordpiece", "unigram"] = "bpe"
+    """Kind of tokenizer that is trained where none is given. "unigram" adds up probabilities in no fixed order: trained
+    again, it can differ a little; the others cannot."""
     vocab_size: int = 8192
     """Number of tokens that it may have."""
     max_length: int | None = None
@@ -107,8 +108,8 @@ class Tokens(Feature):
 
     def __post_init__(self) -> None:
         require_positive(self, vocab_size=self.vocab_size, max_length=self.max_length)
-        if self.model not in _TRAINERS:
-            raise ValueError(f"feature {self.name!r}: model is {self.model!r}; it can be {', '.join(_TRAINERS)}")
+        if self.model not in _MODELS:
+            raise ValueError(f"feature {self.name!r}: model is {self.model!r}; it can be {', '.join(_MODELS)}")
 
     @property
     def is_fitted(self) -> bool:
@@ -181,27 +182,34 @@ def _load(content: str, max_length: int | None) -> Tokenizer:
 
 
 _UNKNOWN = "[UNK]"
-
-_TRAINERS: dict[str, Callable[[int], tuple[models.Model, trainers.Trainer]]] = {
-    "bpe": lambda size: (
-        models.BPE(unk_token=_UNKNOWN),
-        trainers.BpeTrainer(vocab_size=size, special_tokens=[_UNKNOWN], show_progress=False),
-    ),
-    "wordpiece": lambda size: (
-        models.WordPiece(unk_token=_UNKNOWN),
-        trainers.WordPieceTrainer(vocab_size=size, special_tokens=[_UNKNOWN], show_progress=False),
-    ),
-    "unigram": lambda size: (
-        models.Unigram(),
-        trainers.UnigramTrainer(vocab_size=size, special_tokens=[_UNKNOWN], unk_token=_UNKNOWN, show_progress=False),
-    ),
-}
+_MODELS = ("bpe", "wordpiece", "unigram")
 
 
 def _train(texts: pl.Series, model: str, vocab_size: int) -> str:
-    untrained, trainer = _TRAINERS[model](vocab_size)
-    tokenizer = Tokenizer(untrained)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    """The content of a tokenizer that is trained on texts (B,) without nulls."""
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    # WordPiece numbers the letters inside words as its hash table yields them, and merges by these numbers: named
+    # beforehand, they have the same numbers in every run.
+    inner = sorted({f"##{letter}" for letter in normalizer.normalize_str("".join(texts)) if not letter.isspace()})
+    tokenizer = Tokenizer(_untrained(model))
+    tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(texts.to_list(), trainer)
-    return tokenizer.to_str()
+    tokenizer.train_from_iterator(texts.to_list(), _trainer(model, vocab_size, inner))
+    content = json.loads(tokenizer.to_str())
+    content["added_tokens"] = content["added_tokens"][:1]  # [UNK] alone is special
+    return json.dumps(content)
+
+
+def _untrained(model: str) -> models.Model:
+    if model == "bpe":
+        return models.BPE(unk_token=_UNKNOWN)
+    return models.WordPiece(unk_token=_UNKNOWN) if model == "wordpiece" else models.Unigram()
+
+
+def _trainer(model: str, vocab_size: int, inner: list[str]) -> trainers.Trainer:
+    options: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": [_UNKNOWN], "show_progress": False}
+    if model == "bpe":
+        return trainers.BpeTrainer(**options)
+    if model == "wordpiece":
+        return trainers.WordPieceTrainer(**{**options, "special_tokens": [_UNKNOWN, *inner]})
+    return trainers.UnigramTrainer(**options, unk_token=_UNKNOWN)
