@@ -76,7 +76,9 @@ class BestCheckpoint(ModelCheckpoint):
         logged = ["train/loss", *(f"val/{name}" for name in evaluation.names)]
         if self.monitor is not None and self.monitor not in logged:
             hint = " (auroc needs labels, and the source has no label column)" if self.monitor == "val/auroc" else ""
-            raise ValueError(f"checkpoint.monitor {self.monitor!r} is never logged{hint}; there are {', '.join(logged)}")
+            raise ValueError(
+                f"checkpoint.monitor {self.monitor!r} is never logged{hint}; there are {', '.join(logged)}"
+            )
 
 
 class LastCheckpoint(ModelCheckpoint):

@@ -81,10 +81,14 @@ class TwoTowerCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Tell which settings a checkpoint overrides."""
-        asked, got = (dict(config[self.subcommand].model.as_flat().__dict__) for config in (self.requested, self.config))
+        asked, got = (
+            dict(config[self.subcommand].model.as_flat().__dict__) for config in (self.requested, self.config)
+        )
         ignored = sorted(key for key in got if asked.get(key) != got[key])
         if ignored:
-            rank_zero_warn(f"the checkpoint's own model settings win over those asked for; ignored: {', '.join(ignored)}")
+            rank_zero_warn(
+                f"the checkpoint's own model settings win over those asked for; ignored: {', '.join(ignored)}"
+            )
 
     @property
     def checkpoint(self) -> Path | None:
@@ -119,7 +123,8 @@ class TwoTowerCLI(LightningCLI):
         assert isinstance(best, BestCheckpoint)
         if rank_zero_only.rank == 0 and best.best_model_path:
             title = "the last epoch" if best.monitor is None else f"best {best.monitor}: {best.best_model_score:.4f}"
-            _show(best.best_metrics, f"{title} · {Path(best.best_model_path)}")
+            _show(best.best_metrics, title)
+            Console().print(f"checkpoint: {Path(best.best_model_path)}", highlight=False, soft_wrap=True)
 
     def after_validate(self) -> None:
         """Write the metrics beside the run that was measured."""
@@ -164,10 +169,15 @@ def _show_commands() -> None:
         table.add_row(verb, about)
     for verb, command in commands.COMMANDS.items():
         table.add_row(verb, (command.__doc__ or "").partition("\n")[0])
-    Console().print("usage: dssm-lightning COMMAND [options], and dssm-lightning COMMAND --help\n", table, highlight=False)
+    Console().print(
+        "usage: dssm-lightning COMMAND [options], and dssm-lightning COMMAND --help\n", table, highlight=False
+    )
 
 
 def _ignore_expected_warnings() -> None:
+    # Lightning 2.6 calls what torch 2.14 and jsonargparse 4 still have: pyproject.toml bounds the versions
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    warnings.filterwarnings("ignore", message=r"\s+(By default only one Jsonargparse|.*was deprecated in v4)")
     # our loader restarts in mid-epoch through the data module's state, which Lightning cannot see
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     # batches are assembled from memory-mapped tensors: worker processes would make them slower
@@ -176,6 +186,8 @@ def _ignore_expected_warnings() -> None:
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     # a split may keep no validation rows: all that is not tested then trains
     warnings.filterwarnings("ignore", message="Total length of `Slices` across ranks is zero")
+    # an epoch that is cut short has no new validation; that the monitored metric exists was checked at the start
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key in the returned metrics")
     # a resumed run goes on in its folder
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")

@@ -60,7 +60,7 @@ class _Gather(torch.autograd.Function):
         size = gradient.shape[0] // world_size()
         if dist.get_backend() == "nccl":
             own = gradient.new_empty((size, *gradient.shape[1:]))
-            dist.reduce_scatter(own, list(gradient.split(size)))
+            dist.reduce_scatter(own, list(torch.split(gradient, size)))
             return own
         gradient = gradient.clone()  # gloo has no reduce-scatter
         dist.all_reduce(gradient)

@@ -37,7 +37,7 @@ def format_shape(shape: Shape | None) -> str:
 
 
 def output_shapes(tower: nn.Module, batches: Sequence[Features]) -> dict[nn.Module, Shape | None]:
-    """What each module of a tower (features in) gives, seen with two batches of so many rows as :data:`BATCHES` says."""
+    """What each module of a tower gives; ``batches`` are two, of so many rows as :data:`BATCHES` says."""
     seen: list[dict[nn.Module, tuple[int, ...] | None]] = []
 
     def record(module: nn.Module, _: Any, output: Any) -> None:

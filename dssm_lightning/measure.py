@@ -54,4 +54,8 @@ def _texts(table: pl.DataFrame, columns: list[str]) -> list[str] | None:
         raise ValueError(f"corpus_columns {missing}: no such columns; candidates has {', '.join(table.columns)}")
     if not columns:
         return None
-    return table.select(pl.concat_str(pl.col(columns).cast(pl.String), separator=" ", ignore_nulls=True)).to_series().to_list()
+    return (
+        table.select(pl.concat_str(pl.col(columns).cast(pl.String), separator=" ", ignore_nulls=True))
+        .to_series()
+        .to_list()
+    )

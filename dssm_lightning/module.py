@@ -167,7 +167,7 @@ class TwoTower(LightningModule):
         total, size = num_rows(features), self.encode_chunk_size
         if size is None or total <= size or not torch.is_grad_enabled():
             return tower(features)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
-        slices = torch.arange(total, device=self.device).split(size)
+        slices = torch.split(torch.arange(total, device=self.device), size)
         parts = [checkpoint(tower, take_features(features, rows), use_reentrant=False) for rows in slices]
         return torch.cat(parts)
 
@@ -175,7 +175,7 @@ class TwoTower(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout of this batch is a function of its number, not of what was drawn before."""
-        number = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        number = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed  # `ready` counts interrupted ones
         seed = mix(run_seed(), number, self.global_rank)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a hundred times as long
         if self.device.type == "cuda":

@@ -64,7 +64,7 @@ def _in_chunks(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, chunk_size: i
         return _losses(rows, pool, scorer, loss)
     parts = [
         checkpoint(_losses, rows.part(numbers), pool, scorer, loss, use_reentrant=False)
-        for numbers in torch.arange(total, device=rows.target.device).split(chunk_size)
+        for numbers in torch.split(torch.arange(total, device=rows.target.device), chunk_size)
     ]
     return torch.cat(parts)
 

@@ -78,7 +78,8 @@ class Retriever:
     @torch.inference_mode()
     def similarity(self, query: Tensor, candidate: Tensor) -> Tensor:
         """(Q, D), (C, D) -> (Q, C): the dot product where that is what is trained, else the score."""
-        return query @ candidate.T if self.scorer.indexable else self.scorer(query, candidate)  # type: ignore[no-any-return]  # Module.__call__
+        similarity: Tensor = query @ candidate.T if self.scorer.indexable else self.scorer(query, candidate)
+        return similarity
 
 
 def _table(side: str, schema: Schema, values: Sequence[RawValues]) -> pl.DataFrame:

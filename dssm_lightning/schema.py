@@ -29,7 +29,7 @@ class Schema:
         taken = [name for name in names if hasattr(nn.ModuleDict, name) or not re.fullmatch(r"[\w -]+", name)]
         if taken:  # encoders live in a ModuleDict, encodings in files
             raise ValueError(
-                f"feature names {taken} cannot be used (letters, digits, _ and - only, and no method of a torch module); "
+                f"feature names {taken} cannot be used (letters, digits, _ and - only, no method of a torch module); "
                 "give another name, and the column's name as `column`"
             )
 

@@ -142,7 +142,8 @@ def print_summary(summary: ModelSummary, depth: int = 2, console: Console | None
         depth: how many levels of an encoder's own layers to show.
         console: where to; standard output by default.
     """
-    table = Table("layer", Column("kind", overflow="fold"), "output", Column("parameters", justify="right"), "")
+    parameters = Column("parameters", justify="right", no_wrap=True)
+    table = Table(Column("layer", no_wrap=True), Column("kind", overflow="fold"), "output", parameters, "")
     for tower in (summary.query, summary.candidate):
         same = tower.side == "candidate" and summary.one_tower
         note = _notes(tower.frozen, tower.parameters, ["query, the same tower"] if same else [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
 import torch
@@ -85,7 +85,7 @@ class Tower(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """(B, …) -> (B, D) float32."""
         fused = self.fusion([encoder(features[name]) for name, encoder in self.encoders.items()])
-        embedding = self.output(self.hidden(fused)).float()
+        embedding: Tensor = self.output(self.hidden(fused)).float()
         with torch.autocast(embedding.device.type, enabled=False):  # bf16 would merge near scores into ties
             if self.normalize:
                 embedding = F.normalize(embedding, dim=-1)
@@ -134,7 +134,7 @@ def _initialize(parts: list[nn.Sequential], name: str) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def _nearest(name: str, known: dict[str, object]) -> list[str]:
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
     lowered = {key.lower(): key for key in known}
     return [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.0)]
 
@@ -149,7 +149,9 @@ def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
     for name, owner in tied.items():
         for feature in (name, owner):
             if feature not in encoders or not isinstance(getattr(encoders[feature], "table", None), nn.Embedding):
-                raise ValueError(f"tied_embeddings: {feature!r} is no feature with a table; there are {sorted(encoders)}")
+                raise ValueError(
+                    f"tied_embeddings: {feature!r} is no feature with a table; there are {sorted(encoders)}"
+                )
         mine, theirs = encoders[name].table, encoders[owner].table
         assert isinstance(mine, nn.Embedding)
         assert isinstance(theirs, nn.Embedding)

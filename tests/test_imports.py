@@ -14,7 +14,7 @@ GROUPS = [
     {"encoders", "fusion", "towers", "scorers"},
     {"losses", "metrics", "evaluation", "distributed", "objective", "factories", "module"},
     {"baselines", "retriever"},
-    {"checkpoints", "runs", "callbacks", "settings", "summary", "commands", "arguments", "cli", "__main__"},
+    {"checkpoints", "runs", "callbacks", "settings", "summary", "commands", "arguments", "spelling", "cli", "__main__"},
 ]
 WITHOUT_LIGHTNING = {"encoders", "fusion", "towers", "scorers", "losses", "retriever", "features", "schema", "batch"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

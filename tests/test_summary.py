@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -228,7 +229,7 @@ def test_boxes_of_a_row_do_not_overlap(number: int, tmp_path: Path) -> None:
         rows.setdefault(box.get("y", ""), []).append((left, left + width))
     for row in rows.values():
         row.sort()
-        assert all(right <= left for (_, right), (left, _) in zip(row, row[1:], strict=False))
+        assert all(right <= left for (_, right), (left, _) in pairwise(row))
         assert row[0][0] >= 0
         assert row[-1][1] <= float(svg.get("width", ""))
 

@@ -183,7 +183,7 @@ class Slices(Generic[T]):
         return max(-(-len(self.numbers) // self.size), min(1, self.total))
 
     def __iter__(self) -> Iterator[T]:
-        for numbers in self.numbers.split(self.size) if self.total else ():
+        for numbers in torch.split(self.numbers, self.size) if self.total else ():
             yield self.make(numbers)
 
 

@@ -209,10 +209,16 @@ class RetrievalDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """How far training has come: with the seed, all that the order of batches depends on."""
-        return {"epoch": self.progress.epoch, "done": self.progress.done}
+        epoch, done = self.progress.epoch, self.progress.done
+        if self.trainer is not None and self.progress.started:
+            trained = self.trainer.fit_loop.epoch_loop.batch_progress
+            waiting = trained.current.ready - trained.current.processed  # an interrupt leaves a batch half trained on
+            if trained.is_last_batch and not waiting:  # `limit_train_batches` ends an epoch early
+                epoch, done = epoch + 1, 0
+            else:
+                done -= waiting
+        return {"epoch": epoch, "done": done}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Go on from there."""
         self.progress = Progress(state_dict["epoch"], state_dict["done"])
-
-

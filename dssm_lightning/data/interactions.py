@@ -34,13 +34,13 @@ class Interactions(NamedTuple):
 
 
 def group(keys: Tensor, values: Tensor, num_keys: int, order: Tensor | None = None) -> Ragged:
-    """Values gathered by key: row k holds the values whose key is k, ascending by ``order`` (stable; by default as given).
+    """Values gathered by key: row k holds the values whose key is k, ascending by ``order`` (stable).
 
     Args:
         keys: (T,) int64 in [0, num_keys).
         values: (T,).
         num_keys: number of rows of the result.
-        order: (T,) what sorts the values of one key.
+        order: (T,) what sorts the values of one key; None = as given.
     """
     index = torch.arange(len(keys)) if order is None else torch.argsort(order, stable=True)
     index = index[torch.argsort(keys[index], stable=True)]
