@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import polars as pl
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
-from lightning.pytorch.cli import SaveConfigCallback
-from torch import Tensor
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from torch import Tensor, nn
+
+from dssm_lightning.evaluation import Evaluation
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -35,9 +38,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Monitor nothing where there are no validation rows."""
-        if stage == "fit" and (self.monitor or "").startswith("val/"):
-            if len(trainer.datamodule.val_dataloader()) == 0:  # type: ignore[attr-defined]  # Lightning sets it, untyped
-                self.monitor = None
+        validated = stage != "fit" or len(trainer.datamodule.val_dataloader()) > 0  # type: ignore[attr-defined]  # untyped
+        if not validated and (self.monitor or "").startswith("val/"):
+            self.monitor = None
         super().setup(trainer, pl_module, stage)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,9 +65,14 @@ class BestCheckpoint(ModelCheckpoint):
         return {**super().state_dict(), "best_metrics": self.best_metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it."""
-        super().load_state_dict(state_dict)
-        self.best_metrics = state_dict["best_metrics"]
+        """Go on with it, where the folder is still that of the run: under any path, but not in another run."""
+        assert self.dirpath is not None
+        best = Path(self.dirpath) / "best.ckpt"
+        if best.is_file():
+            here = {"dirpath": self.dirpath, "best_model_path": str(best), "kth_best_model_path": str(best)}
+            scores = {str(best): score for score in state_dict["best_k_models"].values()}
+            super().load_state_dict({**state_dict, **here, "best_k_models": scores})
+            self.best_metrics = state_dict["best_metrics"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the metric's name before anything is computed.
@@ -72,7 +80,7 @@ class BestCheckpoint(ModelCheckpoint):
         Raises:
             ValueError: the monitored metric is never logged.
         """
-        evaluation = pl_module.evaluations["val"]  # type: ignore[index, union-attr]  # a ModuleDict
+        evaluation = cast(Evaluation, cast(nn.ModuleDict, pl_module.evaluations)["val"])
         logged = ["train/loss", *(f"val/{name}" for name in evaluation.names)]
         if self.monitor is not None and self.monitor not in logged:
             hint = " (auroc needs labels, and the source has no label column)" if self.monitor == "val/auroc" else ""
@@ -98,12 +106,15 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_exception=True,
         )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing: the last is the last, whatever was before."""
+
 
 class RunConfig(SaveConfigCallback):
     """Writes ``config.yaml`` once; a resumed run adds ``config.resume-1.yaml`` and so on."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, save_to_log_dir=False)
+    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the settings of a ``fit`` beside what it yields."""
@@ -118,7 +129,7 @@ class RunConfig(SaveConfigCallback):
         self.parser.save(self.config, path, skip_none=False, multifile=False)
 
 
-class EmbeddingWriter(BasePredictionWriter):
+class EmbeddingWriter(Callback):
     """Writes what ``predict`` embeds as Parquet: id, vector. Several ranks write a part each.
 
     Args:
@@ -126,16 +137,27 @@ class EmbeddingWriter(BasePredictionWriter):
     """
 
     def __init__(self, output: str = "embeddings.parquet") -> None:
-        super().__init__("epoch")
         self.output = Path(output)
+        self._vectors: list[Tensor] = []
 
-    def write_on_epoch_end(
-        self, trainer: Trainer, pl_module: LightningModule, predictions: Any, batch_indices: Any
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
+        """Keep a batch's embeddings (B, D)."""
+        self._vectors.append(outputs.float().cpu())
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write all embeddings of this rank."""
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
         table = data.candidates if data.predict == "candidate" else data.data.queries
-        vectors = torch.cat(predictions)
+        vectors = torch.cat(self._vectors)
+        self._vectors.clear()
         share = -(-len(table) // trainer.world_size)
         ids = table.to_series(0)[trainer.global_rank * share : trainer.global_rank * share + len(vectors)]
         path = self.output

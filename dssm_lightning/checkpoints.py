@@ -1,11 +1,13 @@
-"""Reading checkpoints: only plain values and tensors, and a clear word where a file is damaged."""
+"""Checkpoints: written whole or not at all, read as plain values, with a clear word where a file is damaged."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dssm_lightning.schema import Schemas
 
@@ -33,3 +35,42 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def read_schemas(path: Path) -> Schemas:
     """The fitted schemas that a checkpoint was trained with."""
     return Schemas.from_json(read_checkpoint(path)["schemas"])
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there: a process that dies on the way leaves the old one whole.
+
+    Lightning's own writing goes by way of the temporary folder, which may lie on another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write, flush to the disk, and take the place of what was there.
+
+        Raises:
+            OSError: the disk is full or cannot be written; what was there before is untouched.
+        """
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for stale in place.parent.glob(f"{place.name}.tmp*"):
+            stale.unlink(missing_ok=True)
+        temporary = place.with_name(f"{place.name}.tmp{os.getpid()}")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(place)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _flush_folder(place.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system can (Windows cannot open folders)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

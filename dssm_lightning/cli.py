@@ -22,7 +22,7 @@ from dssm_lightning import commands, runs
 from dssm_lightning import data as data_classes  # noqa: F401  short class names are those of imported classes
 from dssm_lightning.arguments import first_config, resolve_checkpoint
 from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig
-from dssm_lightning.checkpoints import read_schemas
+from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.sources import Source
@@ -55,6 +55,7 @@ class TwoTowerCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.run: Path | None = None
+        self.parsers: list[Parser] = []
         self.name = Path(first_config(args) or "default").stem
         super().__init__(
             TwoTower,
@@ -67,6 +68,14 @@ class TwoTowerCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={"prog": "dssm-lightning"},
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that knows the options of the others."""
+        parser = super().init_parser(**kwargs)
+        assert isinstance(parser, Parser)
+        parser.related = self.parsers
+        self.parsers.append(parser)
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The callbacks that every run has."""
@@ -99,14 +108,15 @@ class TwoTowerCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put a fit into its run folder; other verbs write into the run that they measure."""
         settings = self.config_init[self.subcommand].trainer
+        if not settings.plugins and settings.strategy in ("auto", "ddp", "ddp_spawn"):
+            kwargs["plugins"] = [AtomicCheckpointIO()]  # sharded strategies write their own way
         if self.subcommand != "fit":
             kwargs["logger"] = False
         elif settings.logger in (None, True):
             self.run = (runs.run_of(self.checkpoint) if self.checkpoint else None) or runs.new_run(self.name)
-            if rank_zero_only.rank == 0:
-                _keep_metrics(self.run)
-            place = {"save_dir": self.run.parent.parent, "name": self.run.parent.name, "version": self.run.name}
-            kwargs["logger"] = [CSVLogger(**place), TensorBoardLogger(**place)]
+            _keep_metrics(self.run)
+            save_dir, name, version = self.run.parent.parent, self.run.parent.name, self.run.name
+            kwargs["logger"] = [CSVLogger(save_dir, name, version), TensorBoardLogger(save_dir, name, version)]
         return super().instantiate_trainer(**kwargs)
 
     def before_validate(self) -> None:
@@ -121,7 +131,7 @@ class TwoTowerCLI(LightningCLI):
         """Say how it went and where the checkpoint lies."""
         best = self.trainer.checkpoint_callbacks[0]
         assert isinstance(best, BestCheckpoint)
-        if rank_zero_only.rank == 0 and best.best_model_path:
+        if self.trainer.is_global_zero and best.best_model_path:
             title = "the last epoch" if best.monitor is None else f"best {best.monitor}: {best.best_model_score:.4f}"
             _show(best.best_metrics, title)
             Console().print(f"checkpoint: {Path(best.best_model_path)}", highlight=False, soft_wrap=True)
@@ -129,7 +139,7 @@ class TwoTowerCLI(LightningCLI):
     def after_validate(self) -> None:
         """Write the metrics beside the run that was measured."""
         run = None if self.checkpoint is None else runs.run_of(self.checkpoint)
-        if run is not None and rank_zero_only.rank == 0:
+        if run is not None and self.trainer.is_global_zero:
             _merge_metrics(run / "metrics.json", self.trainer.callback_metrics)
             rank_zero_info(f"metrics are in {run / 'metrics.json'}")
 
@@ -193,6 +203,7 @@ def _ignore_expected_warnings() -> None:
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
 
 
+@rank_zero_only
 def _keep_metrics(run: Path) -> None:
     """A resumed run's logger starts its file anew: what was there keeps its place under another name."""
     path, number = run / "metrics.csv", 1

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from dssm_lightning.arguments import as_json, find_checkpoint
 from dssm_lightning.retriever import Hit, RawValues
+from dssm_lightning.spelling import SpellingParser
 from dssm_lightning.summary import ModelSummary
 
 
@@ -226,6 +226,6 @@ def run(arguments: list[str]) -> Any:
     name, *options = arguments
     command = COMMANDS[name]
     description = (command.__doc__ or "").partition("\n")[0]
-    parser = ArgumentParser(prog=f"dssm-lightning {name}", description=description)
+    parser = SpellingParser(prog=f"dssm-lightning {name}", description=description)
     parser.add_function_arguments(command, as_group=False)  # auto_cli would take --config for itself
     return command(**parser.parse_args(as_json(options, command)).as_dict())

@@ -32,6 +32,7 @@ def measure_baselines(
     known = BaselineData(
         positives=data.assembler.likes.candidates,
         num_candidates=data.num_candidates,
+        evaluated=data.data.interactions.query[data.data.interactions.rows(FOLDS.index(fold))],
         query_texts=_texts(data.data.queries, _text_columns(data.schemas.query)),
         corpus_texts=_texts(data.candidates, corpus_columns or _text_columns(data.schemas.candidate)),
     )

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 ROWS_AT_ONCE = 256
 """Rows of a table that a CPU core updates at a time: what is computed of them then stays in its cache (2 × faster than
 all at once, with the same result)."""

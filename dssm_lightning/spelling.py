@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
@@ -18,11 +19,14 @@ class SpellingParser(ArgumentParser):
 
     families: tuple[type, ...] = ()
     """Base classes: the names of their subclasses, and of what those take, are known names."""
+    related: Sequence[ArgumentParser] = ()
+    """Parsers whose options are known names as well: those of subcommands."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Complain as jsonargparse does, with the nearest name at the end."""
         unknown = _UNKNOWN.search(message)
-        known = {*self.get_defaults().keys(branches=True), *_names(self.families)}
+        options = (parser.get_defaults().keys(branches=True) for parser in (self, *self.related))
+        known = {*chain.from_iterable(options), *_names(self.families)}
         super().error(message if unknown is None else message + nearest(unknown[unknown.lastindex or 1], known), ex)
 
 
@@ -34,6 +38,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _names(families: Iterable[type]) -> Iterator[str]:
     for family in families:
+        kind: type
         for kind in family.__subclasses__():
             yield kind.__name__
             yield from (name for name in inspect.signature(kind).parameters if name != "self")

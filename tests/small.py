@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Trainer
 
 from dssm_lightning import RetrievalDataModule, TwoTower
@@ -59,3 +60,36 @@ def small_trainer(folder: Path, **changes: Any) -> Trainer:
         "default_root_dir": folder,
     }
     return Trainer(**(settings | changes))
+
+TEXT_CONFIG: dict[str, Any] = {
+    "seed_everything": 1,
+    "data": {
+        "source": {"class_path": "Synthetic", "init_args": {"num_queries": 100, "num_candidates": 60}},
+        "split": {"class_path": "PerQuery", "init_args": {"test": 0.2, "validation": 0.2}},
+        "batch_size": 64,
+        "query": [{"class_path": "HashedTrigrams", "init_args": {"name": "text", "num_buckets": 2000}}],
+        "candidate": [{"class_path": "HashedTrigrams", "init_args": {"name": "text", "num_buckets": 2000}}],
+    },
+    "model": {
+        "query_tower": {"class_path": "Tower", "init_args": {"fusion": "Concat", "output_dim": 16}},
+        "candidate_tower": {"class_path": "Tower", "init_args": {"fusion": "Concat", "output_dim": 16}},
+        "scorer": {"class_path": "Dot", "init_args": {"logit_scale": 10}},
+        "loss": "SampledSoftmax",
+        "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.01}},
+    },
+    "trainer": {
+        "accelerator": "cpu",
+        "max_epochs": 3,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    },
+    "checkpoint": {"monitor": "val/mrr"},
+}
+"""A run of one text on each side, as a config."""
+
+
+def write_config(path: Path, **sections: dict[str, Any]) -> Path:
+    """``TEXT_CONFIG`` as a file, with settings of its sections (one level deep) replaced."""
+    settings = {key: {**value, **sections.get(key, {})} if isinstance(value, dict) else value for key, value in TEXT_CONFIG.items()}
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return path

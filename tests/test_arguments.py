@@ -1,35 +1,119 @@
-"""Arguments of the commands that are plain functions, made ready for jsonargparse."""
+"""Arguments are made ready before jsonargparse sees them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from dssm_lightning.arguments import as_json
+from dssm_lightning.arguments import as_json, find_checkpoint, first_config, option, resolve_checkpoint, without
 
 
-def command(texts: list[str], flag: bool = False, more: list[str] | None = None, number: int = 1) -> None:
-    """Options of each kind."""
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make(name: str, version: int = 0, *kinds: str) -> Path:
+    run = Path("runs") / name / f"version_{version}"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    for kind in kinds:
+        (run / "checkpoints" / f"{kind}.ckpt").touch()
+    return run
+
+
+@pytest.mark.parametrize("arguments", [["test", "--ckpt_path", "x"], ["test", "--ckpt_path=x"], ["--ckpt_path", "y", "--ckpt_path=x"]])
+def test_options_are_found_in_both_spellings_and_the_last_counts(arguments: list[str]) -> None:
+    assert option(arguments, "ckpt_path") == "x"
+    assert option(arguments, "config") is None
+    assert without(["a", *arguments[:0], "--ckpt_path", "x", "--ckpt_path=y", "b"], "ckpt_path") == ["a", "b"]
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("arguments", "found"),
     [
-        (["--texts", "a"], ['--texts=["a"]']),
-        (["--texts", "a", "--texts", "b"], ['--texts=["a", "b"]']),
-        (["--texts=a", "--texts=b=c"], ['--texts=["a", "b=c"]']),
-        (["--texts", "a", "b", "--number", "2"], ["--number", "2", '--texts=["a", "b"]']),
-        (["--texts", '{"x": 1}'], ['--texts=["{\\"x\\": 1}"]']),
-        (["--texts", "-1"], ['--texts=["-1"]']),
-        (["--texts", ""], ['--texts=[""]']),
-        (["--more", "a", "--texts", "b"], ['--texts=["b"]', '--more=["a"]']),
-        (["--flag"], ["--flag=true"]),
-        (["--flag", "--number=3"], ["--flag=true", "--number=3"]),
-        (["--flag", "false"], ["--flag", "false"]),
-        (["--flag=false"], ["--flag=false"]),
-        (["--help"], ["--help"]),
-        (["--texts"], []),
-        ([], []),
+        (["fit", "--config", "a.yaml", "--config", "b.yaml"], "a.yaml"),
+        (["fit", "-c", "a.yaml", "--config=b.yaml"], "a.yaml"),
+        (["fit", "--config=a.yaml"], "a.yaml"),
+        (["fit", "--config"], None),
+        (["fit", "--configure=a.yaml"], None),
     ],
 )
-def test_lists_and_flags_become_json(given: list[str], expected: list[str]) -> None:
-    assert as_json(given, command) == expected
+def test_runs_are_called_after_the_first_config(arguments: list[str], found: str | None) -> None:
+    assert first_config(arguments) == found
+
+
+def test_test_measures_the_best_of_the_newest_run_with_its_own_config(tmp_path: Path) -> None:
+    run = make("emoji", 3, "best", "last")
+    for verb in ("test", "validate", "predict"):
+        assert resolve_checkpoint([verb, "--trainer.devices=1"]) == [
+            verb,
+            f"--config={tmp_path / run / 'config.yaml'}",
+            "--trainer.devices=1",
+            f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}",
+        ]
+    found = resolve_checkpoint(["test", "--ckpt_path", "last"])
+    assert found[-1] == f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
+
+
+def test_an_overlay_does_not_change_whose_checkpoint_is_meant() -> None:
+    run = make("emoji", 0, "best", "last")
+    make("ddp", 0, "best")
+    asked = ["--config", "configs/emoji.yaml", "--config", "configs/ddp.yaml"]
+    assert resolve_checkpoint(["test", *asked]) == ["test", *asked, f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}"]
+    assert resolve_checkpoint(["fit", *asked, "--ckpt_path=last"])[-1].endswith("runs/emoji/version_0/checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize("verb", ["test", "validate", "predict"])
+def test_without_a_trained_model_nothing_is_measured(verb: str, tmp_path: Path) -> None:
+    make("tldr", 0, "best")
+    with pytest.raises(ValueError, match=rf"{verb} needs a trained model, and no run of emoji.yaml under .*runs has a best.ckpt: fit first"):
+        resolve_checkpoint([verb, "--config", "emoji.yaml"])
+    with pytest.raises(ValueError, match="no run of any config under .* has a last.ckpt"):
+        resolve_checkpoint([verb, "--ckpt_path=last"])
+
+
+def test_fit_starts_afresh_where_there_is_no_last(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", "--config", "emoji.yaml", "--ckpt_path", "last", "--seed_everything=2"]
+    assert resolve_checkpoint(arguments) == ["fit", "--config", "emoji.yaml", "--seed_everything=2"]
+    assert "--ckpt_path last: no run has one yet, starting afresh" in capsys.readouterr().out
+    assert resolve_checkpoint(["fit", "--config", "emoji.yaml"]) == ["fit", "--config", "emoji.yaml"]
+
+
+def test_a_path_must_be_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--ckpt_path no/such.ckpt: no such file \(a path, or best, or last\)"):
+        resolve_checkpoint(["test", "--ckpt_path", "no/such.ckpt"])
+    stray = tmp_path / "stray.ckpt"
+    stray.touch()
+    with pytest.raises(ValueError, match=r"stray.ckpt lies in no run folder: name its config with --config"):
+        resolve_checkpoint(["test", f"--ckpt_path={stray}"])
+    assert resolve_checkpoint(["test", f"--ckpt_path={stray}", "--config=x.yaml"])[-1] == f"--ckpt_path={stray}"
+    assert find_checkpoint(str(stray), None) == stray
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "--print_config", "--print_config=skip_default"])
+def test_help_needs_no_checkpoint(flag: str) -> None:
+    assert resolve_checkpoint(["test", flag]) == ["test", flag]
+
+
+def command(query: list[str], also: list[str] | None = None, k: int = 3, json: bool = False) -> None:
+    """What ``as_json`` reads."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--query", "a cat"], ['--query=["a cat"]']),
+        (["--query=a", "--query", "b", "--k", "5"], ["--k", "5", '--query=["a", "b"]']),
+        (["--query", "a", "b", "--k=5"], ["--k=5", '--query=["a", "b"]']),
+        (["--query", '{"query": "3"}'], ['--query=["{\\"query\\": \\"3\\"}"]']),
+        (["--query", "yes: no", "--json"], ["--json=true", '--query=["yes: no"]']),
+        (["--json", "false", "--query", "x"], ["--json", "false", '--query=["x"]']),
+        (["--also", "x", "--k", "1"], ["--k", "1", '--also=["x"]']),
+        (["--query=a=b"], ['--query=["a=b"]']),
+        (["--k", "5"], ["--k", "5"]),
+    ],
+)
+def test_lists_and_flags_become_json(arguments: list[str], expected: list[str]) -> None:
+    assert as_json(arguments, command) == expected

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -210,15 +211,15 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
     processes: list[subprocess.Popen[str]] = []
     yield processes
     for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # a session of its own
         process.communicate()
 
 
 def start(started: list[subprocess.Popen[str]], *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIG.parent.parent)}
     environment.pop("PL_GLOBAL_SEED")  # the config's own counts
-    command = ["timeout", "-k", "5", "170", sys.executable, "-m", "dssm_lightning", *arguments]
+    command = ["timeout", "--foreground", "-k", "5", "170", sys.executable, "-m", "dssm_lightning", *arguments]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
     )
@@ -251,7 +252,7 @@ def test_sigkill_and_ctrl_c_on_real_processes(started: list[subprocess.Popen[str
         last = folder / "checkpoints" / "last.ckpt"
         process = start(started, *fit_here, "--trainer.max_epochs=400")
         wait_for(process, last)
-        os.kill(process.pid, how)
+        os.killpg(process.pid, how) if how == signal.SIGKILL else os.kill(process.pid, how)  # `timeout` hands it on
         output = process.communicate(timeout=60)[0]
         assert process.returncode == (-9 if how == signal.SIGKILL else 1), output
         if how == signal.SIGINT:

@@ -48,7 +48,7 @@ class Assembler:
         counts = torch.bincount(data.interactions.candidate[self.rows], minlength=len(data.candidates))
         self.frequency = counts.double() / len(self.rows)  # (N,)
         if sampler is not None:
-            sampler.bind(data.interactions, len(data.queries), len(data.candidates))
+            sampler.bind(data.interactions, len(data.queries), len(data.candidates), data.candidates)
 
     def _history(self, feature: History) -> HistoryAssembler:
         item = feature.item

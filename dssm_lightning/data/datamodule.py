@@ -212,7 +212,8 @@ class RetrievalDataModule(LightningDataModule):
         epoch, done = self.progress.epoch, self.progress.done
         if self.trainer is not None and self.progress.started:
             trained = self.trainer.fit_loop.epoch_loop.batch_progress
-            waiting = trained.current.ready - trained.current.processed  # an interrupt leaves a batch half trained on
+            # an interrupt leaves a batch half trained on
+            waiting = trained.current.ready - trained.current.processed  # type: ignore[attr-defined]  # typed too widely
             if trained.is_last_batch and not waiting:  # `limit_train_batches` ends an epoch early
                 epoch, done = epoch + 1, 0
             else:

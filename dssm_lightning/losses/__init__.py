@@ -1,8 +1,20 @@
 """Losses: ``Scores`` -> one value for each query."""
 
 from dssm_lightning.losses.base import Loss, Scores
+from dssm_lightning.losses.hard import WARP, HardestNegative
 from dssm_lightning.losses.pairwise import BPR, TripletMargin
-from dssm_lightning.losses.pointwise import BinaryCrossEntropy, CosineEmbedding
+from dssm_lightning.losses.pointwise import BinaryCrossEntropy, CosineEmbedding, SigLIP
 from dssm_lightning.losses.softmax import SampledSoftmax
 
-__all__ = ["BPR", "BinaryCrossEntropy", "CosineEmbedding", "Loss", "SampledSoftmax", "Scores", "TripletMargin"]
+__all__ = [
+    "BPR",
+    "WARP",
+    "BinaryCrossEntropy",
+    "CosineEmbedding",
+    "HardestNegative",
+    "Loss",
+    "SampledSoftmax",
+    "Scores",
+    "SigLIP",
+    "TripletMargin",
+]

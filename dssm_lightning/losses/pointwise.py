@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dssm_lightning.losses.base import Loss, Scores
 
@@ -29,6 +30,48 @@ class BinaryCrossEntropy(Loss):
         """(Q,) mean over each query's valid columns, its own candidate among them."""
         pairs = F.binary_cross_entropy_with_logits(scores.logits, _liked(scores), reduction="none")
         return _mean_over_pairs(pairs, scores)
+
+
+class SigLIP(Loss):
+    r"""Each scored pair is a classification of its own, and a query's value the sum of them: no softmax.
+
+    .. math:: \sum_{j\ \text{valid}} -\log \sigma(z_j (s_j + b)), \qquad z_j = 1 \text{ if liked, else } -1
+
+    The row's own candidate is liked unless its label is 0; every other valid column is not. As the others are many and
+    mostly right, b starts far below 0, so that training does not begin by pushing everything apart. It is learnt with
+    the towers, lies in the checkpoint with the loss, and changes no ranking: nothing that serves needs it.
+
+    It is ``BinaryCrossEntropy`` summed in place of averaged, with b, and like it has a value where a row's own
+    candidate is its only column. The paper pairs it with cosines and a learnt scale that starts at 10:
+    ``Dot(logit_scale=10, learnable=True)``. The sum grows with the number of columns.
+
+    Args:
+        bias: where b starts.
+        learnable: whether training changes b.
+
+    Source: arXiv 2303.15343.
+
+    Raises:
+        ValueError: the bias is no finite number.
+    """
+
+    uses_labels: ClassVar[bool] = True
+
+    def __init__(self, bias: float = -10.0, learnable: bool = True) -> None:
+        super().__init__()
+        if not math.isfinite(bias):
+            raise ValueError(f"SigLIP: bias is {bias}; it must be a finite number")
+        self.bias = nn.Parameter(torch.tensor([float(bias)]), requires_grad=learnable)  # (1,): FSDP shards no scalars
+
+    def forward(self, scores: Scores) -> Tensor:
+        """(Q,) sum over each query's valid columns, its own candidate among them."""
+        logits = scores.logits + self.bias
+        pairs = F.binary_cross_entropy_with_logits(logits, _liked(scores), reduction="none")
+        return pairs.masked_fill(~scores.valid, 0.0).sum(1)
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"bias={self.bias.item():.4g}, learnable={self.bias.requires_grad}"
 
 
 class CosineEmbedding(Loss):

@@ -1,0 +1,104 @@
+"""Samplers that take what the data names for a row."""
+
+from __future__ import annotations
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from dssm_lightning.batch import Ragged
+from dssm_lightning.counter import Counter
+from dssm_lightning.data.interactions import TRAIN, Interactions, group
+from dssm_lightning.data.negatives.base import NegativeSampler
+
+
+class FromColumn(NegativeSampler):
+    """Those that the data itself names for an interaction.
+
+    Args:
+        column: of ``interactions``, holding lists of candidate ids.
+        num_negatives: at most so many for each row, others at each draw where a row names more; None = all.
+    """
+
+    def __init__(self, column: str, num_negatives: int | None = None) -> None:
+        super().__init__(1 if num_negatives is None else num_negatives, per_row=True)
+        self.column = column
+        self._limit = num_negatives
+
+    def bind(
+        self,
+        interactions: Interactions,
+        num_queries: int,
+        num_candidates: int,
+        candidates: pl.DataFrame | None = None,
+    ) -> None:
+        """Takes the lists of the interactions.
+
+        Raises:
+            ValueError: no training row names a negative.
+        """
+        assert interactions.negatives is not None, "the data module resolves `column` before it binds"
+        self._lists = interactions.negatives
+        longest = int(torch.where(interactions.fold == TRAIN, self._lists.lengths, 0).max())
+        if longest == 0:
+            raise ValueError(f"FromColumn: no training interaction names a candidate in column {self.column!r}")
+        self.num_negatives = longest if self._limit is None else self._limit
+
+    def sample(self, counter: Counter, rows: Tensor) -> Tensor:
+        """(B, n) int64, n no larger than the longest list of these rows."""
+        return _some(self._lists, rows, self.num_negatives, counter)
+
+
+class FromShown(NegativeSampler):
+    """What the row's query was shown and did not like: its label-0 training rows.
+
+    Args:
+        num_negatives: at most so many for each row, others at each draw where the query was shown more.
+    """
+
+    def __init__(self, num_negatives: int) -> None:
+        super().__init__(num_negatives, per_row=True)
+
+    def bind(
+        self,
+        interactions: Interactions,
+        num_queries: int,
+        num_candidates: int,
+        candidates: pl.DataFrame | None = None,
+    ) -> None:
+        """Groups the label-0 training rows by query.
+
+        Raises:
+            ValueError: the data has no labels, or no label-0 row to train on.
+        """
+        super().bind(interactions, num_queries, num_candidates, candidates)
+        if interactions.label is None:
+            raise ValueError(
+                "FromShown: the data has no labels, so nothing is known to be shown and not liked; "
+                "name the label's column in the source, or draw negatives with Uniform"
+            )
+        shown = interactions.rows(TRAIN, label=0)
+        if not len(shown):
+            raise ValueError("FromShown: no training interaction has label 0; draw negatives with Uniform")
+        self._query = interactions.query
+        self._lists = group(interactions.query[shown], interactions.candidate[shown], num_queries)
+
+    def sample(self, counter: Counter, rows: Tensor) -> Tensor:
+        """(B, n) int64, n no larger than the longest list of these rows' queries."""
+        return _some(self._lists, self._query[rows], self.num_negatives, counter)
+
+
+def _some(lists: Ragged, which: Tensor, limit: int, counter: Counter) -> Tensor:
+    """(B, n) values of the lists (B,), −1 after the end of a shorter one; n = limit, or the longest length if less.
+
+    A list longer than the limit is sampled systematically, at equal steps from a random start: each value is equally
+    likely, none comes twice, and the cost does not depend on the length.
+    """
+    start = lists.offsets[which, None]  # (B, 1)
+    length = lists.offsets[which + 1, None] - start  # (B, 1)
+    place = torch.arange(min(limit, int(length.max())))  # (n,)
+    phase = torch.rand(len(which), 1, dtype=torch.float64, generator=counter.generator("negatives"))  # (B, 1)
+    stepped = ((place + phase) * length / limit).long().minimum(length - 1)  # (B, n) rounding may reach the length
+    index = torch.where(length > limit, start + stepped, start + place)  # (B, n)
+    inside = place < length
+    return lists.values[index.where(inside, 0)].long().where(inside, -1)

@@ -1,0 +1,117 @@
+"""The other sides of the comparisons in ``bench.py``: what one would use without this package."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from sklearn.feature_extraction.text import HashingVectorizer
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics import MetricCollection
+from torchmetrics.retrieval import (
+    RetrievalAUROC,
+    RetrievalHitRate,
+    RetrievalMAP,
+    RetrievalMRR,
+    RetrievalNormalizedDCG,
+    RetrievalPrecision,
+    RetrievalRecall,
+)
+
+from dssm_lightning.batch import Column, Ragged
+from dssm_lightning.data.cache import Prepared
+from dssm_lightning.encoders import Encoder
+from dssm_lightning.encoders.bag import id_table
+from dssm_lightning.features import Feature
+
+
+def trigram_vectorizer(**options: Any) -> HashingVectorizer:
+    """scikit-learn's letter trigrams within words, hashed."""
+    return HashingVectorizer(analyzer="char_wb", ngram_range=(3, 3), **options)
+
+
+class DenseBag(Encoder):
+    """``nn.EmbeddingBag(mode="mean")`` with its dense gradient, over the ids of one feature.
+
+    The call below is all that ``nn.EmbeddingBag.forward`` does; its table is an ``nn.Embedding``, because that is what
+    ``tied_embeddings`` shares.
+    """
+
+    def __init__(self, feature: Feature, output_dim: int = 128) -> None:
+        super().__init__()
+        self.table = id_table(feature, output_dim)
+        self.output_dim = output_dim
+
+    def forward(self, column: Column) -> Tensor:
+        """Ragged of B rows -> (B, output_dim)."""
+        assert isinstance(column, Ragged)
+        offsets = column.offsets.to(column.values.dtype)
+        return F.embedding_bag(column.values, self.table.weight, offsets, mode="mean", include_last_offset=True)
+
+
+def with_dense_tables(model: dict[str, Any], fused: bool | None = None) -> dict[str, Any]:
+    """A config's ``model`` section with its text tables as :class:`DenseBag` and ``torch.optim.Adam`` for all.
+
+    Args:
+        model: the section, which stays as it is.
+        fused: Adam's option; None = torch's default, a loop over the parameters on the CPU.
+    """
+    model = copy.deepcopy(model)
+    for side in ("query_tower", "candidate_tower"):
+        for encoder in model[side]["init_args"]["encoders"].values():
+            if encoder["class_path"] == "EmbeddingBag":
+                encoder["class_path"] = f"{__name__}.{DenseBag.__name__}"
+                encoder["init_args"] = {"output_dim": encoder["init_args"]["output_dim"]}
+    options = {"lr": model["optimizer"]["init_args"]["lr"], "fused": fused}
+    model["optimizer"] = {"class_path": "torch.optim.Adam", "init_args": options}
+    return model
+
+
+class EventRows(Dataset[dict[str, Tensor]]):
+    """The dense columns of one event at a time, for torch's ``default_collate``."""
+
+    def __init__(self, data: Prepared) -> None:
+        self.query_row, self.candidate_row = data.interactions.query.tolist(), data.interactions.candidate.tolist()
+        self.query = {name: column for name, column in data.query.items() if isinstance(column, Tensor)}
+        self.candidate = {name: column for name, column in data.candidate.items() if isinstance(column, Tensor)}
+
+    def __len__(self) -> int:
+        return len(self.query_row)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        query, candidate = self.query_row[row], self.candidate_row[row]
+        columns = {name: column[query] for name, column in self.query.items()}
+        return columns | {name: column[candidate] for name, column in self.candidate.items()}
+
+
+def row_loader(data: Prepared, order: list[int], batch_size: int) -> DataLoader[dict[str, Tensor]]:
+    """Batches of the given events, collated row by row in this process."""
+    return DataLoader(EventRows(data), batch_size, sampler=order)
+
+
+def every_pair_metrics(scores: Tensor, relevant: Tensor, ks: list[int]) -> dict[str, float]:
+    """torchmetrics' retrieval metrics of every (query, candidate) pair, by the names that ``Evaluation`` gives them.
+
+    Args:
+        scores: (Q, N) in (0, 1): torchmetrics finds no candidate whose score is not positive.
+        relevant: (Q,) the one relevant candidate of each query.
+        ks: cuts.
+    """
+    cut = {
+        "hit_rate": RetrievalHitRate,
+        "recall": RetrievalRecall,
+        "precision": RetrievalPrecision,
+        "ndcg": RetrievalNormalizedDCG,
+        "map": RetrievalMAP,
+    }
+    metrics = MetricCollection(
+        {f"{name}@{k}": metric(top_k=k) for name, metric in cut.items() for k in ks}
+        | {"mrr": RetrievalMRR(), "query_auroc": RetrievalAUROC()}
+    )
+    target = F.one_hot(relevant, scores.shape[1]).bool()
+    indexes = torch.arange(len(scores)).repeat_interleave(scores.shape[1])
+    metrics.update(scores.flatten(), target.flatten(), indexes=indexes)
+    return {name: float(value) for name, value in metrics.compute().items()}

@@ -1,0 +1,66 @@
+"""Training steps as ``bench.py`` times them, and what a step cannot do without."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain, repeat
+from statistics import median
+
+import torch
+from bench_report import alternate
+from torch import Tensor
+
+from dssm_lightning.batch import Ragged
+from dssm_lightning.counter import Counter
+from dssm_lightning.data.batches import Progress, TrainLoader
+from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.encoders import EmbeddingBag
+from dssm_lightning.module import TwoTower
+
+
+class Training:
+    """Whole training steps of a model; a call is a turn of several."""
+
+    def __init__(self, model: TwoTower, data: RetrievalDataModule, batch_size: int, steps: int) -> None:
+        self.model, self.optimizer, self.steps = model, model.configure_optimizers(), steps
+        loader = TrainLoader(data.assembler, batch_size, Counter(0), 1, Progress())
+        self.batches = chain.from_iterable(repeat(loader))
+        self.losses: list[float] = []
+
+    def __call__(self) -> None:
+        for _ in range(self.steps):
+            self.batch = next(self.batches)
+            loss = self.model.per_query_loss(self.batch).mean()
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            self.optimizer.step()
+            self.losses.append(loss.item())
+
+
+def step_limit(training: Training, step_seconds: float) -> str:
+    """What the last step cannot do without: rows of tables moved as fast as memory is copied, and three products.
+
+    Ours makes nine passes over the rows that a batch names: read them, write and read their gradient, read and write
+    weights and both moments. A dense optimizer makes the last eight over the whole table.
+    """
+    batch, model = training.batch, training.model
+    ids: dict[Tensor, list[Tensor]] = {}
+    for tower, features in ((model.query_tower, batch.query), (model.candidate_tower, batch.candidates.features)):
+        for name, encoder in tower.encoders.items():
+            column = features[name]
+            if isinstance(encoder, EmbeddingBag) and isinstance(column, Ragged):
+                ids.setdefault(encoder.table.weight, []).append(column.values)
+    named = sum(len(set(torch.cat(values).tolist())) * table.shape[1] for table, values in ids.items())
+    moved, dense = (passes * 4 * floats for passes, floats in ((9, named), (8, sum(table.numel() for table in ids))))
+    block, other = torch.ones(1 << 24), torch.empty(1 << 24)
+    query, candidate = (torch.ones(n, model.query_tower.output_dim) for n in (len(batch.row), len(batch.candidates.id)))
+    copying, product = map(median, alternate([partial(other.copy_, block), partial(torch.mm, query, candidate.T)], 7))
+    bandwidth = 8 * len(block) / copying
+    rows_ms, scores_ms = 1e3 * moved / bandwidth, 3e3 * product
+    ours_ms, dense_ms = 1e3 * step_seconds, 1e3 * dense / bandwidth
+    return (
+        f"The limit of our step: {moved / 1e6:,.0f} MB of named table rows at {bandwidth / 1e9:.1f} GB/s (as memory is "
+        f"copied) take {rows_ms:.0f} ms, the score matrix and its two gradients {scores_ms:.0f} ms (as matrices are "
+        f"multiplied). It takes {ours_ms:.0f} ms, {ours_ms / (rows_ms + scores_ms):.1f} × the limit. A dense optimizer "
+        f"must move {dense / 1e6:,.0f} MB of tables ({dense_ms:.0f} ms), whatever the batch."
+    )

@@ -1,0 +1,132 @@
+"""scripts/bench.py: both sides of every comparison compute the same, and what is told follows from what was measured."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from dssm_lightning.batch import Ragged
+from dssm_lightning.features import HashedTrigrams, HashedWords
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        yield importlib.import_module("bench")
+
+
+# -- the sides ---------------------------------------------------------------------------------------------------------
+
+
+def test_both_find_the_same_trigrams(bench: ModuleType) -> None:
+    """Ids differ, bags do not: each text's trigrams occur equally often."""
+    texts = ["a cat sat", "abcabc abcabc", "the the other", "кот и кот"]
+    theirs = bench.rivals.trigram_vectorizer(norm=None, alternate_sign=False).transform(texts)
+    ours = HashedTrigrams(name="text", num_buckets=1 << 20).encode(pl.Series(texts))
+    for row in range(len(texts)):
+        ids = ours.values[ours.offsets[row] : ours.offsets[row + 1]].numpy()
+        counts = np.unique(ids, return_counts=True)[1]
+        np.testing.assert_array_equal(np.sort(counts), np.sort(theirs[row].data))
+
+
+def test_dense_bag_is_torchs_embedding_bag(bench: ModuleType) -> None:
+    ours = bench.rivals.DenseBag(HashedWords(name="text", num_buckets=9), 4)
+    theirs = nn.EmbeddingBag.from_pretrained(ours.table.weight.detach().clone(), freeze=False, include_last_offset=True)
+    column = Ragged(torch.tensor([3, 3, 8, 0], dtype=torch.int32), torch.tensor([0, 3, 3, 4]))
+    expected = theirs(column.values, column.offsets.int())
+    torch.testing.assert_close(ours(column), expected)
+    ours(column).square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.table.weight.grad, theirs.weight.grad)
+
+
+def test_the_rival_config_differs_in_tables_and_optimizer_only(bench: ModuleType) -> None:
+    ours = yaml.safe_load(bench.TLDR.read_text(encoding="utf-8"))["model"]
+    theirs = bench.rivals.with_dense_tables(ours, fused=True)
+    assert theirs["optimizer"] == {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.004, "fused": True}}
+    for side, kinds in (("query_tower", ["DenseBag"] * 2), ("candidate_tower", ["DenseBag"] * 2 + ["Embedding"])):
+        encoders = theirs[side]["init_args"].pop("encoders")
+        assert [encoder["class_path"].rpartition(".")[2] for encoder in encoders.values()] == kinds
+        mine = ours[side]["init_args"].pop("encoders")
+        widths = [[encoder["init_args"]["output_dim"] for encoder in each.values()] for each in (mine, encoders)]
+        assert widths[0] == widths[1]
+    assert {**theirs, "optimizer": None} == {**ours, "optimizer": None}
+
+
+# -- the benchmarks, in small: each asserts by itself that its sides agree ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "rows"),
+    [
+        ("hashing", {"num_lines": 300, "repeats": 1}, 3),
+        ("text_table", {"batch_size": 16, "steps": 1, "repeats": 1}, 2),
+        ("batches", {"num_events": 800, "batch_size": 32, "num_batches": 2, "repeats": 1}, 1),
+        ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
+        ("startup", {"base": "json", "ours": "csv", "program": "json.tool", "repeats": 1}, 2),
+    ],
+)
+def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, int], rows: int) -> None:
+    section = bench.BENCHMARKS[name](**sizes)
+    assert len(section.rows) == rows
+    assert all(ratio > 0 for row in section.rows for ratio in row.ratios)
+    text = bench.markdown(name, bench.BENCHMARKS[name].__doc__, section)
+    assert text.startswith(f"## {section.title} (`{name}`)\n")
+    assert all(note in text for note in section.notes)
+
+
+def test_sides_that_disagree_are_not_timed(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.rivals, "every_pair_metrics", lambda *args: {"mrr": 2.0})
+    with pytest.raises(AssertionError, match="the sides compute the same mrr"):
+        bench.evaluation(num_events=4, num_candidates=30, dim=4, rival_events=2, repeats=1)
+
+
+# -- measuring and telling ------------------------------------------------------------------------------------------------
+
+
+def test_sides_take_turns_and_the_first_turn_does_not_count(bench: ModuleType) -> None:
+    calls: list[str] = []
+    ticks = iter(range(100))
+    seconds = bench.alternate([lambda: calls.append("a"), lambda: calls.append("b")], 2, clock=lambda: next(ticks))
+    assert calls == ["a", "b"] * 3
+    assert seconds == [[1, 1], [1, 1]]
+
+
+def test_a_ratio_is_how_many_times_better_ours_is(bench: ModuleType) -> None:
+    assert bench.Row("speed", "rows/s", [30.0, 20.0], [10.0, 10.0]).ratios == [3.0, 2.0]
+    assert bench.Row("start", "s of CPU", [4.0], [2.0]).ratios == [0.5]
+
+
+def test_the_table_has_medians_and_the_span(bench: ModuleType) -> None:
+    row = bench.Row("x", "rows/s", [3000.0, 1000.0, 8000.0], [10.0, 10.0, 10.0])
+    text = bench.markdown("some", "About\nit.\n\n    More.", bench.Section("Some", [row], ["A note."]))
+    assert text.startswith("## Some (`some`)\n\nAbout it.\n\nMore.\n\n| comparison |")
+    assert "| x | rows/s | 3,000 | 10.0 | **300** (100 – 800) |\n\nA note.\n" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["hashng"], "no benchmark hashng; there are hashing, text_table, batches, evaluation, startup"),
+        (["hashing", "--write"], "--write makes the whole page: name no benchmark"),
+        (["--threads", "0"], "--threads is 0; at least one is needed"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    bench: ModuleType, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(args)
+    assert message in capsys.readouterr().err

@@ -1,0 +1,161 @@
+"""What a run writes: the best, the last, its settings, embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from small import small_data, small_model, small_trainer
+
+from dssm_lightning import TwoTower
+from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, write_embeddings
+from dssm_lightning.data.sources import Synthetic
+from dssm_lightning.data.splits import PerQuery
+
+
+def fit(tmp_path: Path, *callbacks: Callback, **changes: Any) -> Trainer:
+    data = small_data(tmp_path, **changes)
+    trainer = small_trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=list(callbacks))
+    trainer.fit(small_model(), datamodule=data)
+    return trainer
+
+
+class Noted(Callback):
+    """Keeps what was logged at each epoch's end; stands in for any value that the test names."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values, self.logged = values, list[dict[str, float]]()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("val/mrr", self.values[trainer.current_epoch])
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+@pytest.fixture
+def _given_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TwoTower, "_log_metrics", lambda self, stage: self.evaluations[stage].reset())
+    monkeypatch.setattr(BestCheckpoint, "on_fit_start", lambda *_: None)
+
+
+@pytest.mark.usefixtures("_given_metrics")
+@pytest.mark.parametrize(
+    ("values", "mode", "best"),
+    [([0.1, 0.5, 0.3, 0.4], "max", 1), ([0.1, 0.5, 0.3, 0.4], "min", 0), ([0.1, 0.2, 0.3, 0.4], "max", 3), ([0.5, 0.5, 0.5, 0.5], "max", 0)],
+)
+def test_best_is_the_best_by_what_is_monitored(tmp_path: Path, values: list[float], mode: Any, best: int) -> None:
+    checkpoint, noted = BestCheckpoint("val/mrr", mode), Noted(values)
+    fit(tmp_path, noted, checkpoint)
+    content = torch.load(checkpoint.best_model_path, weights_only=True)
+    assert content["epoch"] == best
+    assert Path(checkpoint.best_model_path) == tmp_path / "checkpoints" / "best.ckpt"
+    assert checkpoint.best_metrics["val/mrr"] == pytest.approx(values[best])
+    assert checkpoint.best_metrics["train/loss"] == noted.logged[best].get("train/loss", checkpoint.best_metrics["train/loss"])
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
+
+
+@pytest.mark.filterwarnings("ignore:Total length of `Slices` across ranks is zero")
+def test_without_validation_rows_the_last_is_the_best(tmp_path: Path) -> None:
+    checkpoint = BestCheckpoint("val/mrr")
+    trainer = fit(tmp_path, checkpoint, split=PerQuery(test=0.2, validation=0))
+    assert checkpoint.monitor is None
+    assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == trainer.global_step
+    assert set(checkpoint.best_metrics) == {"train/loss"}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "message"),
+    [
+        ("val/auroc", r"checkpoint.monitor 'val/auroc' is never logged \(auroc needs labels, and the source has no label column\); there are train/loss, val/"),
+        ("val/ndgc@10", "checkpoint.monitor 'val/ndgc@10' is never logged; there are train/loss, val/hit_rate@1, "),
+        ("test/mrr", "checkpoint.monitor 'test/mrr' is never logged"),
+        ("val/recall@100", "checkpoint.monitor 'val/recall@100' is never logged"),  # more than the corpus has
+    ],
+)
+def test_a_metric_that_is_never_logged(tmp_path: Path, monitor: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path, BestCheckpoint(monitor))
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_auroc_can_be_monitored_where_there_are_labels(tmp_path: Path) -> None:
+    checkpoint = BestCheckpoint("val/auroc")
+    fit(tmp_path, checkpoint, source=Synthetic(num_queries=60, num_candidates=40, labels=True))
+    assert 0.5 < float(checkpoint.best_model_score or 0) <= 1
+
+
+def test_last_is_the_last(tmp_path: Path) -> None:
+    trainer = fit(tmp_path, LastCheckpoint())
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == trainer.global_step
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_last_within_an_epoch(tmp_path: Path) -> None:
+    seen = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+            path = tmp_path / "checkpoints" / "last.ckpt"
+            seen.append(torch.load(path, weights_only=True)["global_step"] if path.exists() else 0)
+
+    fit(tmp_path, LastCheckpoint(every_n_train_steps=3), Look())
+    assert len(seen) == 28
+    assert all(step - number in (0, -1, -2) for number, step in enumerate(seen))  # never more than two steps behind
+
+
+def test_embeddings_are_written_whole_with_their_ids(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "e.parquet"
+    write_embeddings(path, pl.Series(["a", "b"]), torch.tensor([[1.0, 2.0], [3.0, 4.5]], dtype=torch.float64))
+    found = pl.read_parquet(path)
+    assert found.schema == {"id": pl.String, "vector": pl.Array(pl.Float32, 2)}
+    assert found["id"].to_list() == ["a", "b"]
+    assert found["vector"].to_list() == [[1.0, 2.0], [3.0, 4.5]]
+    assert [p.name for p in path.parent.iterdir()] == ["e.parquet"]
+
+
+@pytest.mark.parametrize("side", ["query", "candidate"])
+def test_predict_writes_what_the_model_encodes(tmp_path: Path, side: str) -> None:
+    data, model = small_data(tmp_path, predict=side), small_model()
+    path = tmp_path / "vectors.parquet"
+    trainer = small_trainer(tmp_path, callbacks=[EmbeddingWriter(str(path))])
+    trainer.fit(model, datamodule=data)
+    trainer.predict(model, datamodule=data, return_predictions=False)
+    found = pl.read_parquet(path)
+    table = data.candidates if side == "candidate" else data.data.queries
+    assert found["id"].to_list() == table.to_series(0).to_list()
+    [features] = data.predict_dataloader()
+    model.eval()
+    with torch.no_grad():
+        expected = model.encode_query(features) if side == "query" else model.encode_candidate(features)
+    torch.testing.assert_close(torch.tensor(found["vector"].to_list()), expected)
+
+
+@pytest.mark.usefixtures("_given_metrics")
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
+def test_a_resumed_run_remembers_its_best_wherever_its_folder_lies(tmp_path: Path) -> None:
+    values = [0.9, 0.1, 0.2, 0.3, 0.4, 0.5]
+    first = BestCheckpoint("val/mrr")
+    fit(tmp_path / "a", Noted(values), first, LastCheckpoint())
+    (tmp_path / "a").rename(tmp_path / "b")
+    last = tmp_path / "b" / "checkpoints" / "last.ckpt"
+
+    def go_on(folder: Path, epochs: int) -> BestCheckpoint:
+        best = BestCheckpoint("val/mrr")
+        callbacks = [Noted(values), best, LastCheckpoint()]
+        trainer = small_trainer(folder, max_epochs=epochs, enable_checkpointing=True, callbacks=callbacks)
+        trainer.fit(small_model(), datamodule=small_data(folder), ckpt_path=last, weights_only=True)
+        return best
+
+    again = go_on(tmp_path / "b", 5)
+    assert again.best_model_path == str(tmp_path / "b" / "checkpoints" / "best.ckpt")
+    assert again.best_metrics == first.best_metrics
+    assert torch.load(again.best_model_path, weights_only=True)["epoch"] == 0
+    other = go_on(tmp_path / "c", 6)  # another run that starts from there has a best of its own
+    assert Path(other.best_model_path).parent == tmp_path / "c" / "checkpoints"
+    assert torch.load(other.best_model_path, weights_only=True)["epoch"] == 5

@@ -1,0 +1,61 @@
+"""Run folders: numbered, found by name and age."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dssm_lightning import runs
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make(name: str, version: int, *kinds: str, age: int = 0, config: bool = True) -> Path:
+    run = Path("runs") / name / f"version_{version}"
+    (run / "checkpoints").mkdir(parents=True)
+    if config:
+        (run / "config.yaml").touch()
+    for kind in kinds:
+        path = runs.checkpoint_path(run, kind)
+        path.touch()
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    return run
+
+
+def test_versions_count_on() -> None:
+    assert runs.new_run("a") == Path("runs/a/version_0")
+    make("a", 0)
+    make("a", 9)
+    (Path("runs/a") / "version_x").mkdir()
+    assert runs.new_run("a") == Path("runs/a/version_10")
+    assert runs.new_run("b") == Path("runs/b/version_0")
+
+
+def test_the_newest_run_that_has_one() -> None:
+    assert runs.newest_checkpoint(None, "best") is None
+    old = make("a", 0, "best", "last", age=9)
+    new = make("a", 1, "last", age=5)
+    other = make("b", 0, "best", age=1)
+    make("a", 2)
+    assert runs.newest_checkpoint("a", "best") == old / "checkpoints" / "best.ckpt"
+    assert runs.newest_checkpoint("a", "last") == new / "checkpoints" / "last.ckpt"
+    assert runs.newest_checkpoint(None, "best") == other / "checkpoints" / "best.ckpt"
+    assert runs.newest_checkpoint("c", "best") is None
+
+
+def test_of_equal_age_the_higher_version_is_newer() -> None:
+    make("a", 9, "best")
+    ten = make("a", 10, "best")
+    assert runs.newest_checkpoint("a", "best") == ten / "checkpoints" / "best.ckpt"
+
+
+def test_the_run_of_a_checkpoint(tmp_path: Path) -> None:
+    run = make("a", 0, "best")
+    assert runs.run_of(run / "checkpoints" / "best.ckpt") == (tmp_path / run)
+    assert runs.run_of(make("b", 0, "best", config=False) / "checkpoints" / "best.ckpt") is None
+    assert runs.run_of(tmp_path / "best.ckpt") is None
