@@ -26,21 +26,30 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] = "max") -> None:
+        self._keep(monitor, mode)
+        self.best_metrics: dict[str, float] = {}
+        """All metrics at the time of the best checkpoint."""
+
+    def _keep(self, monitor: str | None, mode: Literal["min", "max"], each_epoch: bool | None = None) -> None:
         super().__init__(
             filename="best",
             monitor=monitor,
             mode=mode,
+            save_on_train_epoch_end=each_epoch,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
-        self.best_metrics: dict[str, float] = {}
-        """All metrics at the time of the best checkpoint."""
+
+    @property
+    def state_key(self) -> str:
+        """The same whatever is monitored, which depends on the data."""
+        return "BestCheckpoint"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Monitor nothing where there are no validation rows."""
         validated = stage != "fit" or len(trainer.datamodule.val_dataloader()) > 0  # type: ignore[attr-defined]  # untyped
         if not validated and (self.monitor or "").startswith("val/"):
-            self.monitor = None
+            self._keep(None, "max", each_epoch=True)  # also where `check_val_every_n_epoch` says otherwise
         super().setup(trainer, pl_module, stage)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,6 +115,11 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_exception=True,
         )
 
+    @property
+    def state_key(self) -> str:
+        """The same however often is saved."""
+        return "LastCheckpoint"
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing: the last is the last, whatever was before."""
 
@@ -116,11 +130,16 @@ class RunConfig(SaveConfigCallback):
     def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
         super().__init__(parser, config, save_to_log_dir=False)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree on the folder, which is a collective, and let the first rank write."""
+        self.folder = trainer.log_dir
+        super().setup(trainer, pl_module, stage)
+
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the settings of a ``fit`` beside what it yields."""
-        if stage != "fit" or trainer.log_dir is None:
+        if stage != "fit" or self.folder is None:
             return
-        folder = Path(trainer.log_dir)
+        folder = Path(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         path, number = folder / "config.yaml", 0
         while path.exists():

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dssm_lightning import commands, runs
 from dssm_lightning import data as data_classes  # noqa: F401  short class names are those of imported classes
-from dssm_lightning.arguments import first_config, resolve_checkpoint
+from dssm_lightning.arguments import first_config, option, resolve_checkpoint
 from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
@@ -56,6 +56,8 @@ class TwoTowerCLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         self.run: Path | None = None
         self.parsers: list[Parser] = []
+        path = option(args, "ckpt_path")
+        self.trained = None if path is None else read_schemas(Path(path))  # before Lightning reads it, with less to say
         self.name = Path(first_config(args) or "default").stem
         super().__init__(
             TwoTower,
@@ -121,8 +123,7 @@ class TwoTowerCLI(LightningCLI):
 
     def before_validate(self) -> None:
         """Encode with the checkpoint's schema: only fit fits."""
-        if self.checkpoint is not None:
-            self.datamodule.fitted = read_schemas(self.checkpoint)
+        self.datamodule.fitted = self.trained
 
     before_test = before_validate
     before_predict = before_validate

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from dssm_lightning.arguments import as_json, find_checkpoint
 from dssm_lightning.retriever import Hit, RawValues
@@ -157,9 +157,10 @@ def print_metrics(results: dict[str, dict[str, float]]) -> None:
     names = ("hit_rate@10", "recall@10", "recall@100", "precision@10", "ndcg@10", "mrr", "query_auroc", "auroc")
     shown = [name for name in names if any(name in metrics for metrics in results.values())]
     headers = [name.replace("_", " ").replace("@", " @") for name in shown]  # spaces, where a line may end
-    table = Table("", *headers, box=SIMPLE_HEAD)
-    for model, metrics in results.items():
-        table.add_row(model, *(f"{metrics[name]:.4f}" for name in shown))
+    model = Column(min_width=14, overflow="fold")  # settings tell two models apart: never cut them off
+    table = Table(model, *headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name, metrics in results.items():
+        table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in shown))
     Console().print(table)
 
 

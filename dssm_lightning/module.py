@@ -96,11 +96,7 @@ class TwoTower(LightningModule):
             self.candidate_tower = self.query_tower
         else:
             self.candidate_tower = self.make_candidate_tower(schemas.candidate)
-        if self.query_tower.output_dim != self.candidate_tower.output_dim:
-            raise ValueError(
-                f"the towers end in different widths: query {self.query_tower.output_dim}, "
-                f"candidate {self.candidate_tower.output_dim}; set both output_dim alike"
-            )
+        self.scorer.check_widths(self.query_tower.output_dim, self.candidate_tower.output_dim)
         if self.query_tower.bias is not None:
             raise ValueError("bias belongs to the candidate tower: set bias: false for the query tower")
         if self.encode_chunk_size is not None:
@@ -135,8 +131,16 @@ class TwoTower(LightningModule):
                 checkpoint[key] = plain_settings(checkpoint[key])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Build the towers that the weights belong to."""
-        self.build(Schemas.from_json(checkpoint["schemas"]))
+        """Build the towers that the weights belong to.
+
+        Raises:
+            ValueError: the data's schemas, for which they are built already, are others.
+        """
+        saved = Schemas.from_json(checkpoint["schemas"])
+        difference = None if self.schemas is None else saved.difference(self.schemas)
+        if difference is not None:
+            raise ValueError(f"the checkpoint was trained with another schema than the data's: {difference}")
+        self.build(saved)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over all that trains, and its schedule."""

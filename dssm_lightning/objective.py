@@ -92,6 +92,7 @@ def _transposed(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, gather: bool
     valid = valid.scatter(1, own[:, None], True)
     logits = scorer(queries, pool.embedding[rows.target]).T  # (Q, P): the scorer's sides stay as they are
     ones = torch.ones(len(queries), device=own.device)
-    losses = loss(Scores(logits, own, valid, ones, torch.zeros_like(ones), rows.label))
+    uncorrected = torch.full_like(ones, -torch.inf)
+    losses = loss(Scores(logits, own, valid, ones, uncorrected, rows.label))
     assert isinstance(losses, Tensor)
     return losses

@@ -1,4 +1,4 @@
-"""scripts/bench.py: both sides of every comparison compute the same, and what is told follows from what was measured."""
+"""scripts/bench.py: both sides of a comparison compute the same, and what is told follows from what was measured."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(bench: ModuleType
     assert {**theirs, "optimizer": None} == {**ours, "optimizer": None}
 
 
-# -- the benchmarks, in small: each asserts by itself that its sides agree ------------------------------------------------
+# -- the benchmarks, in small: each asserts by itself that its sides agree ---------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_sides_that_disagree_are_not_timed(bench: ModuleType, monkeypatch: pytes
         bench.evaluation(num_events=4, num_candidates=30, dim=4, rival_events=2, repeats=1)
 
 
-# -- measuring and telling ------------------------------------------------------------------------------------------------
+# -- measuring and telling ---------------------------------------------------------------------------------------------
 
 
 def test_sides_take_turns_and_the_first_turn_does_not_count(bench: ModuleType) -> None:

@@ -18,9 +18,10 @@ from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery
 
 
-def fit(tmp_path: Path, *callbacks: Callback, **changes: Any) -> Trainer:
+def fit(tmp_path: Path, *callbacks: Callback, settings: dict[str, Any] | None = None, **changes: Any) -> Trainer:
     data = small_data(tmp_path, **changes)
-    trainer = small_trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=list(callbacks))
+    own: dict[str, Any] = {"max_epochs": 4, "enable_checkpointing": True, "callbacks": list(callbacks)}
+    trainer = small_trainer(tmp_path, **(own | (settings or {})))
     trainer.fit(small_model(), datamodule=data)
     return trainer
 
@@ -61,9 +62,10 @@ def test_best_is_the_best_by_what_is_monitored(tmp_path: Path, values: list[floa
 
 
 @pytest.mark.filterwarnings("ignore:Total length of `Slices` across ranks is zero")
-def test_without_validation_rows_the_last_is_the_best(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [1, 3])
+def test_without_validation_rows_the_last_is_the_best(tmp_path: Path, every: int) -> None:
     checkpoint = BestCheckpoint("val/mrr")
-    trainer = fit(tmp_path, checkpoint, split=PerQuery(test=0.2, validation=0))
+    trainer = fit(tmp_path, checkpoint, settings={"check_val_every_n_epoch": every}, split=PerQuery(0.2, 0))
     assert checkpoint.monitor is None
     assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == trainer.global_step
     assert set(checkpoint.best_metrics) == {"train/loss"}

@@ -1,0 +1,151 @@
+"""Every config in configs/ through ``main``, from another working folder; two processes find what one finds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from dssm_lightning.cli import main
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+EVERY_KIND = Path(__file__).parent / "every_kind.yaml"
+SHORT = [
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=2",
+    "--trainer.limit_val_batches=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.accelerator=cpu",
+]
+OVERLAYS = {"ddp"}
+OWN_DATA = {"files"}
+
+
+def names(kind: str) -> list[str]:
+    alone = {path.stem for path in CONFIGS.glob("*.yaml")} - OVERLAYS - OWN_DATA
+    movielens = {name for name in alone if name.startswith("movielens")}
+    return sorted(movielens if kind == "movielens" else alone - movielens)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+
+
+def runs_through(config: Path, *options: str) -> dict[str, float]:
+    """Fits a little, measures from the run folder alone, and returns what metrics.json then holds."""
+    cli = main(["fit", "--config", str(config), *SHORT, *options])
+    assert cli.run == Path("runs") / config.stem / "version_0"
+    tested = main(["test", "--trainer.limit_test_batches=1"])
+    assert tested.datamodule.schemas == cli.datamodule.schemas
+    found: dict[str, float] = json.loads((cli.run / "metrics.json").read_text(encoding="utf-8"))
+    assert {"test/mrr", "test/query_auroc", "test/recall@10", "test/seen_kept/recall@10"} <= set(found)
+    assert all(0 <= value <= 1 for value in found.values())
+    return found
+
+
+def test_the_head_of_every_config_has_its_command() -> None:
+    for path in CONFIGS.glob("*.yaml"):
+        head = path.read_text(encoding="utf-8").partition("\nseed_everything")[0]
+        assert "python -m dssm_lightning fit --config " in head, path.name
+        assert str(Path.home()) not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", names("other"))
+def test_configs_on_data_that_ships(name: str) -> None:
+    runs_through(CONFIGS / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", names("movielens"))
+def test_configs_on_movielens(name: str, movielens_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSSM_DATA", str(movielens_root.resolve()))
+    runs_through(CONFIGS / f"{name}.yaml")
+
+
+def test_the_template_for_ones_own_data(tmp_path: Path) -> None:
+    """The files that its comments describe, with what real files have: gaps, and users of few events."""
+    rng = np.random.default_rng(0)
+    items = [f"i{number}" for number in range(60)]
+    users = [f"u{number}" for number in range(40)]
+    events = [(user, item) for user in users for item in rng.choice(items, 6, replace=False)]
+    interactions = pl.DataFrame(events, schema=["user_id", "item_id"], orient="row")
+    interactions.with_columns(timestamp=pl.int_range(pl.len())).write_csv("interactions.csv")
+    pl.DataFrame(
+        {"user_id": users, "country": ["FR", "DE"] * 20, "age": [None if i % 7 == 0 else 20 + i for i in range(40)]}
+    ).write_csv("users.csv")
+    pl.DataFrame(
+        {
+            "item_id": items,
+            "title": [f"thing number {i}" for i in range(60)],
+            "category": ["a", "b", "c"] * 20,
+            "price": [None if i % 11 == 0 else i / 2 for i in range(60)],
+        }
+    ).write_csv("items.csv")
+    runs_through(CONFIGS / "files.yaml")
+    command = (CONFIGS / "files.yaml").read_text(encoding="utf-8").partition("search --query '")[2].partition("'")[0]
+    query = {**json.loads(command), "history": ["i1", "i2"], "age": 30}
+    [hits] = main(["search", "--query", json.dumps(query), "--k", "10"])
+    assert len(hits) == 10
+    assert set(hits[0].display) == {"title"}
+
+
+def test_an_overlay_is_laid_over(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(EVERY_KIND), "--config", str(CONFIGS / "ddp.yaml"), "--print_config"])
+    settings: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    assert (settings["trainer"]["strategy"], settings["trainer"]["devices"]) == ("ddp", 2)
+    assert settings["data"]["batch_size"] == 64
+
+
+# -- two processes -----------------------------------------------------------------------------------------------------
+
+
+def two_processes(tmp_path: Path, *arguments: str) -> None:
+    """Runs a command line with the overlay; a process that hangs is ended with all that it started."""
+    soon = {"class_path": "lightning.pytorch.strategies.DDPStrategy", "init_args": {"timeout": "0:01:00"}}
+    strategy = tmp_path / "soon.yaml"
+    strategy.write_text(yaml.safe_dump({"trainer": {"strategy": soon}}), encoding="utf-8")
+    configs = [option for path in (EVERY_KIND, CONFIGS / "ddp.yaml", strategy) for option in ("--config", str(path))]
+    line = ["timeout", "-k", "5", "150", sys.executable, "-m", "dssm_lightning", arguments[0], *configs, *arguments[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    )
+    try:
+        output = process.communicate(timeout=160)[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, output
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_measure_as_one(tmp_path: Path) -> None:
+    two_processes(tmp_path, "fit", "--trainer.max_epochs=2", "--data.batch_size=32")
+    run = Path("runs") / EVERY_KIND.stem / "version_0"
+    assert sorted(path.name for path in Path("runs").glob("*/*")) == ["version_0"]  # one run, not one for each process
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert len(list(Path("cache").glob("*/report.json"))) == 1
+    two_processes(tmp_path, "test")
+    by_two = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    (run / "metrics.json").unlink()
+    main(["test", "--config", str(EVERY_KIND)])
+    by_one = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    assert by_one == {name: pytest.approx(value, abs=1e-6) for name, value in by_two.items()}
+    two_processes(tmp_path, "predict", "--embeddings.output", "e.parquet")
+    main(["predict", "--config", str(EVERY_KIND), "--embeddings.output", "whole.parquet"])
+    parts = pl.concat([pl.read_parquet(f"e.{rank}.parquet") for rank in (0, 1)])
+    whole = pl.read_parquet("whole.parquet")
+    assert parts["id"].to_list() == whole["id"].to_list()
+    np.testing.assert_allclose(parts["vector"].to_numpy(), whole["vector"].to_numpy(), atol=1e-5)
