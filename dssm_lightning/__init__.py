@@ -16,10 +16,11 @@ _HOME = {
     "Tower": "dssm_lightning.towers",
     "TwoTower": "dssm_lightning.module",
     "load_retriever": "dssm_lightning.settings",
+    "make_retriever": "dssm_lightning.settings",
     "main": "dssm_lightning.cli",
 }
 
-__all__ = ["RetrievalDataModule", "Retriever", "Tower", "TwoTower", "load_retriever", "main"]
+__all__ = ["RetrievalDataModule", "Retriever", "Tower", "TwoTower", "load_retriever", "main", "make_retriever"]
 
 
 def __getattr__(name: str) -> Any:

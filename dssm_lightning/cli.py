@@ -181,7 +181,10 @@ def _show_commands() -> None:
     for verb, command in commands.COMMANDS.items():
         table.add_row(verb, (command.__doc__ or "").partition("\n")[0])
     Console().print(
-        "usage: dssm-lightning COMMAND [options], and dssm-lightning COMMAND --help\n", table, highlight=False
+        "usage: dssm-lightning COMMAND [options], and dssm-lightning COMMAND --help\n",
+        table,
+        highlight=False,
+        markup=False,  # [options] is none
     )
 
 

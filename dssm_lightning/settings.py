@@ -65,9 +65,9 @@ def load_run(checkpoint: Path) -> tuple[TwoTower, RetrievalDataModule]:
     return model.eval(), data
 
 
-def load_retriever(checkpoint: Path) -> Retriever:
+def load_retriever(checkpoint: str | Path) -> Retriever:
     """What answers raw queries with a checkpoint's model, over the corpus of its run."""
-    return make_retriever(*load_run(checkpoint))
+    return make_retriever(*load_run(Path(checkpoint)))
 
 
 def make_retriever(model: TwoTower, data: RetrievalDataModule) -> Retriever:

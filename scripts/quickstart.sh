@@ -8,5 +8,5 @@ make_environment "" "$root"
 run() { .venv/bin/python -m dssm_lightning "$@"; }
 run fit --config configs/emoji.yaml
 run test --config configs/emoji.yaml
-run baseline --config configs/emoji.yaml --corpus_columns '[name, category, subcategory]'
+run baseline --config configs/emoji.yaml --corpus_columns name category subcategory
 run search --query "grinning cat" --query "birthday" --query "sea animal" --k 5 --picture quickstart.png

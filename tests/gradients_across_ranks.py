@@ -48,7 +48,9 @@ class Model(nn.Module):
         embedding = nn.functional.normalize(self.candidate(batch.candidates.features["x"]), dim=-1)
         pool = Pool(embedding, *batch.candidates[1:])
         losses = per_query_loss(batch, query, pool, self.scorer, loss, gather=gather, chunk_size=None)
-        share = distributed.sum_over_ranks(batch.weight.sum()) / distributed.world_size() if gather else batch.weight.sum()
+        share = (
+            distributed.sum_over_ranks(batch.weight.sum()) / distributed.world_size() if gather else batch.weight.sum()
+        )
         return (losses * batch.weight).sum() / share
 
 

@@ -61,6 +61,7 @@ def small_trainer(folder: Path, **changes: Any) -> Trainer:
     }
     return Trainer(**(settings | changes))
 
+
 TEXT_CONFIG: dict[str, Any] = {
     "seed_everything": 1,
     "data": {
@@ -90,6 +91,9 @@ TEXT_CONFIG: dict[str, Any] = {
 
 def write_config(path: Path, **sections: dict[str, Any]) -> Path:
     """``TEXT_CONFIG`` as a file, with settings of its sections (one level deep) replaced."""
-    settings = {key: {**value, **sections.get(key, {})} if isinstance(value, dict) else value for key, value in TEXT_CONFIG.items()}
+    settings = {
+        key: {**value, **sections.get(key, {})} if isinstance(value, dict) else value
+        for key, value in TEXT_CONFIG.items()
+    }
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return path

@@ -23,7 +23,9 @@ def make(name: str, version: int = 0, *kinds: str) -> Path:
     return run
 
 
-@pytest.mark.parametrize("arguments", [["test", "--ckpt_path", "x"], ["test", "--ckpt_path=x"], ["--ckpt_path", "y", "--ckpt_path=x"]])
+@pytest.mark.parametrize(
+    "arguments", [["test", "--ckpt_path", "x"], ["test", "--ckpt_path=x"], ["--ckpt_path", "y", "--ckpt_path=x"]]
+)
 def test_options_are_found_in_both_spellings_and_the_last_counts(arguments: list[str]) -> None:
     assert option(arguments, "ckpt_path") == "x"
     assert option(arguments, "config") is None
@@ -62,15 +64,20 @@ def test_an_overlay_does_not_change_whose_checkpoint_is_meant() -> None:
     make("ddp", 0, "best")
     asked = ["--config", "configs/emoji.yaml", "--config", "configs/ddp.yaml"]
     assert resolve_checkpoint(["test", *asked]) == ["test", *asked, f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}"]
-    assert resolve_checkpoint(["fit", *asked, "--ckpt_path=last"])[-1].endswith("runs/emoji/version_0/checkpoints/last.ckpt")
+    assert resolve_checkpoint(["fit", *asked, "--ckpt_path=last"])[-1].endswith(
+        "runs/emoji/version_0/checkpoints/last.ckpt"
+    )
 
 
 @pytest.mark.parametrize("verb", ["test", "validate", "predict"])
 def test_without_a_trained_model_nothing_is_measured(verb: str, tmp_path: Path) -> None:
     make("tldr", 0, "best")
-    with pytest.raises(ValueError, match=rf"{verb} needs a trained model, and no run of emoji.yaml under .*runs has a best.ckpt: fit first"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{verb} needs a trained model, and no run of emoji.yaml under .*runs has a best.ckpt: fit first",
+    ):
         resolve_checkpoint([verb, "--config", "emoji.yaml"])
-    with pytest.raises(ValueError, match="no run of any config under .* has a last.ckpt"):
+    with pytest.raises(ValueError, match=r"no run of any config under .* has a last.ckpt"):
         resolve_checkpoint([verb, "--ckpt_path=last"])
 
 

@@ -48,7 +48,12 @@ def _given_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_given_metrics")
 @pytest.mark.parametrize(
     ("values", "mode", "best"),
-    [([0.1, 0.5, 0.3, 0.4], "max", 1), ([0.1, 0.5, 0.3, 0.4], "min", 0), ([0.1, 0.2, 0.3, 0.4], "max", 3), ([0.5, 0.5, 0.5, 0.5], "max", 0)],
+    [
+        ([0.1, 0.5, 0.3, 0.4], "max", 1),
+        ([0.1, 0.5, 0.3, 0.4], "min", 0),
+        ([0.1, 0.2, 0.3, 0.4], "max", 3),
+        ([0.5, 0.5, 0.5, 0.5], "max", 0),
+    ],
 )
 def test_best_is_the_best_by_what_is_monitored(tmp_path: Path, values: list[float], mode: Any, best: int) -> None:
     checkpoint, noted = BestCheckpoint("val/mrr", mode), Noted(values)
@@ -57,7 +62,9 @@ def test_best_is_the_best_by_what_is_monitored(tmp_path: Path, values: list[floa
     assert content["epoch"] == best
     assert Path(checkpoint.best_model_path) == tmp_path / "checkpoints" / "best.ckpt"
     assert checkpoint.best_metrics["val/mrr"] == pytest.approx(values[best])
-    assert checkpoint.best_metrics["train/loss"] == noted.logged[best].get("train/loss", checkpoint.best_metrics["train/loss"])
+    assert checkpoint.best_metrics["train/loss"] == noted.logged[best].get(
+        "train/loss", checkpoint.best_metrics["train/loss"]
+    )
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
 
 
@@ -74,7 +81,10 @@ def test_without_validation_rows_the_last_is_the_best(tmp_path: Path, every: int
 @pytest.mark.parametrize(
     ("monitor", "message"),
     [
-        ("val/auroc", r"checkpoint.monitor 'val/auroc' is never logged \(auroc needs labels, and the source has no label column\); there are train/loss, val/"),
+        (
+            "val/auroc",
+            r"checkpoint.monitor 'val/auroc' is never logged \(auroc needs labels, and the source has no label column\); th",
+        ),
         ("val/ndgc@10", "checkpoint.monitor 'val/ndgc@10' is never logged; there are train/loss, val/hit_rate@1, "),
         ("test/mrr", "checkpoint.monitor 'test/mrr' is never logged"),
         ("val/recall@100", "checkpoint.monitor 'val/recall@100' is never logged"),  # more than the corpus has
@@ -102,7 +112,9 @@ def test_last_within_an_epoch(tmp_path: Path) -> None:
     seen = []
 
     class Look(Callback):
-        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        ) -> None:
             path = tmp_path / "checkpoints" / "last.ckpt"
             seen.append(torch.load(path, weights_only=True)["global_step"] if path.exists() else 0)
 

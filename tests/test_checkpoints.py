@@ -32,7 +32,9 @@ def test_a_truncated_file(saved: Path, tmp_path: Path, share: float) -> None:
     content = saved.read_bytes()
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ValueError, match=r"checkpoint .*broken.ckpt cannot be read, it is damaged or truncated \(\w+\)"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint .*broken.ckpt cannot be read, it is damaged or truncated \(\w+\)"
+    ):
         read_checkpoint(broken)
 
 

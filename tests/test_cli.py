@@ -105,7 +105,9 @@ def test_a_checkpoint_loads_without_data(place: Path) -> None:
         assert torch.equal(model.encode_query(queries), trained.encode_query(queries))
 
 
-def test_fit_ends_with_the_best_metrics_and_where_the_checkpoint_lies(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_ends_with_the_best_metrics_and_where_the_checkpoint_lies(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cli = main(FIT)
     shown = capsys.readouterr().out
     assert cli.run == run(1)  # another run of this name
@@ -206,7 +208,9 @@ def test_fit_goes_on_in_its_folder(copy: Path) -> None:
     assert (run() / "metrics.before-resume-2.csv").is_file()
 
 
-def test_without_a_last_a_fit_starts_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_last_a_fit_starts_afresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     main([*FIT, "--ckpt_path=last", "--trainer.max_epochs=1"])
     assert "no run has one yet, starting afresh" in capsys.readouterr().out
@@ -253,14 +257,19 @@ def test_unknown_names_on_the_command_line(capsys: pytest.CaptureFixture[str], o
         ({"data": {"batch_sze": 3}}, "'data.batch_size'"),
         ({"modle": {"ks": [1]}}, "'model.ks'"),
         ({"checkpoint": {"moniter": "val/mrr"}}, "'checkpoint.monitor'"),
-        ({"data": {"query": [{"class_path": "Numeric", "init_args": {"name": "size", "mising": "mean"}}]}}, "'missing'"),
+        (
+            {"data": {"query": [{"class_path": "Numeric", "init_args": {"name": "size", "mising": "mean"}}]}},
+            "'missing'",
+        ),
         ({"data": {"query": [{"class_path": "Numerc", "init_args": {"name": "size"}}]}}, "'Numeric'"),
         ({"model": {"loss": {"class_path": "SampledSoftmax", "init_args": {"repeat": "count"}}}}, "'repeats'"),
         ({"data": {"split": {"class_path": "PerQery"}}}, "'PerQuery'"),
     ],
     ids=str,
 )
-def test_unknown_names_in_a_config(capsys: pytest.CaptureFixture[str], tmp_path: Path, sections: dict[str, Any], nearest: str) -> None:
+def test_unknown_names_in_a_config(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sections: dict[str, Any], nearest: str
+) -> None:
     assert f"did you mean {nearest}?" in fails(capsys, *FIT, "--config", overlay(tmp_path, **sections))
 
 
@@ -274,7 +283,7 @@ def test_unknown_commands_are_named() -> None:
     for arguments in (["fti"], ["fti", "--config", "x"], ["--config", str(CONFIG), "test"]):
         with pytest.raises(ValueError, match="is no command; there are fit, validate, test, predict, baseline, search"):
             main(arguments)
-    with pytest.raises(ValueError, match="did you mean 'fit'?"):
+    with pytest.raises(ValueError, match=r"did you mean 'fit'\?"):
         main(["fti"])
 
 
@@ -287,21 +296,27 @@ def test_short_names_and_swapping_a_class(tmp_path: Path, capsys: pytest.Capture
     assert printed["model"]["optimizer"]["class_path"] == "torch.optim.Adagrad"
     assert printed["data"]["source"] == {
         "class_path": "dssm_lightning.data.sources.Synthetic",
-        "init_args": {"num_queries": 120, "num_candidates": 80, "seed": 0, "labels": False, "weights": False, "likes": 6},
+        "init_args": {
+            "num_queries": 120,
+            "num_candidates": 80,
+            "seed": 0,
+            "labels": False,
+            "weights": False,
+            "likes": 6,
+        },
     }
     path = tmp_path / "printed.yaml"
     path.write_text(yaml.safe_dump(printed), encoding="utf-8")
     main(["fit", "--config", str(path), "--trainer.fast_dev_run=1"])  # what is printed can be run
 
 
-def test_adam_keeps_its_own_settings_whatever_stood_there_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = overlay(tmp_path, model={"optimizer": {"class_path": "torch.optim.Adagrad", "init_args": {"lr": 0.5, "eps": 0.25}}})
-    with pytest.raises(SystemExit):
-        main(["fit", "--config", first, "--config", str(CONFIG), "--print_config"])
-    assert yaml.safe_load(capsys.readouterr().out)["model"]["optimizer"]["init_args"]["eps"] in (0.25, 1e-08)
+def test_adam_has_its_own_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """A default class would leak its arguments of the same name: Adagrad's eps is 1e-10."""
     with pytest.raises(SystemExit):
         main([*FIT, "--print_config"])
-    assert yaml.safe_load(capsys.readouterr().out)["model"]["optimizer"]["init_args"]["eps"] == 1e-08
+    optimizer = yaml.safe_load(capsys.readouterr().out)["model"]["optimizer"]
+    assert optimizer["class_path"] == "torch.optim.Adam"
+    assert (optimizer["init_args"]["lr"], optimizer["init_args"]["eps"]) == (0.01, 1e-08)
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,7 +330,9 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("verb", ["fit", "test", "baseline", "search", "score", "summary"])
-def test_every_command_has_help_and_needs_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+def test_every_command_has_help_and_needs_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])
@@ -344,7 +361,9 @@ def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     ("arguments", "message"),
     [
         pytest.param(["fti"], "error: 'fti' is no command; there are fit, validate, test, ", marks=pytest.mark.slow),
-        pytest.param(["test", "--ckpt_path", "no"], "error: --ckpt_path no: no such file (a path", marks=pytest.mark.slow),
+        pytest.param(
+            ["test", "--ckpt_path", "no"], "error: --ckpt_path no: no such file (a path", marks=pytest.mark.slow
+        ),
         (["fit", "--config", str(CONFIG), "--data.batch_size=0"], "error: batch_size must be at least 1, got 0\n"),
     ],
 )
@@ -381,7 +400,8 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_imports_add_at_most_a_second() -> None:
     def seconds(statement: str) -> float:
-        code = f"import time; import lightning.pytorch.cli; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+        timed = f"t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+        code = f"import time; import lightning.pytorch.cli; {timed}"
         environment = {"PYTHONPATH": str(CONFIG.parent.parent), "PATH": "/usr/bin:/bin"}
         line = ["timeout", "-k", "5", "120", sys.executable, "-c", code]
         return float(subprocess.run(line, capture_output=True, text=True, check=True, env=environment).stdout)

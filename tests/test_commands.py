@@ -90,7 +90,10 @@ def test_search_prints_a_table_or_json(raw: pl.DataFrame, capsys: pytest.Capture
     [
         (["--query", "x", "--k", "61"], "k = 61: the corpus has 60 candidates, ask for 1 to that many"),
         (["--query", "x", "--k", "0"], "k = 0: the corpus has 60 candidates"),
-        (["--query", '{"texts": "x"}'], r"query column 'texts' is unknown, the model reads \['text'\]; did you mean 'text'?"),
+        (
+            ["--query", '{"texts": "x"}'],
+            r"query column 'texts' is unknown, the model reads \['text'\]; did you mean 'text'?",
+        ),
         (["--query", "{}"], r"an empty query: give at least one of \['text'\]"),
         (["--query", '{"text": '], "is no JSON object"),
         (["--query", "x", "--ckpt_path", "none.ckpt"], "--ckpt_path none.ckpt: no such file"),
@@ -187,7 +190,9 @@ def test_baselines_rank_the_fold_and_the_columns_that_are_named(place: Path) -> 
     by_text = main(["baseline", "--config=texts.yaml", "--fold=validation"])
     tf_idf = next(name for name in by_text if "idf" in name.lower())
     assert by_tags[tf_idf] != by_text[tf_idf]
-    with pytest.raises(ValueError, match=r"corpus_columns \['nme'\]: no such columns; candidates has candidate_id, group"):
+    with pytest.raises(
+        ValueError, match=r"corpus_columns \['nme'\]: no such columns; candidates has candidate_id, group"
+    ):
         main(["baseline", "--config", "texts.yaml", "--corpus_columns", "nme"])
 
 
@@ -196,7 +201,7 @@ def test_baselines_need_rows_and_files(tmp_path: Path) -> None:
     path = write_config(tmp_path / "whole.yaml", data={"split": split})
     with pytest.raises(ValueError, match="the split keeps no validation rows to rank"):
         main(["baseline", "--config", str(path), "--fold", "validation"])
-    with pytest.raises(ValueError, match="--config missing.yaml: no such file"):
+    with pytest.raises(ValueError, match=r"--config missing.yaml: no such file"):
         main(["baseline", "--config", "missing.yaml"])
     (tmp_path / "none.yaml").write_text("trainer: {max_epochs: 1}\n")
     with pytest.raises(ValueError, match="has no section 'data'"):

@@ -52,7 +52,7 @@ def command(line: str) -> list[str]:
     python, flag, module, *arguments = shlex.split(line)
     assert (python, flag, module) == ("python", "-m", "dssm_lightning"), line
     if arguments[0] == "fit":
-        arguments += ["--trainer.max_epochs=2", "--trainer.accelerator=cpu", *QUIET]
+        arguments += ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", *QUIET]
     return arguments
 
 

@@ -20,7 +20,10 @@ SCHEMA = Schema((Vector(name="vector", length=3),))
 
 
 def test_a_description_becomes_a_factory() -> None:
-    description = {"class_path": "dssm_lightning.Tower", "init_args": {"fusion": "dssm_lightning.fusion.Sum", "output_dim": 2}}
+    description = {
+        "class_path": "dssm_lightning.Tower",
+        "init_args": {"fusion": "dssm_lightning.fusion.Sum", "output_dim": 2},
+    }
     factory = make(TowerFactory, description)
     first, second = factory(SCHEMA), factory(SCHEMA)
     assert isinstance(first, Tower)
@@ -45,7 +48,9 @@ def test_names_of_classes_and_callables() -> None:
     assert make(TowerFactory | None, None) is None
     adam = make(OptimizerCallable, {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.25}})
     assert adam([torch.nn.Parameter(torch.zeros(1))]).defaults["lr"] == 0.25
-    schedule = make(LRSchedulerCallable | None, {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 3}})
+    schedule = make(
+        LRSchedulerCallable | None, {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 3}}
+    )
     assert schedule(adam([torch.nn.Parameter(torch.zeros(1))])).step_size == 3
 
 

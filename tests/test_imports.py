@@ -12,9 +12,10 @@ GROUPS = [
     {"batch", "counter", "schema", "features"},
     {"data"},
     {"encoders", "fusion", "towers", "scorers"},
-    {"losses", "metrics", "evaluation", "distributed", "objective", "factories", "module"},
+    {"losses", "metrics", "evaluation", "distributed", "objective", "optimizers", "factories", "module"},
     {"baselines", "retriever"},
-    {"checkpoints", "runs", "callbacks", "settings", "summary", "commands", "arguments", "spelling", "cli", "__main__"},
+    {"checkpoints", "runs", "callbacks", "settings", "measure", "layers", "summary", "svg", "plot", "pictures"},
+    {"commands", "arguments", "spelling", "cli", "__main__"},
 ]
 WITHOUT_LIGHTNING = {"encoders", "fusion", "towers", "scorers", "losses", "retriever", "features", "schema", "batch"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -84,13 +84,15 @@ def test_one_tower_for_both_sides(tmp_path: Path) -> None:
     model = built(data, candidate_tower=None)
     assert model.candidate_tower is model.query_tower
     assert len(list(model.query_tower.parameters())) == len([p for p in model.parameters() if p.requires_grad])
-    with pytest.raises(ValueError, match=r"both sides must declare equal features.*query \['text'\], candidate \['cand"):
+    with pytest.raises(
+        ValueError, match=r"both sides must declare equal features.*query \['text'\], candidate \['cand"
+    ):
         built(small_data(tmp_path), candidate_tower=None)
 
 
 def test_chunked_encoding_refuses_batch_statistics(tmp_path: Path) -> None:
     batch = {**TOWER, "init_args": {**TOWER["init_args"], "hidden_dims": [8], "norm": "batch"}}
-    with pytest.raises(ValueError, match="query tower: hidden.2 normalises over the batch.*encode_chunk_size"):
+    with pytest.raises(ValueError, match=r"query tower: hidden.2 normalises over the batch.*encode_chunk_size"):
         built(small_data(tmp_path), query_tower=batch, encode_chunk_size=4)
 
 
@@ -152,7 +154,9 @@ def test_the_loss_is_the_weighted_mean_of_the_rows_that_count(tmp_path: Path, we
         assert found == pytest.approx(float((logits * weight).sum() / weight.sum()), rel=1e-5)
 
 
-@pytest.mark.parametrize("chunks", [{"encode_chunk_size": 5}, {"score_chunk_size": 7}, {"encode_chunk_size": 3, "score_chunk_size": 4}])
+@pytest.mark.parametrize(
+    "chunks", [{"encode_chunk_size": 5}, {"score_chunk_size": 7}, {"encode_chunk_size": 3, "score_chunk_size": 4}]
+)
 def test_chunks_change_no_gradient(tmp_path: Path, chunks: dict[str, int]) -> None:
     data = small_data(tmp_path)
     batch = next(iter(data.train_dataloader()))
@@ -281,7 +285,9 @@ def test_the_logged_metrics_are_those_of_the_scores(tmp_path: Path) -> None:
     recall, reciprocal = [], []
     for place in range(len(batch.query_row)):
         seen = batch.seen.values[batch.seen.offsets[place] : batch.seen.offsets[place + 1]]
-        relevant = set(batch.relevant.values[batch.relevant.offsets[place] : batch.relevant.offsets[place + 1]].tolist())
+        relevant = set(
+            batch.relevant.values[batch.relevant.offsets[place] : batch.relevant.offsets[place + 1]].tolist()
+        )
         order = [c for c in scores[place].argsort(descending=True).tolist() if c not in set(seen.tolist())]
         recall.append(len(relevant & set(order[:5])) / len(relevant))
         reciprocal.append(1 / (1 + min(order.index(c) for c in relevant)))
@@ -297,7 +303,9 @@ EXTRA = {
 }
 CALLABLES: dict[str, Any] = {
     "query_tower": partial(Tower, fusion=Concat, output_dim=16),
-    "candidate_tower": partial(Tower, fusion=Concat, output_dim=16, encoders={"text": partial(EmbeddingBag, output_dim=12)}),
+    "candidate_tower": partial(
+        Tower, fusion=Concat, output_dim=16, encoders={"text": partial(EmbeddingBag, output_dim=12)}
+    ),
     "scorer": partial(Dot, logit_scale=10.0),
     "loss": SampledSoftmax,
     "optimizer": partial(torch.optim.Adam, lr=0.02),
@@ -322,7 +330,11 @@ def embeddings(model: TwoTower, data: RetrievalDataModule) -> list[Tensor]:
 def is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
-    return all(map(is_plain, value)) if isinstance(value, list | tuple) else value is None or isinstance(value, bool | int | float | str)
+    return (
+        all(map(is_plain, value))
+        if isinstance(value, list | tuple)
+        else value is None or isinstance(value, bool | int | float | str)
+    )
 
 
 def test_plain_values_load_without_data_and_without_arguments(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from lightning.pytorch.callbacks import Callback
 from small import small_trainer
 
 from dssm_lightning.callbacks import BestCheckpoint, LastCheckpoint
-from dssm_lightning.cli import main
 from dssm_lightning.data.batches import Assembler
 from dssm_lightning.settings import load_data, load_untrained
 
@@ -87,7 +85,9 @@ def checkpoints(run: str) -> Path:
     return Path("runs") / run / "checkpoints"
 
 
-def fit(run: str, callback: Callback | None = None, ckpt_path: Path | None = None, every: int | None = None, **more: Any) -> None:
+def fit(
+    run: str, callback: Callback | None = None, ckpt_path: Path | None = None, every: int | None = None, **more: Any
+) -> None:
     """What ``fit`` does, without a command line; the callback comes before those that save."""
     model, data = load_untrained([str(CONFIG)]), load_data([str(CONFIG)])
     callbacks = [*([] if callback is None else [callback]), BestCheckpoint("val/ndcg@10"), LastCheckpoint(every)]
@@ -157,9 +157,10 @@ def test_an_interrupt_while_a_batch_is_made(whole: Path, monkeypatch: pytest.Mon
 def test_a_killed_run_resumes_from_the_step_that_was_saved(whole: Path, every: int) -> None:
     """A kill leaves no time to save: what is there is what ``--last.every_n_train_steps`` wrote."""
     run = f"killed-{every}"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr("dssm_lightning.callbacks.LastCheckpoint.on_exception", lambda *_: None)
-        fit(run, StopAt("on_train_batch_start", 11), every=every)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LastCheckpoint, "on_exception", lambda *_: None)
+        with pytest.raises(Stop):
+            fit(run, StopAt("on_train_batch_start", 11), every=every)
     stopped = checkpoints(run) / "last.ckpt"
     assert content(stopped)["global_step"] == 10 // every * every
     fit(run, ckpt_path=stopped, every=every)

@@ -36,7 +36,11 @@ def retriever(display: list[str] | None = None, scorer: Scorer | None = None, sc
 
 def test_the_best_come_first() -> None:
     hits = retriever().search({"direction": [0.0, 1.0]}, k=3)
-    assert [(hit.id, hit.display) for hit in hits] == [("b", {"name": "bee"}), ("c", {"name": "cow"}), ("a", {"name": "ant"})]
+    assert [(hit.id, hit.display) for hit in hits] == [
+        ("b", {"name": "bee"}),
+        ("c", {"name": "cow"}),
+        ("a", {"name": "ant"}),
+    ]
     assert [hit.score for hit in hits] == pytest.approx([2.0, 1.6, 0.0])
 
 
@@ -65,7 +69,11 @@ def test_many_values_at_once_and_missing_columns() -> None:
     [
         ({"direction": [1.0, 0.0]}, 5, "k = 5: the corpus has 4 candidates, ask for 1 to that many"),
         ({"direction": [1.0, 0.0]}, 0, "k = 0: the corpus has 4 candidates"),
-        ({"diretcion": [1.0, 0.0]}, 1, r"query column 'diretcion' is unknown, the model reads \['direction'\]; did you mean 'direction'?"),
+        (
+            {"diretcion": [1.0, 0.0]},
+            1,
+            r"query column 'diretcion' is unknown, the model reads \['direction'\]; did you mean 'direction'?",
+        ),
         ({}, 1, r"an empty query: give at least one of \['direction'\]"),
         ({"direction": [1.0, 0.0, 0.0]}, 1, "direction"),
     ],
@@ -76,5 +84,7 @@ def test_bad_queries(query: dict[str, Any], k: int, message: str) -> None:
 
 
 def test_a_bare_text_needs_one_column() -> None:
-    with pytest.raises(ValueError, match=r"a candidate is described by the columns \['direction', 'kind'\]: give an object"):
+    with pytest.raises(
+        ValueError, match=r"a candidate is described by the columns \['direction', 'kind'\]: give an object"
+    ):
         retriever().embed("candidate", ["x"])

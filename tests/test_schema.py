@@ -45,7 +45,9 @@ def test_names_in_other_scripts_are_fine(name: str) -> None:
 
 
 def test_two_features_may_read_one_column() -> None:
-    schema = Schema((Numeric(name="age", mean=3.0, std=2.0), Categorical(name="years", column="age", vocabulary=("5",))))
+    schema = Schema(
+        (Numeric(name="age", mean=3.0, std=2.0), Categorical(name="years", column="age", vocabulary=("5",)))
+    )
     found = schema.encode(pl.DataFrame({"age": [5, 3]}))
     assert list(found) == ["age", "years"]
     assert torch.equal(found["years"], torch.tensor([1, 0], dtype=torch.int32))  # type: ignore[arg-type]  # a tensor

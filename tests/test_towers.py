@@ -168,7 +168,11 @@ def test_a_shared_table_is_one_table() -> None:
 @pytest.mark.parametrize(
     ("tied", "history_dim", "message"),
     [
-        ({"histroy": "item"}, 4, r"tied_embeddings: 'histroy' is no feature with a table; there are \['age', 'history', 'item'\]"),
+        (
+            {"histroy": "item"},
+            4,
+            r"tied_embeddings: 'histroy' is no feature with a table; there are \['age', 'history', 'item'\]",
+        ),
         ({"history": "age"}, 4, "tied_embeddings: 'age' is no feature with a table"),
         ({"history": "item"}, 5, r"'history' has a table of \(3, 5\), 'item' one of \(3, 4\); they must be equal"),
     ],

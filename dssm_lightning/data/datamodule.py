@@ -8,6 +8,7 @@ from typing import Any, Literal
 import polars as pl
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -97,6 +98,9 @@ class RetrievalDataModule(LightningDataModule):
                 "event: set evaluate: event, or put the columns into the query table"
             )
         self._assembler = Assembler(data, self.negatives, self.mask_known, self._liked_only())
+        if stage == "fit":
+            told = {"queries": len(data.queries), "candidates": len(data.candidates), **data.report}
+            rank_zero_info("data: " + ", ".join(f"{count:,} {what}" for what, count in told.items()))
 
     def _known_schemas(self) -> Schemas | None:
         """What a checkpoint or a trained model dictates: only ``fit`` from scratch fits."""

@@ -304,7 +304,9 @@ def test_shards_hold_each_query_once(drawing: Assembler, slices: Any, world_size
     [whole] = slices(drawing, TEST, 0, 1)
     parts = [batch for rank in range(world_size) for batch in slices(drawing, TEST, rank, world_size)]
     assert sorted(torch.cat([part.query_row for part in parts]).tolist()) == whole.query_row.tolist()
-    found = {(q, tuple(r)) for part in parts for q, r in zip(part.query_row.tolist(), lists(part.relevant), strict=True)}
+    found = {
+        (q, tuple(r)) for part in parts for q, r in zip(part.query_row.tolist(), lists(part.relevant), strict=True)
+    }
     assert found == set(zip(whole.query_row.tolist(), map(tuple, lists(whole.relevant)), strict=True))
     assert len(parts) == world_size  # a rank without a query takes part with an empty batch
 

@@ -67,7 +67,9 @@ def test_without_validation_rows_there_is_nothing_to_validate(tmp_path: Path) ->
     trainer = small_trainer(tmp_path, limit_train_batches=1)
     trainer.fit(model := small_model(), datamodule=data)
     assert not [name for name in trainer.callback_metrics if name.startswith("val/")]
-    with pytest.raises(ValueError, match="the split keeps no validation rows: give it a `validation` part, or use test"):
+    with pytest.raises(
+        ValueError, match="the split keeps no validation rows: give it a `validation` part, or use test"
+    ):
         trainer.validate(model, datamodule=data)
 
 

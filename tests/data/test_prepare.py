@@ -117,9 +117,7 @@ def test_candidates_without_a_training_interaction_share_the_unknown_row(tmp_pat
         label="label",
         candidate=[Categorical(name="item", column="candidate_id")],
     )
-    assert schemas(labelled).candidate["item"] == Categorical(
-        name="item", column="candidate_id", vocabulary=("a",)
-    )
+    assert schemas(labelled).candidate["item"] == Categorical(name="item", column="candidate_id", vocabulary=("a",))
 
 
 def test_unseen_values_are_served_as_unknown(tmp_path: Path) -> None:
@@ -172,7 +170,8 @@ def test_repeated_pairs_collapse_and_are_counted(tmp_path: Path) -> None:
 def test_no_positive_left(tmp_path: Path) -> None:
     events = {**EVENTS, "label": [0, 0, 0, 1, 1, 1]}
     with pytest.raises(
-        ValueError, match="no positive is left to train on: 6 interactions, 3 of them in the training fold, none with label = 1"
+        ValueError,
+        match="no positive is left to train on: 6 interactions, 3 of them in the training fold, none with label = 1",
     ):
         schemas(module(tmp_path, interactions=events, label="label"))
     assert not list(tmp_path.glob("*/*"))
@@ -181,7 +180,10 @@ def test_no_positive_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("worse", "negatives column 'worse': no such column; interactions has query_id, candidate_id, fold, device, hour"),
+        (
+            "worse",
+            "negatives column 'worse': no such column; interactions has query_id, candidate_id, fold, device, hour",
+        ),
         ("device", "negatives column 'device' must hold lists of candidate ids, found String"),
         ("bad", r"negatives column 'bad' names 2 candidates that the corpus does not have, first \['e', 'f'\]"),
     ],
