@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from dssm_lightning.batch import Ragged, num_rows, take, take_features
@@ -15,7 +17,7 @@ def ragged(rows: list[list[int]]) -> Ragged:
 
 def as_lists(column: Ragged) -> list[list[int]]:
     bounds = column.offsets.tolist()
-    return [column.values[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [column.values[a:b].tolist() for a, b in itertools.pairwise(bounds)]
 
 
 def test_rows_and_lengths() -> None:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import polars as pl
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from dssm_lightning.batch import EvaluationBatch, Features, take_features

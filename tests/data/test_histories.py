@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -29,7 +31,7 @@ def assembler(time: torch.Tensor | None = TIME, **options: object) -> HistoryAss
 
 def lists(column: Ragged) -> list[list[int]]:
     bounds = column.offsets.tolist()
-    return [(column.values[a:b] - 100).tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [(column.values[a:b] - 100).tolist() for a, b in itertools.pairwise(bounds)]
 
 
 def test_all_but_the_target_oldest_first() -> None:
