@@ -69,7 +69,7 @@ def head(threads: int) -> str:
         f"Written by `python scripts/bench.py --write` on {date.today()}, with {used} on a machine of {os.cpu_count()} "
         "cores that had other work as well. The two sides take turns in one process tree, A B A B …, after one turn "
         "each to warm up. Ours and theirs are medians; the ratio, how many times better ours is, is the median of the "
-        "ratios turn by turn. With one thread, seconds are those of the processor: what runs beside does not count.\n"
+        "ratios turn by turn. With one thread, seconds are those of the processor: others lengthen them less.\n"
     )
 
 

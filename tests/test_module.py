@@ -211,7 +211,12 @@ LEARNERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+VARIANTS = {"softmax", "softmax, count", "softmax, mixed", "triplet, semi-hard", "bpr", "cross-entropy, drawn"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else ()) for name in LEARNERS]
+)
 def test_every_loss_learns(tmp_path: Path, name: str) -> None:
     model_changes, data_changes = LEARNERS[name]
     source = Synthetic(**WORLD, labels=data_changes.pop("labels", False))  # type: ignore[arg-type]  # plain numbers
