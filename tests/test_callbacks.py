@@ -83,7 +83,7 @@ def test_without_validation_rows_the_last_is_the_best(tmp_path: Path, every: int
     [
         (
             "val/auroc",
-            r"monitor 'val/auroc' is never logged \(auroc needs labels, and the source has no label column\)",
+            r"monitor 'val/auroc' is never logged \(auroc needs labels, and the source has no label",
         ),
         ("val/ndgc@10", "checkpoint.monitor 'val/ndgc@10' is never logged; there are train/loss, val/hit_rate@1, "),
         ("test/mrr", "checkpoint.monitor 'test/mrr' is never logged"),
