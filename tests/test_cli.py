@@ -402,5 +402,5 @@ def test_importing_the_package_imports_nothing_else() -> None:
     code = "import sys; before = set(sys.modules); import dssm_lightning; print(*sorted(set(sys.modules) - before))"
     line = ["timeout", "-k", "5", "60", sys.executable, "-c", code]
     added = subprocess.run(line, capture_output=True, text=True, check=True).stdout.split()
-    assert added[-1] == "dssm_lightning"
+    assert "dssm_lightning" in added
     assert not {"torch", "lightning", "polars", "numpy"} & set(added)
