@@ -19,7 +19,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dssm_lightning import commands, runs
-from dssm_lightning import data as data_classes  # noqa: F401  short class names are those of imported classes
 from dssm_lightning.arguments import first_config, option, resolve_checkpoint
 from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas

@@ -14,6 +14,7 @@ from dssm_lightning.batch import Features
 from dssm_lightning.encoders import Encoder, default_encoder
 from dssm_lightning.features import Feature
 from dssm_lightning.fusion import Fusion
+from dssm_lightning.fusion.plain import activation_layer
 from dssm_lightning.schema import Schema
 
 EncoderFactory: TypeAlias = Callable[[Feature], Encoder]
@@ -75,7 +76,7 @@ class Tower(nn.Module):
         if output_dim is not None:
             self.output.append(nn.Linear(width, output_dim))
         if output_activation is not None:
-            self.output.append(_activation(output_activation))
+            self.output.append(activation_layer(output_activation))
         self.bias = nn.Linear(self.fusion.output_dim, 1) if bias else None
         self.normalize = normalize
         self.output_dim = width if output_dim is None else output_dim
@@ -111,18 +112,9 @@ def _hidden_layers(
         layers.append(nn.Dropout(dropout))
         layers.append(nn.Linear(width, hidden_dim))
         layers.append(norms[norm](hidden_dim))
-        layers.append(_activation(activation))
+        layers.append(activation_layer(activation))
         width = hidden_dim
     return layers, width
-
-
-def _activation(name: str) -> nn.Module:
-    known = {key: value for key, value in vars(nn.modules.activation).items() if isinstance(value, type)}
-    if not (name in known and issubclass(known[name], nn.Module)):
-        raise ValueError(f"unknown activation {name!r}; nearest in torch.nn: {_nearest(name, known)}")
-    module = known[name]()
-    assert isinstance(module, nn.Module)
-    return module
 
 
 def _initialize(parts: list[nn.Sequential], name: str) -> None:

@@ -73,7 +73,7 @@ class MLP(Fusion):
         layers, width = nn.Sequential(), sum(input_dims)
         for number, hidden_dim in enumerate(hidden_dims):
             if number:
-                layers.append(_activation(activation))
+                layers.append(activation_layer(activation))
             layers.append(nn.Dropout(dropout))
             layers.append(nn.Linear(width, hidden_dim))
             width = hidden_dim
@@ -85,10 +85,16 @@ class MLP(Fusion):
         return fused
 
 
-def _activation(name: str) -> nn.Module:
+def activation_layer(name: str) -> nn.Module:
+    """The activation that a ``torch.nn`` class of this name computes.
+
+    Raises:
+        ValueError: no activation has that name; the nearest are named.
+    """
     known = {key: value for key, value in vars(nn.modules.activation).items() if isinstance(value, type)}
     if not (name in known and issubclass(known[name], nn.Module)):
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+        lowered = {key.lower(): key for key in known}
+        near = [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.0)]
         raise ValueError(f"unknown activation {name!r}; nearest in torch.nn: {near}")
     module = known[name]()
     assert isinstance(module, nn.Module)
