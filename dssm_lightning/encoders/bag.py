@@ -86,9 +86,9 @@ class EmbeddingBag(Encoder):
             it need; "sum" counts (the paper's term vector times a matrix); "sqrt" divides by the root of the number of
             values, which keeps the variance of sums of independent vectors.
         sparse: whether the table's gradient is a sparse tensor, see :func:`bag_sums`; the optimizer must take such.
+        init_range: how the table starts, see :func:`id_table`.
 
-    The table starts normally distributed with standard deviation 1 / √D; its row 0, which means unknown where a feature
-    has a row for that, starts as zeros. A row without values gives zeros.
+    A row without values gives zeros.
     """
 
     def __init__(
@@ -97,11 +97,12 @@ class EmbeddingBag(Encoder):
         output_dim: int = 128,
         pooling: Literal["mean", "sum", "sqrt"] = "mean",
         sparse: bool = False,
+        init_range: float | None = None,
     ) -> None:
         super().__init__()
         if pooling not in _POWERS:
             raise ValueError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be {', '.join(_POWERS)}")
-        self.table = id_table(feature, output_dim, sparse=sparse)
+        self.table = id_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
         self.pooling = pooling
 
@@ -170,19 +171,29 @@ class DecayedEmbeddingBag(Encoder):
         return f"half_life={self.half_life}"
 
 
-def id_table(feature: Feature, output_dim: int, *, sparse: bool = False) -> nn.Embedding:
-    """A table of one row for each id of a feature, N(0, 1 / output_dim), its row 0 zeros.
+def id_table(
+    feature: Feature, output_dim: int, *, sparse: bool = False, init_range: float | None = None
+) -> nn.Embedding:
+    """A table of one row for each id of a feature.
+
+    It starts normally distributed with standard deviation 1 / √output_dim, so that a row has length 1 on average, or,
+    with ``init_range`` r, uniformly in [−r, r] (Keras starts with 0.05). Row 0, the unknown, starts as zeros.
 
     Raises:
-        ValueError: the feature has no ids, or the width is below 1.
+        ValueError: the feature has no ids, the width is below 1, or the range is not positive.
     """
     cardinality = getattr(feature, "cardinality", None)
     if cardinality is None:
         raise ValueError(f"encoder of {feature.name!r}: a {type(feature).__name__} has no ids to look up in a table")
     if output_dim < 1:
         raise ValueError(f"encoder of {feature.name!r}: output_dim is {output_dim}; it must be at least 1")
+    if init_range is not None and not init_range > 0:
+        raise ValueError(f"encoder of {feature.name!r}: init_range is {init_range}; it must be above 0")
     table = nn.Embedding(cardinality, output_dim, sparse=sparse)
     with torch.no_grad():
-        table.weight.normal_(std=output_dim**-0.5)
+        if init_range is None:
+            table.weight.normal_(std=output_dim**-0.5)
+        else:
+            table.weight.uniform_(-init_range, init_range)
         table.weight[0] = 0.0
     return table

@@ -18,17 +18,25 @@ class Embedding(Encoder):
 
     Args:
         feature: a fitted Categorical or Bucketized.
-        output_dim: width of the vectors, which start normally distributed with length 1 on average.
+        output_dim: width of the vectors.
         id_dropout: probability with which training takes a row's category for unknown. It teaches row 0 what to
             say of a category never seen (Volkovs et al. 2017, DropoutNet), and the model not to lean on ids alone.
         sparse: give the table a gradient of the rows that a batch used alone, for optimizers that take one: faster
             from about 100,000 rows on.
+        init_range: start uniformly in [−init_range, init_range]; None = normally, with length 1 on average.
 
     Raises:
         ValueError: a feature of another kind; a width below 1; a probability outside [0, 1).
     """
 
-    def __init__(self, feature: Feature, output_dim: int = 32, id_dropout: float = 0.0, sparse: bool = False) -> None:
+    def __init__(
+        self,
+        feature: Feature,
+        output_dim: int = 32,
+        id_dropout: float = 0.0,
+        sparse: bool = False,
+        init_range: float | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(feature, Categorical | Bucketized):
             raise ValueError(
@@ -36,7 +44,7 @@ class Embedding(Encoder):
             )
         if not 0 <= id_dropout < 1:
             raise ValueError(f"Embedding of {feature.name!r}: id_dropout must lie in [0, 1), found {id_dropout}")
-        self.table = id_table(feature, output_dim, sparse=sparse)
+        self.table = id_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
         self.id_dropout = id_dropout
 

@@ -41,6 +41,15 @@ def test_vectors_start_with_length_1_on_average():
     assert weight.square().sum(dim=1).mean().item() == pytest.approx(1, abs=0.02)
 
 
+def test_vectors_may_start_in_a_range():
+    torch.manual_seed(0)
+    table = Embedding(Categorical(name="x", num_buckets=5000), output_dim=16, init_range=0.05).table.weight
+    assert torch.equal(table[0], torch.zeros(16))
+    assert 0.0499 < table.abs().max() <= 0.05
+    # uniform in ±r has variance r² / 3; 80,000 numbers give it to about half a percent
+    assert table[1:].var().item() == pytest.approx(0.05**2 / 3, rel=0.02)
+
+
 def test_id_dropout_trains_the_unknown_row():
     torch.manual_seed(0)
     encoder = Embedding(LETTERS, output_dim=2, id_dropout=0.25)
@@ -72,6 +81,7 @@ def test_id_dropout_draws_from_the_global_generator():
         ({"output_dim": 0}, "encoder of 'letter': output_dim is 0; it must be at least 1"),
         ({"id_dropout": 1.0}, r"id_dropout must lie in \[0, 1\), found 1.0"),
         ({"id_dropout": -0.5}, "found -0.5"),
+        ({"init_range": 0.0}, "encoder of 'letter': init_range is 0.0; it must be above 0"),
     ],
 )
 def test_bad_arguments(arguments, message):
