@@ -6,7 +6,8 @@ D embedding width · L list length · W ranks · T values of a ragged column.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias, overload
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ class Ragged(NamedTuple):
     values: Tensor  # (T,)
     offsets: Tensor  # (B + 1,) int64, starts at 0, ends at T
     age: Tensor | None = None  # (T,) float32: how long before its event a history entry happened; None elsewhere
+    items: Features | Tensor | None = None
+    # What the values number, in a history of whole candidates: features of H distinct ones, for which TwoTower puts
+    # their embeddings (H, D); None = ids, for a table of the encoder's own
 
     @property
     def lengths(self) -> Tensor:
@@ -32,7 +36,27 @@ class Ragged(NamedTuple):
         )
 
 
-Column: TypeAlias = Tensor | Ragged
+class Prefixes(NamedTuple):
+    """Histories of B events that share S sequences: event i has seen the first ``length[i]`` entries of one of them.
+
+    What reads a sequence from the old to the new reads it once for all of its events.
+    """
+
+    sequences: Ragged  # S rows, oldest first; ages are counted from the sequence's last event
+    sequence: Tensor  # (B,) int64: whose events they are
+    length: Tensor  # (B,) int64: how many entries each has seen
+    now: Tensor  # (B,) float32: how long before the sequence's last event each happened, in the unit of the ages
+
+    def expand(self) -> Ragged:
+        """B rows: each event's own history."""
+        index, offsets = spans(self.sequences.offsets[self.sequence], self.length)
+        age = self.sequences.age
+        if age is not None:
+            age = age[index] - torch.repeat_interleave(self.now, self.length)
+        return Ragged(self.sequences.values[index], offsets, age, self.sequences.items)
+
+
+Column: TypeAlias = Tensor | Ragged | Prefixes
 Features: TypeAlias = dict[str, Column]
 
 
@@ -69,22 +93,30 @@ class EvaluationBatch(NamedTuple):
     shown: Ragged | None  # corpus rows shown and not liked (label 0); None where the data has no labels
 
 
+def spans(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Several stretches of consecutive numbers, one after the other: (T,) the numbers, (B + 1,) where each begins."""
+    offsets = torch.zeros(len(lengths) + 1, dtype=torch.int64, device=lengths.device)
+    torch.cumsum(lengths, 0, out=offsets[1:])
+    shift = torch.repeat_interleave(starts - offsets[:-1], lengths)
+    return torch.arange(len(shift), device=shift.device) + shift, offsets
+
+
 @overload
 def take(column: Tensor, rows: Tensor) -> Tensor: ...
 @overload
 def take(column: Ragged, rows: Tensor) -> Ragged: ...
+@overload
+def take(column: Prefixes, rows: Tensor) -> Prefixes: ...
 def take(column: Column, rows: Tensor) -> Column:
     """The given rows of a column, gathered without a loop."""
     if isinstance(column, Tensor):
         return column[rows]
+    if isinstance(column, Prefixes):
+        return Prefixes(column.sequences, column.sequence[rows], column.length[rows], column.now[rows])
     starts = column.offsets[rows]
-    lengths = column.offsets[rows + 1] - starts  # (B,) without a pass over the whole column
-    offsets = torch.zeros(len(rows) + 1, dtype=torch.int64, device=column.offsets.device)
-    torch.cumsum(lengths, 0, out=offsets[1:])
-    shift = torch.repeat_interleave(starts - offsets[:-1], lengths)
-    index = torch.arange(len(shift), device=shift.device) + shift  # (T,)
+    index, offsets = spans(starts, column.offsets[rows + 1] - starts)  # without a pass over the whole column
     age = None if column.age is None else column.age.index_select(0, index)
-    return Ragged(column.values.index_select(0, index), offsets, age)  # twice as fast as [index]
+    return Ragged(column.values.index_select(0, index), offsets, age, column.items)  # twice as fast as [index]
 
 
 def take_features(features: Features, rows: Tensor) -> Features:
@@ -92,20 +124,31 @@ def take_features(features: Features, rows: Tensor) -> Features:
     return {name: take(column, rows) for name, column in features.items()}
 
 
+def with_items(column: Column, embed: Callable[[Features], Tensor]) -> Column:
+    """The column, with embeddings in place of the candidates that its values number, if they do."""
+    entries = column.sequences if isinstance(column, Prefixes) else column
+    if not isinstance(entries, Ragged) or not isinstance(entries.items, dict):
+        return column
+    embedded = entries._replace(items=embed(entries.items))
+    return column._replace(sequences=embedded) if isinstance(column, Prefixes) else embedded
+
+
 def num_rows(features: Features) -> int:
     """How many rows the columns have."""
     column = next(iter(features.values()))
-    return len(column) if isinstance(column, Tensor) else len(column.offsets) - 1
+    if isinstance(column, Ragged):
+        return len(column.offsets) - 1
+    return len(column if isinstance(column, Tensor) else column.sequence)
 
 
 def to_device(features: Features, device: torch.device) -> Features:
     """The columns on a device."""
-    if device.type == "cpu":
-        return features
+    return features if device.type == "cpu" else {name: _moved(column, device) for name, column in features.items()}
 
-    def move(column: Column) -> Column:
-        if isinstance(column, Tensor):
-            return column.to(device)
-        return Ragged(*(None if part is None else part.to(device) for part in column))  # type: ignore[arg-type]  # field by field
 
-    return {name: move(column) for name, column in features.items()}
+def _moved(part: Any, device: torch.device) -> Any:
+    if isinstance(part, Tensor):
+        return part.to(device)
+    if isinstance(part, dict):
+        return {name: _moved(column, device) for name, column in part.items()}
+    return None if part is None else type(part)(*(_moved(field, device) for field in part))

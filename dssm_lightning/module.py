@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dssm_lightning import distributed
-from dssm_lightning.batch import Batch, EvaluationBatch, Features, num_rows, take_features, to_device
+from dssm_lightning.batch import Batch, EvaluationBatch, Features, num_rows, take_features, to_device, with_items
 from dssm_lightning.counter import mix, run_seed
 from dssm_lightning.distributed import Pool
 from dssm_lightning.evaluation import Evaluation, resolve_ks
 from dssm_lightning.factories import make, plain_settings
+from dssm_lightning.features import History
 from dssm_lightning.losses import Loss
 from dssm_lightning.objective import per_query_loss
 from dssm_lightning.optimizers import check_sparse_tables
@@ -102,6 +103,7 @@ class TwoTower(LightningModule):
         if self.encode_chunk_size is not None:
             check_batch_statistics(self.towers, "encode_chunk_size")
         share_tables(self.towers, self.tied_embeddings)
+        _check_histories(schemas, self.towers)
         self.schemas = schemas
 
     @property
@@ -154,8 +156,12 @@ class TwoTower(LightningModule):
 
     def encode_query(self, features: Features) -> Tensor:
         """(B, …) -> (B, D); D counts the constant 1 that meets a candidate's bias."""
-        embedding = self._encode(self.query_tower, features)
+        embedding = self._encode(self.query_tower, self.embed_histories(features))
         return embedding if self.candidate_tower.bias is None else nn.functional.pad(embedding, (0, 1), value=1.0)
+
+    def embed_histories(self, features: Features) -> Features:
+        """The same columns, with embeddings in place of the candidates that histories are made of."""
+        return {name: with_items(column, self.encode_candidate) for name, column in features.items()}
 
     def encode_candidate(self, features: Features) -> Tensor:
         """(C, …) -> (C, D), what the index stores."""
@@ -264,3 +270,16 @@ def _check_equal_features(schemas: Schemas) -> None:
             f"and what was fitted; columns may differ): query {schemas.query.names}, "
             f"candidate {schemas.candidate.names}"
         )
+
+
+def _check_histories(schemas: Schemas, towers: dict[str, Tower]) -> None:
+    """What the candidate tower gives must be what encoders of whole candidates take."""
+    for feature in schemas.query:
+        if isinstance(feature, History) and feature.of_candidates:
+            found, width = towers["query"].encoders[feature.name].output_dim, towers["candidate"].output_dim
+            if found != width or towers["candidate"].bias is not None:
+                raise ValueError(
+                    f"query feature {feature.name!r} is a history of candidates, which the candidate tower embeds in "
+                    f"{width} dimensions{' and a bias' if towers['candidate'].bias is not None else ''}; its encoder's "
+                    f"output_dim is {found}: both must be the same, and the tower without bias"
+                )

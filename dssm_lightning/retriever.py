@@ -10,7 +10,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Features
+from dssm_lightning.batch import Column, Features
+from dssm_lightning.features import Feature, History
 from dssm_lightning.schema import Schema, Schemas
 from dssm_lightning.scorers import Scorer
 
@@ -73,7 +74,14 @@ class Retriever:
     def embed(self, side: str, values: Sequence[RawValues]) -> Tensor:
         """(B, D) embeddings of raw values of the query or the candidate side."""
         schema: Schema = getattr(self.schemas, side)
-        return self.encoders[side](schema.encode(_table(side, schema, values)))
+        table = _table(side, schema, values)
+        features = {feature.name: self._encode(feature, table[feature.source_column]) for feature in schema}
+        return self.encoders[side](features)
+
+    def _encode(self, feature: Feature, column: pl.Series) -> Column:
+        if isinstance(feature, History) and feature.of_candidates:
+            return feature.encode_rows(column, self.candidates.to_series(0))._replace(items=self.corpus)
+        return feature.encode(column)
 
     @torch.inference_mode()
     def similarity(self, query: Tensor, candidate: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Branch(NamedTuple):
     def reads(self) -> str:
         """The raw column, or what a history is assembled from."""
         feature = self.feature
-        return f"liked {feature.of}" if isinstance(feature, History) else feature.source_column
+        return f"{feature.events} {feature.of}" if isinstance(feature, History) else feature.source_column
 
 
 class TowerSummary(NamedTuple):
@@ -76,7 +76,8 @@ def describe(model: TwoTower, data: RetrievalDataModule) -> ModelSummary:
     """Run a few rows of the data through a built model, and tell what its layers gave and hold."""
     towers = {}
     for side, tower in model.towers.items():
-        batches = [to_device(features, model.device) for features in _batches(data, side)]
+        with torch.inference_mode():
+            batches = [model.embed_histories(to_device(each, model.device)) for each in _batches(data, side)]
         towers[side] = _tower(side, model, output_shapes(tower, batches))
     return ModelSummary(
         query=towers["query"],

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dssm_lightning.batch import Features
+from dssm_lightning.batch import Column, Features, Prefixes
 from dssm_lightning.encoders import Encoder, default_encoder
 from dssm_lightning.features import Feature
 from dssm_lightning.fusion import Fusion
@@ -85,7 +85,7 @@ class Tower(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """(B, …) -> (B, D) float32."""
-        fused = self.fusion([encoder(features[name]) for name, encoder in self.encoders.items()])
+        fused = self.fusion([encode(encoder, features[name]) for name, encoder in self.encoders.items()])
         embedding: Tensor = self.output(self.hidden(fused)).float()
         with torch.autocast(embedding.device.type, enabled=False):  # bf16 would merge near scores into ties
             if self.normalize:
@@ -96,6 +96,14 @@ class Tower(nn.Module):
 
 
 TowerFactory: TypeAlias = Callable[[Schema], Tower]  # below the class: who parses plain values needs the class itself
+
+
+def encode(encoder: nn.Module, column: Column) -> Tensor:
+    """(B, …) -> (B, d), a history in the form that the encoder reads."""
+    assert isinstance(encoder, Encoder)
+    expand = isinstance(column, Prefixes) and not encoder.reads_prefixes
+    encoding: Tensor = encoder(column.expand() if expand else column)  # type: ignore[union-attr]
+    return encoding
 
 
 def _width(encoder: nn.Module) -> int:

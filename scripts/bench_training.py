@@ -14,6 +14,7 @@ from dssm_lightning.batch import Ragged
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.batches import Progress, TrainLoader
 from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.data.orders import RowOrder
 from dssm_lightning.encoders import EmbeddingBag
 from dssm_lightning.module import TwoTower
 
@@ -23,7 +24,9 @@ class Training:
 
     def __init__(self, model: TwoTower, data: RetrievalDataModule, batch_size: int, steps: int) -> None:
         self.model, self.optimizer, self.steps = model, model.configure_optimizers(), steps
-        loader = TrainLoader(data.assembler, batch_size, Counter(0), 1, Progress())
+        loader = TrainLoader(
+            data.assembler, RowOrder(data.assembler.rows, batch_size, Counter(0), 1), Counter(0), Progress()
+        )
         self.batches = chain.from_iterable(repeat(loader))
         self.losses: list[float] = []
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from dssm_lightning.batch import Batch, Candidates, EvaluationBatch, Features, Ragged, take, take_features
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.cache import Prepared
-from dssm_lightning.data.histories import HistoryAssembler, Likes
+from dssm_lightning.data.histories import HistoryAssembler, Timeline
 from dssm_lightning.data.interactions import TRAIN, group
 from dssm_lightning.data.negatives import NegativeSampler
-from dssm_lightning.features import Categorical, History
+from dssm_lightning.data.orders import Order
+from dssm_lightning.features import History
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class Assembler:
         sampler: draws negatives beside the batch's own candidates; None = in-batch only.
         mask_known: never take a candidate that the query is known to like as its negative.
         liked_only: train on the liked rows alone, where a loss has no use for label 0.
+        by_query: whether the rows of a training batch stand by query, oldest first.
     """
 
     def __init__(
@@ -40,22 +42,26 @@ class Assembler:
         sampler: NegativeSampler | None = None,
         mask_known: bool = True,
         liked_only: bool = False,
+        by_query: bool = False,
     ) -> None:
-        self.data, self.sampler, self.mask_known = data, sampler, mask_known
-        self.likes = Likes(data.interactions, len(data.queries))
-        self.histories = {f.name: self._history(f) for f in data.schemas.query if isinstance(f, History)}
+        self.data, self.sampler, self.mask_known, self.by_query = data, sampler, mask_known, by_query
+        self.likes = Timeline(data.interactions, len(data.queries))
+        self.histories = self._histories()
         self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
         counts = torch.bincount(data.interactions.candidate[self.rows], minlength=len(data.candidates))
         self.frequency = counts.double() / len(self.rows)  # (N,)
         if sampler is not None:
             sampler.bind(data.interactions, len(data.queries), len(data.candidates), data.candidates)
 
-    def _history(self, feature: History) -> HistoryAssembler:
-        item = feature.item
-        assert isinstance(item, Categorical)
-        ids = self.data.candidate[feature.of]
-        assert isinstance(ids, Tensor)
-        return HistoryAssembler(feature, ids, self.likes)
+    def _histories(self) -> dict[str, HistoryAssembler]:
+        timelines = {"liked": self.likes}
+        made = {}
+        for feature in self.data.schemas.query:
+            if isinstance(feature, History):
+                if feature.events not in timelines:
+                    timelines[feature.events] = Timeline(self.data.interactions, len(self.data.queries), feature.events)
+                made[feature.name] = HistoryAssembler(feature, self.data.candidate, timelines[feature.events])
+        return made
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -68,7 +74,7 @@ class Assembler:
         ids, columns = torch.unique(wanted, return_inverse=True)  # each candidate is encoded once
         target = columns[: len(own)]
         return Batch(
-            query=self._query(rows, query, own, counter),
+            query=self._query(rows, counter),
             candidates=Candidates(
                 take_features(self.data.candidate, ids),
                 ids,
@@ -99,12 +105,13 @@ class Assembler:
             expected += self.sampler.expected(ids)
         return expected.log().float()
 
-    def _query(self, rows: Tensor, query: Tensor, target: Tensor, counter: Counter | None) -> Features:
-        """Query features of events (B,) in the schema's order."""
-        time = self.data.interactions.time
-        found = take_features(self.data.query, query) | take_features(self.data.event, rows)
+    def _query(self, rows: Tensor, counter: Counter | None) -> Features:
+        """Query features of events (B,) in the schema's order; with a counter, as they are trained on."""
+        found = take_features(self.data.query, self.data.interactions.query[rows])
+        found |= take_features(self.data.event, rows)
         for name, history in self.histories.items():
-            found[name] = history(query, target, None if time is None else time[rows], counter)
+            shared = counter is not None and self.by_query and history.feature.order == "time"
+            found[name] = history.of_sequences(rows, counter) if shared else history.of_events(rows, counter)
         return {name: found[name] for name in self.data.schemas.query.names}
 
     # -- evaluation -------------------------------------------------------------------------------------------------
@@ -113,13 +120,12 @@ class Assembler:
         """Features of whole queries (Q,): with all that is known of each as its history."""
         found = take_features(self.data.query, query)
         for name, history in self.histories.items():
-            found[name] = history(query)
+            found[name] = history.of_queries(query)
         return {name: found[name] for name in self.data.schemas.query.names}
 
     def event_features(self, rows: Tensor) -> Features:
         """Features of events (Q,) that are not trained on, each with what was liked before it."""
-        interactions = self.data.interactions
-        return self._query(rows, interactions.query[rows], interactions.candidate[rows], None)
+        return self._query(rows, None)
 
 
 @dataclass
@@ -134,30 +140,28 @@ class Progress:
 class TrainLoader:
     """A sized iterable: each pass is one epoch of this rank's batches, the first from where ``progress`` stands.
 
-    Every rank permutes all rows alike and takes its own slice of each global batch; rows that do not fill one are left
-    to other epochs. With fewer rows than one global batch holds, an epoch is one smaller batch.
+    Args:
+        assembler: makes the batches.
+        order: which rows this rank trains on at which step of an epoch.
+        place: seed and rank.
+        progress: how far training has come; kept up to date.
     """
 
-    def __init__(
-        self, assembler: Assembler, batch_size: int, place: Counter, world_size: int, progress: Progress
-    ) -> None:
-        self.assembler, self.place, self.world_size, self.progress = assembler, place, world_size, progress
-        self.batch_size = min(batch_size, len(assembler.rows) // world_size)
+    def __init__(self, assembler: Assembler, order: Order, place: Counter, progress: Progress) -> None:
+        self.assembler, self.order, self.place, self.progress = assembler, order, place, progress
 
     def __len__(self) -> int:
-        return len(self.assembler.rows) // (self.batch_size * self.world_size)
+        return len(self.order)
 
     def __iter__(self) -> Iterator[Batch]:
         progress = self.progress
         if progress.started or progress.done >= len(self):
             progress.epoch, progress.done = progress.epoch + 1, 0
         progress.started = True
-        shuffle = Counter(self.place.seed, progress.epoch).generator("shuffle")
-        order = self.assembler.rows[torch.randperm(len(self.assembler.rows), generator=shuffle)]
+        rows = self.order.epoch(progress.epoch)
         for step in range(progress.done, len(self)):
-            start = (step * self.world_size + self.place.rank) * self.batch_size
             counter = self.place._replace(epoch=progress.epoch, step=step)
-            batch = self.assembler.batch(order[start : start + self.batch_size], counter)
+            batch = self.assembler.batch(rows(step), counter)
             progress.done = step + 1  # only now: who is interrupted while a batch is made has not had it
             yield batch
 

@@ -132,6 +132,7 @@ def _save_column(folder: Path, name: str, column: Column) -> None:
         np.save(folder / f"{name}#values.npy", column.values.numpy())
         np.save(folder / f"{name}#offsets.npy", column.offsets.numpy())
     else:
+        assert isinstance(column, Tensor)
         np.save(folder / f"{name}#dense.npy", column.numpy())
 
 

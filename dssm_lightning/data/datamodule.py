@@ -26,10 +26,11 @@ from dssm_lightning.data.batches import (
 )
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.data.orders import Order, QueryOrder, RowOrder, check_rows_per_query
 from dssm_lightning.data.prepare import Recipe, prepare
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
-from dssm_lightning.features import Feature
+from dssm_lightning.features import Feature, History
 from dssm_lightning.schema import Schema, Schemas
 
 
@@ -41,16 +42,21 @@ class RetrievalDataModule(LightningDataModule):
         query: the features of a query.
         candidate: the features of a candidate.
         split: which interactions are held out.
-        batch_size: training rows in a batch on each rank.
+        batch_size: training rows in a batch on each rank; in batches by query, queries.
         negatives: draws candidates beside those of the batch; None = in-batch only.
         mask_known: never take a candidate that the query is known to like as its negative.
+        batch_by: what is shuffled into batches: single rows, or queries with all their rows. A history by time is then
+            one sequence for each query, which an encoder such as ``SelfAttention`` reads once for all of its events.
+        rows_per_query: in batches by query, at most so many consecutive rows of each, at a place drawn anew in each
+            epoch; None = all.
         evaluate: rank "by query" (all of its held-out candidates at once) or by "event" (each held-out interaction
             with its own context).
         predict: what ``predict`` embeds.
         cache_dir: folder for encoded data.
 
     Raises:
-        ValueError: batch_size < 1; no feature on a side.
+        ValueError: a size below 1; no feature on a side; ``rows_per_query`` that is of no use, or beyond what a
+            history looks back.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class RetrievalDataModule(LightningDataModule):
         batch_size: int = 1024,
         negatives: NegativeSampler | None = None,
         mask_known: bool = True,
+        batch_by: Literal["row", "query"] = "row",
+        rows_per_query: int | None = None,
         evaluate: Literal["query", "event"] = "query",
         predict: Literal["query", "candidate"] = "candidate",
         cache_dir: str = "cache",
@@ -72,9 +80,11 @@ class RetrievalDataModule(LightningDataModule):
         for side, features in (("query", query), ("candidate", candidate)):
             if not features:
                 raise ValueError(f"data.{side} declares no feature; a tower needs at least one column")
+        check_rows_per_query(batch_by, rows_per_query, [f for f in query if isinstance(f, History)])
         explicit = None if negatives is None else negatives.column
         self.recipe = Recipe(source, Schema(tuple(query)), Schema(tuple(candidate)), split, explicit)
         self.batch_size, self.negatives, self.mask_known = batch_size, negatives, mask_known
+        self.batch_by, self.rows_per_query = batch_by, rows_per_query
         self.evaluate, self.predict, self.cache_dir = evaluate, predict, Path(cache_dir)
         self.fitted: Schemas | None = None
         """Schemas to encode with, where a model that was trained before is measured or served; None = fit."""
@@ -97,7 +107,8 @@ class RetrievalDataModule(LightningDataModule):
                 f"evaluation by query, but {sorted(data.event)} are columns of the interactions, one value for each "
                 "event: set evaluate: event, or put the columns into the query table"
             )
-        self._assembler = Assembler(data, self.negatives, self.mask_known, self._liked_only())
+        by_query = self.batch_by == "query"
+        self._assembler = Assembler(data, self.negatives, self.mask_known, self._liked_only(), by_query)
         if stage == "fit":
             told = {"queries": len(data.queries), "candidates": len(data.candidates), **data.report}
             rank_zero_info("data: " + ", ".join(f"{count:,} {what}" for what, count in told.items()))
@@ -155,10 +166,14 @@ class RetrievalDataModule(LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """One epoch of this rank's batches a pass, from where a checkpoint left off."""
         rank, world_size = self._share
-        if len(self.assembler.rows) < world_size:
-            raise ValueError(f"{len(self.assembler.rows)} training rows are fewer than the {world_size} processes")
         place = Counter(run_seed(), rank=rank)
-        return TrainLoader(self.assembler, self.batch_size, place, world_size, self.progress)
+        return TrainLoader(self.assembler, self._order(place, world_size), place, self.progress)
+
+    def _order(self, place: Counter, world_size: int) -> Order:
+        rows = self.assembler.rows
+        if self.batch_by == "row":
+            return RowOrder(rows, self.batch_size, place, world_size)
+        return QueryOrder(rows, self.data.interactions, self.batch_size, self.rows_per_query, place, world_size)
 
     def val_dataloader(self) -> Slices[EvaluationBatch]:
         """Validation queries or events; none where the split keeps no validation rows.

@@ -2,81 +2,174 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Ragged, take
+from dssm_lightning.batch import Features, Prefixes, Ragged, spans, take_features
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
 from dssm_lightning.features import History
 
+LABELS = {"liked": 1, "shown": 0, "all": None}
 
-class Likes:
-    """Each query's training positives, oldest first."""
 
-    def __init__(self, interactions: Interactions, num_queries: int) -> None:
-        rows = interactions.rows(TRAIN, label=1)
-        time = None if interactions.time is None else interactions.time[rows]
-        self.candidates = group(interactions.query[rows], interactions.candidate[rows], num_queries, time)
-        self.times = None if time is None else group(interactions.query[rows], time, num_queries, time)
+class Timeline:
+    """Each query's training events of one kind, oldest first where there is a time.
+
+    Args:
+        interactions: the whole table.
+        num_queries: rows of the query table.
+        events: those of label 1, of label 0, or all.
+    """
+
+    def __init__(
+        self, interactions: Interactions, num_queries: int, events: Literal["liked", "shown", "all"] = "liked"
+    ) -> None:
+        rows = interactions.rows(TRAIN, label=LABELS[events])
+        query, time = interactions.query[rows], interactions.time
+        self.interactions = interactions
+        self.candidates = group(query, interactions.candidate[rows], num_queries, None if time is None else time[rows])
+        self.times = None if time is None else group(query, time[rows], num_queries, time[rows]).values  # (T,)
+
+    @cached_property
+    def before(self) -> Tensor:
+        """(R,) int64: how many of its query's events here happened strictly before each interaction, of any fold."""
+        query, time = self.interactions.query, self.interactions.time
+        assert time is not None
+        assert self.times is not None
+        moments, moment = torch.unique(time, return_inverse=True)
+        key = self.candidates.rows * len(moments) + torch.searchsorted(moments, self.times)  # ascending
+        return torch.searchsorted(key, query * len(moments) + moment) - self.candidates.offsets[query]
 
 
 class HistoryAssembler:
-    """Turns queries and targets into the column of one :class:`~dssm_lightning.features.History` feature.
+    """Turns events and queries into the column of one :class:`~dssm_lightning.features.History` feature.
 
     Args:
         feature: the fitted feature.
-        item_ids: (N,) the encoding of every corpus row by the candidate feature that the history is made of.
-        likes: each query's training positives.
+        candidates: the encoded corpus, N rows.
+        timeline: the training events that it is made of.
 
     Raises:
-        ValueError: the feature orders by time and the interactions have none.
+        ValueError: the feature needs a time or labels, and the interactions have none.
     """
 
-    def __init__(self, feature: History, item_ids: Tensor, likes: Likes) -> None:
-        if feature.order == "time" and likes.times is None:
+    def __init__(self, feature: History, candidates: Features, timeline: Timeline) -> None:
+        label = f"query feature {feature.name!r}"
+        if feature.needs_time and timeline.times is None:
+            asked = "order 'time'" if feature.order == "time" else "age 'seconds'"
             raise ValueError(
-                f"query feature {feature.name!r}: order 'time' needs a time column, and the source names none; "
-                "name one, or use order 'leave_one_out'"
+                f"{label}: {asked} needs a time column, and the source names none; name one, or use order "
+                "'leave_one_out' and age 'events'"
             )
-        self.feature, self.item_ids, self.likes = feature, item_ids, likes
+        if feature.events == "shown" and timeline.interactions.label is None:
+            raise ValueError(
+                f"{label}: events 'shown' are those of label 0, and the source names no label column; name one, or use "
+                "events 'liked'"
+            )
+        self.feature, self.candidates, self.timeline = feature, candidates, timeline
 
-    def __call__(
-        self, query: Tensor, target: Tensor | None = None, time: Tensor | None = None, drop: Counter | None = None
-    ) -> Ragged:
-        """The histories of B queries.
+    def of_queries(self, query: Tensor) -> Ragged:
+        """Histories of whole queries (Q,): all that training knows."""
+        start, stop = self.timeline.candidates.offsets[query], self.timeline.candidates.offsets[query + 1]
+        index, offsets = self._newest(start, stop)
+        now = None
+        if self.feature.age == "seconds" and len(index):
+            assert self.timeline.times is not None
+            now = self.timeline.times[(stop - 1).clamp(min=0)]
+        return self._column(index, offsets, self._age(index, offsets, now))
 
-        Args:
-            query: (B,) rows of the query table.
-            target: (B,) corpus rows that are to be predicted; None = all that is known (evaluation by query).
-            time: (B,) when the event happened, for order "time".
-            drop: where in the run we are, in training: the feature's dropout draws from it.
+    def of_events(self, rows: Tensor, drop: Counter | None = None) -> Ragged:
+        """Histories of interactions (B,), in training with the dropout that the counter draws."""
+        interactions, known = self.timeline.interactions, self.timeline.candidates
+        query = interactions.query[rows]
+        start, stop = known.offsets[query], known.offsets[query + 1]
+        if self.feature.order == "time":
+            index, offsets = self._newest(start, start + self.timeline.before[rows])
+        else:
+            index, offsets = self._all_but(interactions.candidate[rows], start, stop)
+        now = None if interactions.time is None else interactions.time[rows]
+        age = self._age(index, offsets, now)
+        keep = self._kept(len(index), drop)
+        if keep is not None:
+            index, age, offsets = index[keep], age[keep], _count(keep)[offsets]
+        return self._column(index, offsets, age)
 
-        Returns:
-            item ids, oldest first, with ``age`` in events: 1 for the newest.
+    def of_sequences(self, rows: Tensor, drop: Counter | None = None) -> Prefixes:
+        """The same by time, for rows (B,) of which those of one query stand together, oldest first.
+
+        A query's sequence is what :meth:`of_events` finds for its last row: an earlier row has seen the part of it that
+        is older, and nothing that is older than the whole.
         """
-        liked = take(self.likes.candidates, query)
-        rows = liked.rows
-        keep = torch.ones(len(liked.values), dtype=torch.bool)
-        if target is not None:
-            keep &= liked.values != target[rows]
-            if self.feature.order == "time":
-                assert time is not None
-                assert self.likes.times is not None
-                keep &= take(self.likes.times, query).values < time[rows]
-        age = _age(keep, rows, len(query))
+        interactions, known = self.timeline.interactions, self.timeline.candidates
+        queries, sequence, events = torch.unique_consecutive(
+            interactions.query[rows], return_inverse=True, return_counts=True
+        )
+        last = events.cumsum(0) - 1  # (S,) each query's last row
+        before = self.timeline.before[rows]  # (B,)
+        start = known.offsets[queries]
+        index, offsets = self._newest(start, start + before[last])
+        total = offsets[1:] - offsets[:-1]  # (S,)
+        length = (total[sequence] - before[last][sequence] + before).clamp(min=0)
+        if self.feature.age == "seconds":
+            assert interactions.time is not None
+            end = interactions.time[rows[last]]
+            age, now = self._age(index, offsets, end), (end[sequence] - interactions.time[rows]).float()
+        else:
+            age, now = self._age(index, offsets, None), (total[sequence] - length).float()
+        keep = self._kept(len(index), drop)
+        if keep is not None:
+            count = _count(keep)
+            first = offsets[sequence]
+            index, age, length, offsets = index[keep], age[keep], count[first + length] - count[first], count[offsets]
+        return Prefixes(self._column(index, offsets, age), sequence, length, now)
+
+    def _newest(self, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+        """Places in the timeline from start to stop, as far back as the feature looks; and where each row begins."""
         if self.feature.max_length is not None:
-            keep &= age <= self.feature.max_length
-        if drop is not None and self.feature.dropout > 0:
-            generator = drop.generator(f"history {self.feature.name}")
-            keep &= torch.rand(len(keep), generator=generator) >= self.feature.dropout
-        offsets = torch.zeros(len(query) + 1, dtype=torch.int64)
-        torch.cumsum(torch.bincount(rows[keep], minlength=len(query)), 0, out=offsets[1:])
-        return Ragged(self.item_ids[liked.values[keep]], offsets, age[keep].float())
+            start = torch.maximum(start, stop - self.feature.max_length)
+        return spans(start, stop - start)
+
+    def _all_but(self, target: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+        """The newest places of each row that do not hold its target (B,)."""
+        limit = self.feature.max_length
+        if limit is not None:
+            start = torch.maximum(start, stop - limit - 1)  # one more, in place of the target
+        index, offsets = spans(start, stop - start)
+        keep = self.timeline.candidates.values[index] != torch.repeat_interleave(target, stop - start)
+        if limit is not None:
+            count = _count(keep)
+            newer = torch.repeat_interleave(count[offsets[1:]], stop - start) - count[:-1]  # kept ones from here on
+            keep &= newer <= limit
+        return index[keep], _count(keep)[offsets]
+
+    def _age(self, index: Tensor, offsets: Tensor, now: Tensor | None) -> Tensor:
+        """(T,) float32, in the feature's unit."""
+        lengths = offsets[1:] - offsets[:-1]
+        if self.feature.age == "events" or now is None:
+            return (torch.repeat_interleave(offsets[1:], lengths) - torch.arange(len(index))).float()
+        assert self.timeline.times is not None
+        return (torch.repeat_interleave(now, lengths) - self.timeline.times[index]).abs().float()
+
+    def _kept(self, total: int, drop: Counter | None) -> Tensor | None:
+        """(T,) which entries training keeps; None = all."""
+        if drop is None or self.feature.dropout == 0:
+            return None
+        return torch.rand(total, generator=drop.generator(f"history {self.feature.name}")) >= self.feature.dropout
+
+    def _column(self, index: Tensor, offsets: Tensor, age: Tensor) -> Ragged:
+        rows = self.timeline.candidates.values[index]  # (T,) corpus rows
+        if self.feature.of_candidates:
+            distinct, values = torch.unique(rows, return_inverse=True)  # each is encoded once
+            return Ragged(values, offsets, age, take_features(self.candidates, distinct))
+        ids = self.candidates[self.feature.of]
+        assert isinstance(ids, Tensor)
+        return Ragged(ids[rows], offsets, age)
 
 
-def _age(keep: Tensor, rows: Tensor, num_rows: int) -> Tensor:
-    """(T,) how many kept entries of the same row stand at or after each entry."""
-    before = keep.cumsum(0)  # (T,) kept entries up to here, all rows
-    ends = torch.bincount(rows[keep], minlength=num_rows).cumsum(0)  # (B,)
-    return ends[rows] - before + 1
+def _count(keep: Tensor) -> Tensor:
+    """(T,) bool -> (T + 1,): how many are kept before each place."""
+    return torch.nn.functional.pad(keep.cumsum(0), (1, 0))

@@ -189,10 +189,12 @@ def _fit_side(schema: Schema, column_of: Callable[[Feature], pl.Series]) -> Sche
 
 
 def _bind(history: History, candidate: Schema) -> History:
+    if history.of_candidates:
+        return history
     if history.of not in candidate.names:
         raise ValueError(
             f"query feature {history.name!r}: `of` names {history.of!r}, which is no candidate feature; "
-            f"there are {candidate.names}"
+            f"there are {candidate.names} (or candidate, for whole candidates as their tower embeds them)"
         )
     item = candidate[history.of]
     if not isinstance(item, Categorical):

@@ -1,8 +1,10 @@
 """How one feature becomes a vector. A feature's kind chooses an encoder, unless a tower's ``encoders`` names one."""
 
 from dssm_lightning.encoders.backbone import Backbone
-from dssm_lightning.encoders.bag import DecayedEmbeddingBag, EmbeddingBag
+from dssm_lightning.encoders.bag import EmbeddingBag
 from dssm_lightning.encoders.base import Encoder
+from dssm_lightning.encoders.causal import GRU, SelfAttention
+from dssm_lightning.encoders.decayed import DecayedEmbeddingBag
 from dssm_lightning.encoders.dense import Identity, Linear
 from dssm_lightning.encoders.embedding import Embedding
 from dssm_lightning.encoders.image import ConvNet
@@ -24,6 +26,7 @@ from dssm_lightning.features import (
 )
 
 __all__ = [
+    "GRU",
     "Backbone",
     "BiLSTM",
     "ConvNet",
@@ -33,6 +36,7 @@ __all__ = [
     "Encoder",
     "Identity",
     "Linear",
+    "SelfAttention",
     "default_encoder",
 ]
 

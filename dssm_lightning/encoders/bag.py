@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from dssm_lightning.batch import Column, Ragged
 from dssm_lightning.encoders.base import Encoder
 from dssm_lightning.features.base import Feature
+from dssm_lightning.features.history import History
 
 
 class _BagSums(torch.autograd.Function):
@@ -60,20 +61,21 @@ def bag_sums(table: Tensor, ids: Tensor, offsets: Tensor, weights: Tensor, *, sp
     """Weighted sums of table rows, ``out[b] = Σ weights[t] · table[ids[t]]`` over the values t of bag b.
 
     Args:
-        table: (V, D); the only argument with a gradient, which is the same in every run.
+        table: (V, D); its gradient is the same in every run.
         ids: (T,) int32 or int64 in [0, V).
         offsets: (B + 1,) int64, where each bag begins.
-        weights: (T,) of the table's type.
+        weights: (T,) of the table's type; where they have a gradient, PyTorch's own kernel computes both.
         sparse: whether the table's gradient is a sparse tensor of the rows that occur (for ``SparseAdam`` and its like;
             worth it from about 100,000 rows on, where filling a dense gradient costs more than all the rest).
 
     Returns:
         (B, D) of the table's type, under autocast too; an empty bag gives zeros.
     """
-    if table.device.type == "cpu" and table.requires_grad:
+    if table.device.type == "cpu" and table.requires_grad and not weights.requires_grad:
         sums: Tensor = _BagSums.apply(table, ids, offsets, weights, sparse)
         return sums
-    return _gather(table, ids, offsets, weights, sparse)  # no gradient, or a GPU, where PyTorch's own is the fast one
+    # no gradient, one of the weights, or a GPU, where PyTorch's own is the fast one
+    return _gather(table, ids, offsets, weights, sparse)
 
 
 class EmbeddingBag(Encoder):
@@ -102,17 +104,18 @@ class EmbeddingBag(Encoder):
         super().__init__()
         if pooling not in _POWERS:
             raise ValueError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be {', '.join(_POWERS)}")
-        self.table = id_table(feature, output_dim, sparse=sparse, init_range=init_range)
+        self.table = entry_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
         self.pooling = pooling
 
     def forward(self, column: Column) -> Tensor:
         """Ragged of B rows -> (B, D)."""
         assert isinstance(column, Ragged)
+        table, sparse = entry_vectors(self.table, column)
         lengths = column.lengths
-        weight = lengths.clamp(min=1).to(self.table.weight.dtype) ** _POWERS[self.pooling]  # (B,)
+        weight = lengths.clamp(min=1).to(table.dtype) ** _POWERS[self.pooling]  # (B,)
         weights = torch.repeat_interleave(weight, lengths, output_size=len(column.values))
-        return bag_sums(self.table.weight, column.values, column.offsets, weights, sparse=self.table.sparse)
+        return bag_sums(table, column.values, column.offsets, weights, sparse=sparse)
 
     def extra_repr(self) -> str:
         """What distinguishes this bag from others."""
@@ -122,53 +125,21 @@ class EmbeddingBag(Encoder):
 _POWERS = {"mean": -1.0, "sqrt": -0.5, "sum": 0.0}
 
 
-class DecayedEmbeddingBag(Encoder):
-    """Mean of the table rows of a history in which what is older counts less: weights 0.5 ** (age / half_life).
+def entry_table(
+    feature: Feature, output_dim: int, *, sparse: bool = False, init_range: float | None = None
+) -> nn.Embedding | None:
+    """:func:`id_table`; None for a history of whole candidates, which come with their vectors."""
+    if isinstance(feature, History) and feature.of_candidates:
+        return None
+    return id_table(feature, output_dim, sparse=sparse, init_range=init_range)
 
-    The weights of a row sum to one, so that only ages relative to each other matter. Siblings: :class:`EmbeddingBag` is
-    the limit of an endless half-life.
 
-    Args:
-        feature: a fitted History.
-        output_dim: width D of the table.
-        half_life: the age, in the unit of the column's ages, at which an entry counts half of a new one.
-        sparse: as in :class:`EmbeddingBag`.
-    """
-
-    def __init__(self, feature: Feature, output_dim: int = 128, *, half_life: float, sparse: bool = False) -> None:
-        super().__init__()
-        if not half_life > 0:
-            raise ValueError(f"encoder of {feature.name!r}: half_life is {half_life}; it must be above 0")
-        self.name = feature.name
-        self.table = id_table(feature, output_dim, sparse=sparse)
-        self.output_dim = output_dim
-        self.half_life = half_life
-
-    def forward(self, column: Column) -> Tensor:
-        """Ragged of B rows, with ages -> (B, D).
-
-        Raises:
-            ValueError: the column has no ages.
-        """
-        assert isinstance(column, Ragged)
-        if column.age is None:
-            raise ValueError(
-                f"encoder of {self.name!r}: DecayedEmbeddingBag needs the age of each value, which only a History "
-                "has; use EmbeddingBag"
-            )
-        num_rows, rows = len(column.offsets) - 1, column.rows
-        age = column.age.to(self.table.weight.dtype)
-        # Ages are taken from the row's newest entry: a long gone history would otherwise have no weight at all.
-        newest = age.new_zeros(num_rows).scatter_reduce(0, rows, age, "amin", include_self=False)
-        weights = torch.exp2((newest[rows] - age) / self.half_life)
-        total = age.new_zeros(num_rows).index_add(0, rows, weights)
-        return bag_sums(
-            self.table.weight, column.values, column.offsets, weights / total[rows], sparse=self.table.sparse
-        )
-
-    def extra_repr(self) -> str:
-        """What distinguishes this bag from others."""
-        return f"half_life={self.half_life}"
+def entry_vectors(table: nn.Embedding | None, column: Ragged) -> tuple[Tensor, bool]:
+    """(V, D) what the values of a column number, and whether its gradient is to be sparse."""
+    if table is not None:
+        return table.weight, table.sparse
+    assert isinstance(column.items, Tensor), "TwoTower embeds the candidates of a history"
+    return column.items, False
 
 
 def id_table(

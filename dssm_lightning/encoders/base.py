@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from dssm_lightning.batch import Column
@@ -13,6 +15,8 @@ class Encoder(nn.Module):
     Built as ``SomeEncoder(feature, **options)`` from a *fitted* feature, which knows its sizes.
     """
 
+    reads_prefixes: ClassVar[bool] = False
+    """Whether it reads a shared sequence once for all of its events; else each event is given its own history."""
     output_dim: int
 
     def forward(self, column: Column) -> Tensor:

@@ -7,29 +7,43 @@ from typing import Literal
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from dssm_lightning.batch import Ragged
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.columns import flatten
 
+CANDIDATE = "candidate"
+"""What ``of`` says where entries are whole candidates."""
+
+_CHOICES = {"events": ("liked", "shown", "all"), "order": ("time", "leave_one_out"), "age": ("events", "seconds")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class History(Feature):
-    """The query's earlier liked candidates, by one of their features: :class:`Ragged` of int32 ids, oldest first.
+    """What the query liked before, oldest first: :class:`Ragged` of a candidate feature's ids, or of whole candidates.
 
-    It reads no column of a table: in training and evaluation the data module assembles it from the training positives,
-    without the candidate that is to be predicted. Only when serving does ``encode`` read raw ids, which the caller
-    gives. ``age`` counts events back from the newest, which has age 1.
+    It reads no column of a table: in training and evaluation the data module assembles it from the training rows,
+    without the candidate that is to be predicted. Only when serving does it read raw ids, which the caller gives.
+
+    In batches by query (``batch_by: query`` of the data module) a history by time is given as
+    :class:`~dssm_lightning.batch.Prefixes`: one sequence for each query, of which each of its events has seen a part.
 
     Raises:
-        ValueError: a length below 1, or a dropout outside [0, 1).
+        ValueError: an unknown choice, a length below 1, or a dropout outside [0, 1).
     """
 
     of: str
-    """Name of the Categorical candidate feature that stands for a candidate, its id as a rule."""
+    """Name of the Categorical candidate feature that stands for a candidate, its id as a rule; or "candidate": the
+    embeddings that the candidate tower gives of whole candidates."""
+    events: Literal["liked", "shown", "all"] = "liked"
+    """Which training events: those of label 1, those of label 0 (shown and not liked), or both."""
     order: Literal["time", "leave_one_out"] = "leave_one_out"
-    """"time": what was liked strictly before the event. "leave_one_out": everything liked but the target itself."""
+    """"time": what happened strictly before the event. "leave_one_out": everything but the target itself."""
+    age: Literal["events", "seconds"] = "events"
+    """What ages count. "events": back from the newest entry, which has age 1. "seconds": how far the time column lies
+    from the event's (or, where a whole query is ranked, from its newest entry's)."""
     max_length: int | None = None
     """Keep this many of the newest entries; None keeps all."""
     dropout: float = 0.0
@@ -38,8 +52,11 @@ class History(Feature):
     """The fitted candidate feature that ``of`` names; :meth:`bind` fills it in."""
 
     def __post_init__(self) -> None:
-        if self.order not in ("time", "leave_one_out"):
-            raise ValueError(f"{self._label}: order must be time or leave_one_out, found {self.order!r}")
+        for argument, possible in _CHOICES.items():
+            if getattr(self, argument) not in possible:
+                raise ValueError(
+                    f"{self._label}: {argument} must be one of {', '.join(possible)}, found {getattr(self, argument)!r}"
+                )
         if self.max_length is not None and self.max_length < 1:
             raise ValueError(
                 f"{self._label}: max_length must be at least 1, found {self.max_length}; leave it out to keep all"
@@ -52,14 +69,24 @@ class History(Feature):
         return f"History feature {self.name!r}"
 
     @property
+    def of_candidates(self) -> bool:
+        """Whether entries are whole candidates, as the candidate tower embeds them."""
+        return self.of == CANDIDATE
+
+    @property
+    def needs_time(self) -> bool:
+        """Whether there is nothing to assemble without a time column."""
+        return self.order == "time" or self.age == "seconds"
+
+    @property
     def is_fitted(self) -> bool:
-        """Whether the candidate feature is bound and fitted."""
-        return self.item is not None and self.item.is_fitted
+        """Whether the candidate feature is bound and fitted (whole candidates need none)."""
+        return self.of_candidates or (self.item is not None and self.item.is_fitted)
 
     @property
     def cardinality(self) -> int:
         """Rows of the embedding table, which are the candidate feature's."""
-        assert self.item is not None
+        assert self.item is not None, "whole candidates have no table"
         return self.item.cardinality
 
     def bind(self, item: Feature) -> History:
@@ -79,10 +106,36 @@ class History(Feature):
     def encode(self, column: pl.Series) -> Ragged:
         """(B,) lists of raw values of the candidate feature, oldest first -> Ragged of B rows; null is an empty one.
 
-        Candidates that training never saw count, as unknown ones (id 0).
+        Candidates that training never saw count, as unknown ones (id 0). Where ages are seconds, an entry is a struct
+        with the fields ``id`` and ``seconds``: how long ago it happened.
         """
         assert self.item is not None
+        values, offsets, age = self._served(column)
+        return Ragged(self.item.encode(values), offsets, age)
+
+    def encode_rows(self, column: pl.Series, ids: pl.Series) -> Ragged:
+        """(B,) lists of raw candidate ids -> Ragged of rows among ``ids`` (N,), for a history of whole candidates.
+
+        An id that is not among them is left out: nothing is known of it.
+        """
+        values, offsets, age = self._served(column)
+        rows = pl.DataFrame({"id": ids.cast(pl.String), "row": pl.int_range(len(ids), eager=True)})
+        asked = pl.DataFrame({"id": values.cast(pl.String)})
+        found = asked.join(rows, on="id", how="left", maintain_order="left")["row"]
+        known = torch.from_numpy(found.is_not_null().to_numpy().copy())
+        counted = torch.nn.functional.pad(known.cumsum(0), (1, 0))  # (T + 1,)
+        return Ragged(torch.from_numpy(found.drop_nulls().to_numpy().copy()), counted[offsets], age[known])
+
+    def _served(self, column: pl.Series) -> tuple[pl.Series, Tensor, Tensor]:
+        """(T,) raw values, (B + 1,) offsets, (T,) ages."""
         values, offsets = flatten(self, column, self.max_length)
-        history = Ragged(self.item.encode(values), offsets)
-        age = offsets[1:][history.rows] - torch.arange(len(values))
-        return history._replace(age=age.float())
+        if self.age == "seconds":
+            if not isinstance(values.dtype, pl.Struct) or {f.name for f in values.dtype.fields} != {"id", "seconds"}:
+                raise ValueError(
+                    f"{self._label}: its ages are seconds, so an entry must be an object "
+                    f'{{"id": …, "seconds": how long ago}}, found {values.dtype}'
+                )
+            seconds = values.struct.field("seconds").cast(pl.Float32)
+            return values.struct.field("id"), offsets, torch.from_numpy(seconds.to_numpy().copy())
+        rows = Ragged(torch.arange(len(values)), offsets).rows
+        return values, offsets, (offsets[1:][rows] - torch.arange(len(values))).float()

@@ -19,6 +19,7 @@ from dssm_lightning.counter import Counter
 from dssm_lightning.data.batches import Assembler, Progress, Slices, TrainLoader, event_slices, query_slices
 from dssm_lightning.data.interactions import TEST, TRAIN
 from dssm_lightning.data.negatives import FromColumn, NegativeSampler, Popularity, Uniform
+from dssm_lightning.data.orders import RowOrder
 from dssm_lightning.data.sources import Frames, Synthetic
 from dssm_lightning.data.splits import PublishedFold
 from dssm_lightning.features import Categorical, History
@@ -186,7 +187,7 @@ def test_in_batch_log_q_is_how_often_a_batch_holds_a_candidate(tmp_path: Path) -
     assembler = data.assembler
     total = torch.zeros(data.num_candidates)
     expected = assembler._log_q(torch.arange(data.num_candidates), 16).exp()
-    loader = TrainLoader(assembler, 16, PLACE, 1, Progress())
+    loader = loader_of(assembler, 16)
     batches = [batch for _ in range(40) for batch in loader]
     for batch in batches:
         total[batch.candidates.id] += batch.candidates.count
@@ -208,8 +209,15 @@ def drawing(tmp_path_factory: pytest.TempPathFactory) -> Assembler:
     return data.assembler
 
 
+def loader_of(
+    assembler: Assembler, size: int, place: Counter = PLACE, world_size: int = 1, progress: Progress | None = None
+) -> TrainLoader:
+    order = RowOrder(assembler.rows, size, place, world_size)
+    return TrainLoader(assembler, order, place, progress or Progress())
+
+
 def epoch(assembler: Assembler, place: Counter = PLACE, world_size: int = 1, number: int = 0) -> list[Batch]:
-    return list(TrainLoader(assembler, 24 // world_size, place, world_size, Progress(number)))
+    return list(loader_of(assembler, 24 // world_size, place, world_size, Progress(number)))
 
 
 def test_an_epoch_is_a_function_of_its_place(drawing: Assembler) -> None:
@@ -237,7 +245,7 @@ def test_an_epoch_holds_each_row_once_but_for_the_rest(drawing: Assembler) -> No
 
 def test_every_epoch_of_a_loader_is_another_one(drawing: Assembler) -> None:
     progress = Progress()
-    loader = TrainLoader(drawing, 24, PLACE, 1, progress)
+    loader = loader_of(drawing, 24, progress=progress)
     for number in range(3):
         assert all(equal(a, b) for a, b in zip(loader, epoch(drawing, number=number), strict=True))
         assert (progress.epoch, progress.done) == (number, len(loader))
@@ -257,7 +265,7 @@ def test_ranks_partition_each_global_batch(drawing: Assembler, world_size: int) 
 @pytest.mark.parametrize("done", [0, 1, 5, 10])
 def test_a_loader_goes_on_where_progress_stands(drawing: Assembler, done: int) -> None:
     assert len(epoch(drawing)) == 10
-    loader = TrainLoader(drawing, 24, PLACE, 1, Progress(epoch=3, done=done))
+    loader = loader_of(drawing, 24, progress=Progress(epoch=3, done=done))
     expected = epoch(drawing, number=3)[done:] if done < 10 else epoch(drawing, number=4)
     assert all(equal(a, b) for a, b in zip(loader, expected, strict=True))
     following = epoch(drawing, number=4 if done < 10 else 5)
@@ -268,7 +276,7 @@ def test_a_loader_goes_on_where_progress_stands(drawing: Assembler, done: int) -
 def test_fewer_rows_than_a_batch_are_one_batch(drawing: Assembler) -> None:
     R = len(drawing.rows)
     for world_size in (1, 2):
-        loader = TrainLoader(drawing, 10 * R, PLACE, world_size, Progress())
+        loader = loader_of(drawing, 10 * R, world_size=world_size)
         assert [len(batch.row) for batch in loader] == [R // world_size]
         assert len(loader) == 1
 

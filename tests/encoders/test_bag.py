@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from dssm_lightning.batch import Ragged
-from dssm_lightning.encoders.bag import DecayedEmbeddingBag, EmbeddingBag, bag_sums
+from dssm_lightning.encoders.bag import EmbeddingBag, bag_sums
+from dssm_lightning.encoders.decayed import DecayedEmbeddingBag
 from dssm_lightning.features.numeric import Numeric
 from dssm_lightning.features.text import HashedTrigrams, HashedWords
 

@@ -18,7 +18,7 @@ def test_served_histories_are_encoded_by_the_candidate_feature():
     assert encoded.values.tolist() == [3, 1, 0, 2]
     assert encoded.offsets.tolist() == [0, 3, 3, 3, 4]
     assert encoded.age.tolist() == [3.0, 2.0, 1.0, 1.0]  # events back from the newest, which stands last
-    assert [str(t.dtype) for t in encoded] == ["torch.int32", "torch.int64", "torch.float32"]
+    assert [str(t.dtype) for t in encoded[:3]] == ["torch.int32", "torch.int64", "torch.float32"]
 
 
 def test_only_the_newest_are_kept():
@@ -43,13 +43,33 @@ def test_only_a_categorical_can_stand_for_a_candidate():
         history.bind(ITEM).encode(pl.Series([1]))
 
 
+def test_served_entries_may_say_how_long_ago_they_were():
+    feature = History(name="h", of="movie_id", age="seconds").bind(ITEM)
+    encoded = feature.encode(pl.Series([[{"id": 30, "seconds": 60.0}, {"id": 1, "seconds": 5.0}], None]))
+    assert encoded.values.tolist() == [3, 1]
+    assert encoded.age.tolist() == [60.0, 5.0]
+    with pytest.raises(ValueError, match=r"'h': its ages are seconds, so an entry must be an object .*, found Int64"):
+        feature.encode(pl.Series([[30, 1]]))
+
+
+def test_whole_candidates_are_served_as_rows_of_the_corpus():
+    feature = History(name="h", of="candidate", max_length=3)
+    assert feature.is_fitted
+    encoded = feature.encode_rows(pl.Series([["9", "b", "x", "a"], None, ["c"]]), pl.Series(["a", "b", "c"]))
+    assert encoded.values.tolist() == [1, 0, 2]  # 9 is too old, x is unknown
+    assert encoded.offsets.tolist() == [0, 2, 2, 3]
+    assert encoded.age.tolist() == [3.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"max_length": 0}, "max_length must be at least 1, found 0; leave it out to keep all"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), found 1.0"),
         ({"dropout": -0.1}, "found -0.1"),
-        ({"order": "random"}, "order must be time or leave_one_out, found 'random'"),
+        ({"events": "seen"}, "events must be one of liked, shown, all, found 'seen'"),
+        ({"age": "days"}, "age must be one of events, seconds, found 'days'"),
+        ({"order": "random"}, "order must be one of time, leave_one_out, found 'random'"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -1,0 +1,133 @@
+"""Which rows a rank trains on at which step: functions of seed, epoch, step, rank and world size alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from dssm_lightning.batch import spans
+from dssm_lightning.counter import Counter
+from dssm_lightning.data.interactions import Interactions, group
+from dssm_lightning.features import History
+
+
+class Shuffled:
+    """The numbers 0 … total − 1 in another order in each epoch, so many at a step.
+
+    Every rank permutes them alike and takes its own slice of each global batch; those that do not fill one are left to
+    other epochs. With fewer than one global batch holds, an epoch is one smaller batch.
+
+    Raises:
+        ValueError: fewer numbers than ranks; the message calls them ``what``.
+    """
+
+    def __init__(self, total: int, what: str, size: int, place: Counter, world_size: int) -> None:
+        if total < world_size:
+            raise ValueError(f"{total} training {what} are fewer than the {world_size} processes")
+        self.total, self.place, self.world_size = total, place, world_size
+        self.size = min(size, total // world_size)
+
+    def __len__(self) -> int:
+        return self.total // (self.size * self.world_size)
+
+    def epoch(self, epoch: int) -> Callable[[int], Tensor]:
+        """What gives the numbers (size,) of a step."""
+        shuffle = Counter(self.place.seed, epoch).generator("shuffle")
+        order = torch.randperm(self.total, generator=shuffle)
+
+        def numbers(step: int) -> Tensor:
+            start = (step * self.world_size + self.place.rank) * self.size
+            return order[start : start + self.size]
+
+        return numbers
+
+
+class RowOrder:
+    """Batches of ``batch_size`` rows, shuffled anew in each epoch."""
+
+    def __init__(self, rows: Tensor, batch_size: int, place: Counter, world_size: int) -> None:
+        self.rows, self.shuffled = rows, Shuffled(len(rows), "rows", batch_size, place, world_size)
+
+    def __len__(self) -> int:
+        return len(self.shuffled)
+
+    def epoch(self, epoch: int) -> Callable[[int], Tensor]:
+        """What gives the rows (B,) of a step."""
+        numbers = self.shuffled.epoch(epoch)
+        return lambda step: self.rows[numbers(step)]
+
+
+class QueryOrder:
+    """Batches of ``batch_size`` queries with all their rows, oldest first, shuffled anew in each epoch.
+
+    Args:
+        rows: training rows of ``interactions``.
+        interactions: the whole table.
+        batch_size: queries in a batch on each rank.
+        rows_per_query: at most so many consecutive rows of a query, from a place that each epoch draws anew; None =
+            all.
+        place: seed and rank.
+        world_size: how many ranks there are.
+    """
+
+    def __init__(
+        self,
+        rows: Tensor,
+        interactions: Interactions,
+        batch_size: int,
+        rows_per_query: int | None,
+        place: Counter,
+        world_size: int,
+    ) -> None:
+        query, time = interactions.query[rows], interactions.time
+        by_query = group(query, rows, int(query.max()) + 1, None if time is None else time[rows])
+        self.rows, lengths = by_query.values, by_query.lengths
+        trained = lengths.nonzero().squeeze(1)
+        self.start, self.lengths = by_query.offsets[trained], lengths[trained]
+        self.rows_per_query, self.place = rows_per_query, place
+        self.shuffled = Shuffled(len(trained), "queries", batch_size, place, world_size)
+
+    def __len__(self) -> int:
+        return len(self.shuffled)
+
+    def epoch(self, epoch: int) -> Callable[[int], Tensor]:
+        """What gives the rows (B,) of a step; B differs from step to step."""
+        numbers, start, lengths = self.shuffled.epoch(epoch), self.start, self.lengths
+        if self.rows_per_query is not None:
+            kept = lengths.clamp(max=self.rows_per_query)
+            generator = Counter(self.place.seed, epoch).generator("window")
+            phase = torch.rand(len(lengths), dtype=torch.float64, generator=generator)
+            start, lengths = start + (phase * (lengths - kept + 1)).long(), kept
+
+        def rows(step: int) -> Tensor:
+            queries = numbers(step)
+            return self.rows[spans(start[queries], lengths[queries])[0]]
+
+        return rows
+
+
+Order: TypeAlias = RowOrder | QueryOrder
+
+
+def check_rows_per_query(batch_by: str, rows_per_query: int | None, histories: list[History]) -> None:
+    """Refuse stretches of rows that cannot be, or that no history could look back over.
+
+    Raises:
+        ValueError: as said.
+    """
+    if batch_by == "row":
+        if rows_per_query is not None:
+            raise ValueError(f"rows_per_query is {rows_per_query}, which is for batches by query: set batch_by: query")
+        return
+    if rows_per_query is not None and rows_per_query < 1:
+        raise ValueError(f"rows_per_query must be at least 1, got {rows_per_query}")
+    for history in histories:
+        limit = history.max_length
+        if history.order == "time" and limit is not None and not (rows_per_query or limit + 1) <= limit:
+            raise ValueError(
+                f"rows_per_query is {rows_per_query or 'not given'}, and the history {history.name!r} looks back over "
+                f"max_length {limit} entries: the first rows of a longer stretch see nothing; give at most {limit}"
+            )
