@@ -67,13 +67,24 @@ class _Gather(torch.autograd.Function):
         return gradient[rank() * size : (rank() + 1) * size]
 
 
+def rows_before(local: Tensor) -> int:
+    """How many rows the ranks before this one have, where this one has those of ``local``."""
+    return 0 if world_size() == 1 else int(_row_counts(local)[: rank()].sum())
+
+
+def _row_counts(local: Tensor) -> Tensor:
+    """(W,) rows of each rank."""
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=local.device)
+    counts[rank()] = len(local)
+    dist.all_reduce(counts)
+    return counts
+
+
 def gather_rows(local: Tensor) -> Tensor:
     """(n_r, …) on each rank, n_r may differ -> (Σ n_r, …) on all, in rank order, with gradient."""
     if world_size() == 1:
         return local
-    sizes = torch.zeros(world_size(), dtype=torch.int64, device=local.device)
-    sizes[rank()] = len(local)
-    dist.all_reduce(sizes)
+    sizes = _row_counts(local)
     longest = int(sizes.max())
     padded = torch.cat([local, local.new_zeros((longest - len(local), *local.shape[1:]))])
     gathered = _Gather.apply(padded)

@@ -87,7 +87,7 @@ def _transposed(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, gather: bool
     valid = valid.scatter(1, rows.target[:, None], False)  # as a column, an own candidate is no negative
     queries = distributed.gather_rows(rows.query) if gather else rows.query  # (P, D)
     valid = (distributed.gather_rows(valid.byte()).bool() if gather else valid)[:, rows.target].T  # (Q, P)
-    first = distributed.rank() * len(rows.query) if gather else 0  # equal batches on every rank in training
+    first = distributed.rows_before(rows.query) if gather else 0
     own = torch.arange(len(rows.query), device=rows.target.device) + first
     valid = valid.scatter(1, own[:, None], True)
     logits = scorer(queries, pool.embedding[rows.target]).T  # (Q, P): the scorer's sides stay as they are

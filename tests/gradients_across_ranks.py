@@ -21,7 +21,8 @@ from dssm_lightning.losses import SampledSoftmax, TripletMargin
 from dssm_lightning.objective import per_query_loss
 from dssm_lightning.scorers import Dot
 
-B, CORPUS, WIDTH = 6, 12, 5
+SIZES = (7, 4, 6)  # rows of each rank: batches by query differ in size
+CORPUS, WIDTH = 12, 5
 LOSSES = {
     "ignore": lambda: SampledSoftmax(repeats="ignore"),
     "count": lambda: SampledSoftmax(repeats="count"),
@@ -54,7 +55,7 @@ class Model(nn.Module):
         return (losses * batch.weight).sum() / share
 
 
-def make_batch(rows: Tensor, proposals: int) -> Batch:
+def make_batch(rows: Tensor, proposals: float) -> Batch:
     """The rows' batch: queries, candidates, knowns and weights are functions of the row."""
     generator = torch.Generator().manual_seed(1)
     query = torch.randn(100, 7, generator=generator)
@@ -78,12 +79,13 @@ def work(rank: int, world_size: int, store: str) -> None:
         "gloo", init_method=f"file://{store}", rank=rank, world_size=world_size, timeout=timedelta(seconds=30)
     )
     report = {}
+    first, total = sum(SIZES[:rank]), sum(SIZES[:world_size])
     for name, make in LOSSES.items():
         whole = Model()
-        reference = whole(make_batch(torch.arange(B * world_size), B * world_size), make(), False)
+        reference = whole(make_batch(torch.arange(total), total), make(), False)
         reference.backward()
         model = DistributedDataParallel(Model())
-        part = model(make_batch(torch.arange(rank * B, (rank + 1) * B), B), make(), True)
+        part = model(make_batch(torch.arange(first, first + SIZES[rank]), total / world_size), make(), True)
         part.backward()
         value = distributed.sum_over_ranks(part) / world_size
         expected = torch.cat([p.grad.flatten() for p in whole.parameters()])

@@ -65,8 +65,11 @@ class Assembler:
 
     # -- training ---------------------------------------------------------------------------------------------------
 
-    def batch(self, rows: Tensor, counter: Counter) -> Batch:
-        """The training batch of these interaction rows (B,); draws come from the counter."""
+    def batch(self, rows: Tensor, counter: Counter, expected_rows: float | None = None) -> Batch:
+        """The training batch of these interaction rows (B,); draws come from the counter.
+
+        ``expected_rows`` is the mean B of such batches, where it differs from batch to batch.
+        """
         interactions = self.data.interactions
         query, own = interactions.query[rows], interactions.candidate[rows]
         drawn = None if self.sampler is None else self.sampler.sample(counter, rows)
@@ -79,7 +82,7 @@ class Assembler:
                 take_features(self.data.candidate, ids),
                 ids,
                 torch.bincount(target, minlength=len(ids)).float(),
-                self._log_q(ids, len(rows)),
+                self._log_q(ids, expected_rows or len(rows)),
             ),
             target=target,
             negatives=self._own_columns(drawn, columns[len(own) :]),
@@ -96,7 +99,7 @@ class Assembler:
         own[drawn >= 0] = columns
         return own
 
-    def _log_q(self, ids: Tensor, batch_size: int) -> Tensor:
+    def _log_q(self, ids: Tensor, batch_size: float) -> Tensor:
         """(C,) log(B·p + n·q); −∞ for a column that is not there by chance (a negative that the data names)."""
         expected = torch.zeros(len(ids), dtype=torch.float64)
         if self.sampler is None or not self.sampler.per_row:
@@ -158,10 +161,10 @@ class TrainLoader:
         if progress.started or progress.done >= len(self):
             progress.epoch, progress.done = progress.epoch + 1, 0
         progress.started = True
-        rows = self.order.epoch(progress.epoch)
+        rows, expected = self.order.epoch(progress.epoch), self.order.expected_rows
         for step in range(progress.done, len(self)):
             counter = self.place._replace(epoch=progress.epoch, step=step)
-            batch = self.assembler.batch(rows(step), counter)
+            batch = self.assembler.batch(rows(step), counter, expected)
             progress.done = step + 1  # only now: who is interrupted while a batch is made has not had it
             yield batch
 

@@ -54,6 +54,11 @@ class RowOrder:
     def __len__(self) -> int:
         return len(self.shuffled)
 
+    @property
+    def expected_rows(self) -> float:
+        """B, the rows of a batch on each rank."""
+        return self.shuffled.size
+
     def epoch(self, epoch: int) -> Callable[[int], Tensor]:
         """What gives the rows (B,) of a step."""
         numbers = self.shuffled.epoch(epoch)
@@ -92,6 +97,12 @@ class QueryOrder:
 
     def __len__(self) -> int:
         return len(self.shuffled)
+
+    @property
+    def expected_rows(self) -> float:
+        """The mean number of rows of a batch on each rank: what a batch proposes on average depends on it."""
+        kept = self.lengths if self.rows_per_query is None else self.lengths.clamp(max=self.rows_per_query)
+        return self.shuffled.size * kept.double().mean().item()
 
     def epoch(self, epoch: int) -> Callable[[int], Tensor]:
         """What gives the rows (B,) of a step; B differs from step to step."""
