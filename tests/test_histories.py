@@ -131,3 +131,22 @@ def test_an_unknown_feature_of_the_candidate(tmp_path: Path) -> None:
     message = r"'history': `of` names 'itme', which is no candidate feature; there are \['item', 'colour'\] \(or candi"
     with pytest.raises(ValueError, match=message):
         made.prepare_data()
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_batches_by_query_resume_in_mid_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+
+    def fit(name: str, ckpt_path: Path | None = None, **limits: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(7)
+        made = data(tmp_path, {"dropout": 0.3, "max_length": 5}, rows_per_query=5)
+        tower, trainer = model(SELF_ATTENTION), small_trainer(tmp_path, limit_val_batches=0, **limits)
+        trainer.fit(tower, datamodule=made, ckpt_path=ckpt_path, weights_only=True)
+        trainer.save_checkpoint(tmp_path / name)
+        return tower.state_dict()
+
+    whole = fit("whole.ckpt", max_epochs=3)  # of six batches each
+    fit("part.ckpt", max_epochs=3, max_steps=8)
+    resumed = fit("resumed.ckpt", tmp_path / "part.ckpt", max_epochs=3)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
