@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from small import SCORER, small_model, small_trainer
 
 from dssm_lightning import RetrievalDataModule, TwoTower, make_retriever
@@ -133,20 +134,32 @@ def test_an_unknown_feature_of_the_candidate(tmp_path: Path) -> None:
         made.prepare_data()
 
 
+class SaveAt(Callback):
+    """Writes a checkpoint after so many batches, and lets the run go on."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        super().__init__()
+        self.path, self.number = path, number
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.number:
+            trainer.save_checkpoint(self.path)
+
+
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 def test_batches_by_query_resume_in_mid_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "7")
 
-    def fit(name: str, ckpt_path: Path | None = None, **limits: int) -> dict[str, torch.Tensor]:
+    def fit(ckpt_path: Path | None = None, **changes: Any) -> dict[str, torch.Tensor]:
         torch.manual_seed(7)
         made = data(tmp_path, {"dropout": 0.3, "max_length": 5}, rows_per_query=5)
-        tower, trainer = model(SELF_ATTENTION), small_trainer(tmp_path, limit_val_batches=0, **limits)
+        tower = model(SELF_ATTENTION)
+        trainer = small_trainer(tmp_path, max_epochs=3, limit_val_batches=0, **changes)
         trainer.fit(tower, datamodule=made, ckpt_path=ckpt_path, weights_only=True)
-        trainer.save_checkpoint(tmp_path / name)
         return tower.state_dict()
 
-    whole = fit("whole.ckpt", max_epochs=3)  # of six batches each
-    fit("part.ckpt", max_epochs=3, max_steps=8)
-    resumed = fit("resumed.ckpt", tmp_path / "part.ckpt", max_epochs=3)
+    part = tmp_path / "part.ckpt"
+    whole = fit(callbacks=[SaveAt(part, 8)])  # three epochs of six batches
+    resumed = fit(part)
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
