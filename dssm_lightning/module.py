@@ -97,8 +97,6 @@ class TwoTower(LightningModule):
         else:
             self.candidate_tower = self.make_candidate_tower(schemas.candidate)
         self.scorer.check_widths(self.query_tower.output_dim, self.candidate_tower.output_dim)
-        if self.query_tower.bias is not None:
-            raise ValueError("bias belongs to the candidate tower: set bias: false for the query tower")
         if self.encode_chunk_size is not None:
             check_batch_statistics(self.towers, "encode_chunk_size")
         share_tables(self.towers, self.tied_embeddings)
@@ -153,13 +151,17 @@ class TwoTower(LightningModule):
     # -- forward --------------------------------------------------------------------------------------------------
 
     def encode_query(self, features: Features) -> Tensor:
-        """(B, …) -> (B, D); D counts the constant 1 that meets a candidate's bias."""
+        """(B, …) -> (B, D); D counts the query's bias, and the constant 1 that meets a candidate's."""
         embedding = self._encode(self.query_tower, features)
         return embedding if self.candidate_tower.bias is None else nn.functional.pad(embedding, (0, 1), value=1.0)
 
     def encode_candidate(self, features: Features) -> Tensor:
-        """(C, …) -> (C, D), what the index stores."""
-        return self._encode(self.candidate_tower, features)
+        """(C, …) -> (C, D), what the index stores; D counts the constant 1 that meets a query's bias, and its own."""
+        embedding = self._encode(self.candidate_tower, features)
+        if self.query_tower.bias is None:
+            return embedding
+        vector, bias = embedding.tensor_split([self.candidate_tower.output_dim], dim=-1)  # (C, 0) without a bias
+        return torch.cat([vector, torch.ones_like(vector[:, :1]), bias], dim=-1)
 
     def forward(self, query: Features, candidate: Features) -> Tensor:
         """(Q, …), (C, …) -> (Q, C) logits."""

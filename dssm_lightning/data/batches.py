@@ -32,6 +32,9 @@ class Assembler:
         sampler: draws negatives beside the batch's own candidates; None = in-batch only.
         mask_known: never take a candidate that the query is known to like as its negative.
         liked_only: train on the liked rows alone, where a loss has no use for label 0.
+
+    Raises:
+        ValueError: neither labels nor negatives would say anything to the loss; what a sampler or a history lacks.
     """
 
     def __init__(
@@ -41,12 +44,18 @@ class Assembler:
         mask_known: bool = True,
         liked_only: bool = False,
     ) -> None:
-        self.data, self.sampler, self.mask_known = data, sampler, mask_known
+        self.data, self.sampler = data, sampler
+        self._masks_known = mask_known and (sampler is None or sampler.num_negatives > 0)
         self.likes = Likes(data.interactions, len(data.queries))
         self.histories = {f.name: self._history(f) for f in data.schemas.query if isinstance(f, History)}
         self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
         counts = torch.bincount(data.interactions.candidate[self.rows], minlength=len(data.candidates))
         self.frequency = counts.double() / len(self.rows)  # (N,)
+        if liked_only and sampler is not None and sampler.num_negatives == 0:
+            raise ValueError(
+                f"{type(sampler).__name__} leaves a row nothing but its label, and this loss has no use for labels: "
+                "take BinaryCrossEntropy, or draw negatives with Uniform"
+            )
         if sampler is not None:
             sampler.bind(data.interactions, len(data.queries), len(data.candidates), data.candidates)
 
@@ -77,7 +86,7 @@ class Assembler:
             ),
             target=target,
             negatives=self._own_columns(drawn, columns[len(own) :]),
-            known=take(self.likes.candidates, query) if self.mask_known else None,
+            known=take(self.likes.candidates, query) if self._masks_known else None,
             label=None if interactions.label is None else interactions.label[rows],
             weight=None if interactions.weight is None else interactions.weight[rows],
             row=rows,
