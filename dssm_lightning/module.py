@@ -98,8 +98,6 @@ class TwoTower(LightningModule):
         else:
             self.candidate_tower = self.make_candidate_tower(schemas.candidate)
         self.scorer.check_widths(self.query_tower.output_dim, self.candidate_tower.output_dim)
-        if self.query_tower.bias is not None:
-            raise ValueError("bias belongs to the candidate tower: set bias: false for the query tower")
         if self.encode_chunk_size is not None:
             check_batch_statistics(self.towers, "encode_chunk_size")
         share_tables(self.towers, self.tied_embeddings)
@@ -155,7 +153,7 @@ class TwoTower(LightningModule):
     # -- forward --------------------------------------------------------------------------------------------------
 
     def encode_query(self, features: Features) -> Tensor:
-        """(B, …) -> (B, D); D counts the constant 1 that meets a candidate's bias."""
+        """(B, …) -> (B, D); D counts the query's bias, and the constant 1 that meets a candidate's."""
         embedding = self._encode(self.query_tower, self.embed_histories(features))
         return embedding if self.candidate_tower.bias is None else nn.functional.pad(embedding, (0, 1), value=1.0)
 
@@ -164,8 +162,12 @@ class TwoTower(LightningModule):
         return {name: with_items(column, self.encode_candidate) for name, column in features.items()}
 
     def encode_candidate(self, features: Features) -> Tensor:
-        """(C, …) -> (C, D), what the index stores."""
-        return self._encode(self.candidate_tower, features)
+        """(C, …) -> (C, D), what the index stores; D counts the constant 1 that meets a query's bias, and its own."""
+        embedding = self._encode(self.candidate_tower, features)
+        if self.query_tower.bias is None:
+            return embedding
+        vector, bias = embedding.tensor_split([self.candidate_tower.output_dim], dim=-1)  # (C, 0) without a bias
+        return torch.cat([vector, torch.ones_like(vector[:, :1]), bias], dim=-1)
 
     def forward(self, query: Features, candidate: Features) -> Tensor:
         """(Q, …), (C, …) -> (Q, C) logits."""
@@ -277,9 +279,10 @@ def _check_histories(schemas: Schemas, towers: dict[str, Tower]) -> None:
     for feature in schemas.query:
         if isinstance(feature, History) and feature.of_candidates:
             found, width = towers["query"].encoders[feature.name].output_dim, towers["candidate"].output_dim
-            if found != width or towers["candidate"].bias is not None:
+            biases = [side for side, tower in towers.items() if tower.bias is not None]
+            if found != width or biases:
                 raise ValueError(
                     f"query feature {feature.name!r} is a history of candidates, which the candidate tower embeds in "
-                    f"{width} dimensions{' and a bias' if towers['candidate'].bias is not None else ''}; its encoder's "
-                    f"output_dim is {found}: both must be the same, and the tower without bias"
+                    f"{width} dimensions; its encoder's output_dim is {found}, which must be the same, and towers with "
+                    f"bias ({', '.join(biases) or 'none'}) go without"
                 )

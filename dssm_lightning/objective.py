@@ -12,7 +12,7 @@ from dssm_lightning import distributed
 from dssm_lightning.batch import Batch, Ragged, take
 from dssm_lightning.distributed import Pool
 from dssm_lightning.losses import Loss, Scores
-from dssm_lightning.losses.valid import valid_columns
+from dssm_lightning.losses.valid import own_columns, valid_columns
 from dssm_lightning.scorers import Scorer
 
 
@@ -71,8 +71,16 @@ def _in_chunks(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, chunk_size: i
 
 def _losses(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss) -> Tensor:
     valid = valid_columns(rows.target, rows.negatives, rows.known, pool.id)  # (Q, C)
-    logits = scorer(rows.query, pool.embedding)
-    losses = loss(Scores(logits, rows.target, valid, pool.count, pool.log_q, rows.label))
+    if rows.negatives is None:
+        logits = scorer(rows.query, pool.embedding)
+        scores = Scores(logits, rows.target, valid, pool.count, pool.log_q, rows.label)
+    else:  # no other column counts: score (Q, 1 + n) pairs in place of (Q, C)
+        columns, new = own_columns(rows.target, rows.negatives)
+        logits = scorer.pairs(rows.query, pool.embedding, columns)
+        first = torch.zeros_like(rows.target)
+        valid = valid.gather(1, columns) & new
+        scores = Scores(logits, first, valid, pool.count[columns], pool.log_q[columns], rows.label)
+    losses = loss(scores)
     assert isinstance(losses, Tensor)
     return losses
 

@@ -41,8 +41,10 @@ class Tower(nn.Module):
         initialization: name of a ``torch.nn.init`` function without its underscore (``xavier_uniform``) for the
             linear layers' weights, biases then start at zero; None = torch's own.
         normalize: scale the embedding to length 1, so that a dot product is a cosine.
-        bias: append a learnt scalar of the fused features after normalising: a candidate's own popularity. The other
-            side then appends 1, and one dot product holds both (candidate tower only).
+        bias: append a learnt scalar of the fused features after normalising. The other side then holds a 1 in its
+            place, so that one dot product adds it: a candidate's own popularity, or how readily a query likes anything.
+            A query's changes no ranking, but belongs to a score that is read as log-odds (``BinaryCrossEntropy``) or
+            compared between queries (``auroc``).
 
     Raises:
         ValueError: an encoder for an unknown feature; an unknown name of an activation or initialisation.

@@ -208,6 +208,13 @@ def test_negatives_without_labels_or_column(tmp_path: Path) -> None:
     refused(tmp_path, "negatives column 'worse': no such column", data=data(tmp_path, negatives=column))
 
 
+def test_a_loss_that_would_have_nothing_to_compare(tmp_path: Path) -> None:
+    labelled = data(tmp_path, keys={"label": "liked"}, negatives="ObservedOnly")
+    refused(
+        tmp_path, "ObservedOnly leaves a row nothing but its label, and this loss has no use for labels", data=labelled
+    )
+
+
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 
@@ -230,7 +237,6 @@ def tower(**arguments: Any) -> dict[str, Any]:
             "checkpoint.monitor 'val/mr' is never logged; there are train/loss, val/hit",
         ),
         ({"model": {"query_tower": tower(output_dim=8)}}, "towers end in different widths: query 8, candidate 16"),
-        ({"model": {"query_tower": tower(bias=True)}}, "bias belongs to the candidate tower"),
         ({"model": {"query_tower": tower(activation="Relu", hidden_dims=[4])}}, "unknown activation 'Relu'"),
         ({"model": {"tied_embeddings": {"hist": "text"}}}, "tied_embeddings: 'hist' is no feature with a table"),
         (

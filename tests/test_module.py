@@ -61,21 +61,27 @@ def test_towers_of_different_width(tmp_path: Path) -> None:
         built(small_data(tmp_path), candidate_tower=narrow)
 
 
-def test_a_bias_belongs_to_the_candidates(tmp_path: Path) -> None:
-    biased = {**TOWER, "init_args": {**TOWER["init_args"], "bias": True}}
-    with pytest.raises(ValueError, match="bias belongs to the candidate tower"):
-        built(small_data(tmp_path), query_tower=biased)
-
-
-def test_a_candidates_bias_is_one_dot_product(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("of_query", "of_candidate"), [(False, True), (True, False), (True, True)])
+def test_biases_of_both_sides_are_one_dot_product(tmp_path: Path, of_query: bool, of_candidate: bool) -> None:
     data = small_data(tmp_path)
-    biased = {**TOWER, "init_args": {**TOWER["init_args"], "bias": True}}
-    model = built(data, candidate_tower=biased).eval()
+    model = built(
+        data,
+        query_tower={**TOWER, "init_args": {**TOWER["init_args"], "bias": of_query}},
+        candidate_tower={**TOWER, "init_args": {**TOWER["init_args"], "bias": of_candidate}},
+    ).eval()
     [candidates], [queries] = data.corpus_batches(), small_data(tmp_path, predict="query").predict_dataloader()
-    query, candidate = model.encode_query(queries), model.encode_candidate(candidates)
-    assert query.shape[1] == candidate.shape[1] == 17
-    expected = 10 * (query[:, :16] @ candidate[:, :16].T + candidate[:, 16])
-    torch.testing.assert_close(model(queries, candidates), expected)
+    query, candidate = model.query_tower(queries), model.candidate_tower(candidates)  # each with its own bias alone
+    expected = query[:, :16] @ candidate[:, :16].T
+    if of_query:
+        expected = expected + query[:, 16:]
+    if of_candidate:
+        expected = expected + candidate[:, 16]
+    torch.testing.assert_close(model(queries, candidates), 10 * expected)
+    assert (
+        model.encode_query(queries).shape[1]
+        == model.encode_candidate(candidates).shape[1]
+        == 16 + of_query + of_candidate
+    )
 
 
 def test_one_tower_for_both_sides(tmp_path: Path) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dssm_lightning.batch import Batch, Candidates, Ragged
 from dssm_lightning.distributed import Pool
-from dssm_lightning.losses import SampledSoftmax
-from dssm_lightning.losses.valid import valid_columns
+from dssm_lightning.losses import (
+    BPR,
+    WARP,
+    BinaryCrossEntropy,
+    CosineEmbedding,
+    HardestNegative,
+    Loss,
+    SampledSoftmax,
+    Scores,
+    SigLIP,
+    TripletMargin,
+)
+from dssm_lightning.losses.valid import own_columns, valid_columns
 from dssm_lightning.objective import per_query_loss
-from dssm_lightning.scorers import Dot
+from dssm_lightning.scorers import Dot, MLPScorer, Scorer
 
 
 def test_valid_columns_by_hand() -> None:
@@ -77,3 +89,82 @@ def test_symmetric_loss_by_a_loop() -> None:
         backward = [scores[j][own] for j in range(4) if j == i or (j, own) not in likes]
         parts = [torch.tensor(row).logsumexp(0) - scores[i][own] for row in (forward, backward)]
         torch.testing.assert_close(losses[i], (parts[0] + parts[1]) / 2)
+
+
+# -- a row's own negatives ---------------------------------------------------------------------------------------------
+
+
+def test_own_columns_by_hand() -> None:
+    columns, new = own_columns(torch.tensor([4, 0]), torch.tensor([[2, 4, 2], [-1, 3, 1]]))
+    assert columns.tolist() == [[4, 2, 4, 2], [0, 0, 3, 1]]
+    assert new.tolist() == [[True, True, False, False], [True, False, True, True]]
+
+
+NEGATIVES = torch.tensor([[1, 2, 2, 4], [0, -1, 3, 5], [-1, -1, -1, -1], [4, 0, 3, 1], [1, 5, 5, 1]])
+KNOWN = Ragged(torch.tensor([1, 2, 0, 3, 1, 5]), torch.tensor([0, 2, 3, 3, 4, 6]))  # leaves the last row no negative
+
+
+@pytest.mark.parametrize("scorer", [Dot(3.0, learnable=True), MLPScorer(4, 4, [8]), MLPScorer(4, 4, [2**16], 0, 1)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        BPR(),
+        TripletMargin(0.5),
+        TripletMargin(0.5, "hardest"),
+        TripletMargin(0.5, "semi_hard"),
+        WARP(),
+        HardestNegative(2),
+        HardestNegative(9, margin=1.0),
+        BinaryCrossEntropy(),
+        CosineEmbedding(),
+        SigLIP(),
+        SampledSoftmax(),
+        SampledSoftmax("count_log_q"),
+        SampledSoftmax("inclusion"),
+        SampledSoftmax("refined"),
+    ],
+    ids=str,
+)
+def test_scoring_own_columns_alone_changes_neither_losses_nor_gradients(scorer: Scorer, loss: Loss) -> None:
+    """Against all columns scored and all but a row's own made invalid."""
+    negatives = NEGATIVES[:, :1] if isinstance(loss, WARP) else NEGATIVES  # whose choice among more is drawn
+    batch = batch_of([0, 2, 3, 1, 0], 6, KNOWN)._replace(
+        negatives=negatives, label=torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0]) if loss.uses_labels else None
+    )
+    count, log_q = batch.candidates.count, torch.linspace(-3, -0.1, 6)
+    query = torch.linspace(-1, 1, 20).reshape(5, 4).sin().requires_grad_()
+    candidate = torch.linspace(5, -4, 24).reshape(6, 4).sin().requires_grad_()
+    pool = Pool(candidate, batch.candidates.id, count, log_q)
+    learnt = [query, candidate, *(p for part in (scorer, loss) for p in part.parameters() if p.requires_grad)]
+    found = per_query_loss(batch, query, pool, scorer, loss, gather=False, chunk_size=None)
+    valid = valid_columns(batch.target, negatives, KNOWN, pool.id)
+    wanted = loss(Scores(scorer(query, candidate), batch.target, valid, count, log_q, batch.label))
+    torch.testing.assert_close(found, wanted)
+    weight = torch.arange(1.0, 6.0)
+    for mine, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), learnt, allow_unused=True),
+        torch.autograd.grad((wanted * weight).sum(), learnt, allow_unused=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_scorer_that_knows_no_pairs_gathers_them() -> None:
+    class Distance(Scorer):
+        def forward(self, query: Tensor, candidate: Tensor) -> Tensor:
+            return -torch.cdist(query, candidate)
+
+    query, candidate, columns = torch.randn(3, 4), torch.randn(5, 4), torch.tensor([[0, 4], [2, 2], [1, 3]])
+    expected = [[-(query[i] - candidate[j]).norm() for j in row] for i, row in enumerate(columns)]
+    torch.testing.assert_close(Distance().pairs(query, candidate, columns), torch.tensor(expected))
+
+
+def test_only_own_pairs_go_through_the_scorer() -> None:
+    """Five rows with four negatives each are 25 pairs, where five rows times six candidates are 30."""
+    scorer = MLPScorer(4, 4, [8])
+    pairs: list[int] = []
+    scorer.layers.register_forward_pre_hook(lambda module, inputs: pairs.append(inputs[0].numel() // 8))
+    batch = batch_of([0, 2, 3, 1, 0], 6)._replace(negatives=NEGATIVES)
+    pool = Pool(torch.randn(6, 4), *batch.candidates[1:])
+    per_query_loss(batch, torch.randn(5, 4), pool, scorer, BPR(), gather=False, chunk_size=None)
+    assert pairs == [25]

@@ -34,6 +34,9 @@ class Assembler:
         mask_known: never take a candidate that the query is known to like as its negative.
         liked_only: train on the liked rows alone, where a loss has no use for label 0.
         by_query: whether the rows of a training batch stand by query, oldest first.
+
+    Raises:
+        ValueError: neither labels nor negatives would say anything to the loss; what a sampler or a history lacks.
     """
 
     def __init__(
@@ -44,12 +47,18 @@ class Assembler:
         liked_only: bool = False,
         by_query: bool = False,
     ) -> None:
-        self.data, self.sampler, self.mask_known, self.by_query = data, sampler, mask_known, by_query
+        self.data, self.sampler, self.by_query = data, sampler, by_query
+        self._masks_known = mask_known and (sampler is None or sampler.num_negatives > 0)
         self.likes = Timeline(data.interactions, len(data.queries))
         self.histories = self._histories()
         self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
         counts = torch.bincount(data.interactions.candidate[self.rows], minlength=len(data.candidates))
         self.frequency = counts.double() / len(self.rows)  # (N,)
+        if liked_only and sampler is not None and sampler.num_negatives == 0:
+            raise ValueError(
+                f"{type(sampler).__name__} leaves a row nothing but its label, and this loss has no use for labels: "
+                "take BinaryCrossEntropy, or draw negatives with Uniform"
+            )
         if sampler is not None:
             sampler.bind(data.interactions, len(data.queries), len(data.candidates), data.candidates)
 
@@ -86,7 +95,7 @@ class Assembler:
             ),
             target=target,
             negatives=self._own_columns(drawn, columns[len(own) :]),
-            known=take(self.likes.candidates, query) if self.mask_known else None,
+            known=take(self.likes.candidates, query) if self._masks_known else None,
             label=None if interactions.label is None else interactions.label[rows],
             weight=None if interactions.weight is None else interactions.weight[rows],
             row=rows,

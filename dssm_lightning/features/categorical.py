@@ -136,6 +136,14 @@ class Categories(Feature):
 class Categorical(Categories):
     """One category in each row, such as an id, a country or an occupation: (B,) int32 ids, 0 = null or unknown."""
 
+    prefix: int | None = None
+    """Only so many first letters of a value count, where a code is a hierarchy: postal codes, branches of trade."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prefix is not None and self.prefix < 1:
+            raise ValueError(f"{self._label}: prefix must be at least 1 letter, found {self.prefix}")
+
     def fit(self, column: pl.Series) -> Categorical:
         """A copy that knows the column's values.
 
@@ -144,11 +152,15 @@ class Categorical(Categories):
         """
         if self.is_fitted:
             return self
-        return replace(self, vocabulary=self._learnt(as_strings(self, column), len(column)))
+        return replace(self, vocabulary=self._learnt(self._strings(column), len(column)))
 
     def encode(self, column: pl.Series) -> Tensor:
         """(B,) values -> (B,) int32."""
-        return torch.from_numpy(self._ids(as_strings(self, column)))
+        return torch.from_numpy(self._ids(self._strings(column)))
+
+    def _strings(self, column: pl.Series) -> pl.Series:
+        strings = as_strings(self, column)
+        return strings if self.prefix is None else strings.str.head(self.prefix)
 
 
 @dataclass(frozen=True, kw_only=True)

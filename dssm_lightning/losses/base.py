@@ -8,14 +8,18 @@ from torch import Tensor, nn
 
 
 class Scores(NamedTuple):
-    """The scored batch; all that a loss ever sees."""
+    """The scored batch; all that a loss ever sees.
+
+    Usually all queries share the C columns. Where rows have negatives of their own, a query's C columns are its target
+    and those negatives alone, and ``count`` and ``log_q`` are (Q, C).
+    """
 
     logits: Tensor  # (Q, C) float32
     target: Tensor  # (Q,) int64: the column of each query's own candidate
     valid: Tensor  # (Q, C) bool: may this column count for this query; True at the target
     count: Tensor  # type: ignore[assignment]  # shadows tuple.count
-    # (C,) float32: rows of the (global) batch that own this column, 0 for one that was only drawn
-    log_q: Tensor  # (C,) float32: log of the expected number of times a batch proposes this column
+    # (C,) or (Q, C) float32: rows of the (global) batch that own this column, 0 for one that was only drawn
+    log_q: Tensor  # (C,) or (Q, C) float32: log of the expected number of times a batch proposes this column
     label: Tensor | None  # (Q,) float32: 1 liked / 0 shown and not liked; None = all liked
 
     @property

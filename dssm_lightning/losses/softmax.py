@@ -89,7 +89,7 @@ class SampledSoftmax(Loss):
         return F.cross_entropy(logits.masked_fill(~scores.valid, -math.inf), scores.target, reduction="none")
 
     def _correction(self, scores: Scores) -> Tensor:
-        """(C,) what is added to each column's logits."""
+        """(C,) or (Q, C) what is added to each column's logits."""
         log_count = scores.count.clamp(min=1).log()
         if self.repeats == "count":
             return log_count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.batch import Ragged
@@ -28,3 +29,17 @@ def valid_columns(target: Tensor, negatives: Tensor | None, known: Ragged | None
         here = ids[column] == known.values
         valid[known.rows[here], column[here]] = False
     return valid.scatter_(1, target[:, None], True)
+
+
+def own_columns(target: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """(Q, 1 + n) each query's target and own negatives, and (Q, 1 + n) bool: what stands there for the first time.
+
+    Args:
+        target: (Q,) column of each query's own candidate.
+        negatives: (Q, n) columns of each query's negatives, -1 for none, which becomes the target once more.
+    """
+    own = target[:, None]
+    columns = torch.cat([own, torch.where(negatives < 0, own, negatives)], 1)
+    ascending, place = columns.sort(dim=1, stable=True)  # the first of equals stays first
+    new = F.pad(ascending[:, 1:] != ascending[:, :-1], (1, 0), value=True)
+    return columns, torch.zeros_like(new).scatter_(1, place, new)

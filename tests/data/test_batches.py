@@ -18,7 +18,7 @@ from dssm_lightning.batch import Batch, Column, Ragged
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.batches import Assembler, Progress, Slices, TrainLoader, event_slices, query_slices
 from dssm_lightning.data.interactions import TEST, TRAIN
-from dssm_lightning.data.negatives import FromColumn, NegativeSampler, Popularity, Uniform
+from dssm_lightning.data.negatives import FromColumn, NegativeSampler, ObservedOnly, Popularity, Uniform
 from dssm_lightning.data.orders import RowOrder
 from dssm_lightning.data.sources import Frames, Synthetic
 from dssm_lightning.data.splits import PublishedFold
@@ -121,6 +121,17 @@ def test_label_0_is_no_positive(tmp_path: Path) -> None:
 
 def test_known_positives_may_count_as_negatives(tmp_path: Path) -> None:
     assert by_hand(tmp_path, mask_known=False).assembler.batch(torch.tensor([0]), PLACE).known is None
+
+
+def test_labels_alone_make_a_row_of_its_own_candidate(tmp_path: Path) -> None:
+    batch = by_hand(tmp_path, labels=True, negatives=ObservedOnly()).assembler.batch(torch.tensor([0, 5, 1]), PLACE)
+    assert batch.candidates.id.tolist() == [0, 2]
+    assert batch.target.tolist() == [0, 1, 0]
+    assert batch.label is not None
+    assert batch.label.tolist() == [1, 0, 1]
+    assert batch.negatives is not None
+    assert batch.negatives.shape == (3, 0)
+    assert batch.known is None  # there is nothing to mask
 
 
 class Always(NegativeSampler):

@@ -14,6 +14,7 @@ from dssm_lightning.data.negatives import (
     FromShown,
     Mixed,
     NegativeSampler,
+    ObservedOnly,
     Popularity,
     Uniform,
 )
@@ -133,6 +134,13 @@ def test_from_shown_draws_the_querys_own_training_rows_with_label_0() -> None:
     assert_frequencies(drawn(one, 1000, torch.tensor([0])) - 1, torch.tensor([0.5, 0.5], dtype=torch.float64))
 
 
+def test_observed_only_draws_nothing() -> None:
+    sampler = bound(ObservedOnly())
+    assert (sampler.per_row, sampler.num_negatives) == (True, 0)
+    assert sampler.sample(HERE, ROWS).shape == (8, 0)
+    assert sampler.expected(torch.arange(5)).tolist() == [0.0] * 5
+
+
 def test_mixed_draws_side_by_side_and_adds_up_what_is_expected() -> None:
     sampler = bound(Mixed([Uniform(5), Popularity(2, alpha=1.0)]))
     assert sampler.num_negatives == 7
@@ -188,6 +196,7 @@ def test_a_draw_is_a_function_of_the_counter(sampler: NegativeSampler) -> None:
         (Popularity(6), "Popularity: num_negatives is 6, but the corpus has only 5 candidates"),
         (FromShown(6), "FromShown: num_negatives is 6, but the corpus has only 5 candidates"),
         (FromShown(1), "FromShown: the data has no labels"),
+        (ObservedOnly(), "ObservedOnly: the data has no labels, so that every pair is liked"),
         (FromColumn("hard"), "FromColumn: no training interaction names a candidate in column 'hard'"),
     ],
 )
@@ -199,8 +208,9 @@ def test_data_that_does_not_fit_is_named(sampler: NegativeSampler, message: str)
 def test_nothing_to_draw_from_is_named() -> None:
     with pytest.raises(ValueError, match="Popularity: no training interaction is a positive"):
         bound(Popularity(1), make_interactions([0, 1], [0, 1], [TEST, TRAIN], [1.0, 0.0]))
-    with pytest.raises(ValueError, match="FromShown: no training interaction has label 0"):
-        bound(FromShown(1), make_interactions([0, 1], [0, 1], [TEST, TRAIN], [0.0, 1.0]))
+    for sampler in (FromShown(1), ObservedOnly()):
+        with pytest.raises(ValueError, match=f"{type(sampler).__name__}: no training interaction has label 0"):
+            bound(sampler, make_interactions([0, 1], [0, 1], [TEST, TRAIN], [0.0, 1.0]))
 
 
 def test_impossible_arguments_are_named() -> None:

@@ -119,6 +119,20 @@ def test_a_larger_table_may_be_asked_for():
         Categorical(name="x", num_embeddings=3).fit(pl.Series(["a", "b", "c"]))
 
 
+def test_the_first_letters_of_a_code_are_a_category():
+    column = pl.Series(["48067", "48104", "9", "94110-1234", None])
+    feature = Categorical(name="area", column="zip", prefix=2).fit(column)
+    assert feature.vocabulary == ("48", "9", "94")
+    assert feature.encode(pl.Series(["48999", "9", "94", "70072", None])).tolist() == [1, 2, 3, 0, 0]
+    assert Categorical(name="area", prefix=1, num_buckets=50).encode(pl.Series([48067, 4])).unique().numel() == 1
+    assert feature_from_dict(feature.to_dict()) == feature
+
+
+def test_a_prefix_has_a_letter():
+    with pytest.raises(ValueError, match="Categorical feature 'area': prefix must be at least 1 letter, found 0"):
+        Categorical(name="area", prefix=0)
+
+
 # -- hashing --------------------------------------------------------------------------------------------------------
 
 

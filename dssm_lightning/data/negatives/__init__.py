@@ -8,7 +8,7 @@ from dssm_lightning.data.negatives.attribute import SameAttribute
 from dssm_lightning.data.negatives.base import NegativeSampler
 from dssm_lightning.data.negatives.corpus import LogUniform, Popularity, Uniform
 from dssm_lightning.data.negatives.mixed import Mixed
-from dssm_lightning.data.negatives.named import FromColumn, FromShown
+from dssm_lightning.data.negatives.named import FromColumn, FromShown, ObservedOnly
 
 __all__ = [
     "FromColumn",
@@ -16,6 +16,7 @@ __all__ = [
     "LogUniform",
     "Mixed",
     "NegativeSampler",
+    "ObservedOnly",
     "Popularity",
     "SameAttribute",
     "Uniform",

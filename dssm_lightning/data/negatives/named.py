@@ -1,4 +1,4 @@
-"""Samplers that take what the data names for a row."""
+"""Samplers that take what the data says of a row: names for it, showed its query, or nothing but its label."""
 
 from __future__ import annotations
 
@@ -86,6 +86,42 @@ class FromShown(NegativeSampler):
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
         """(B, n) int64, n no larger than the longest list of these rows' queries."""
         return _some(self._lists, self._query[rows], self.num_negatives, counter)
+
+
+class ObservedOnly(NegativeSampler):
+    """None at all: a row is its own labelled pair and nothing else, for losses that judge each pair by itself.
+
+    What was shown and not liked says all there is to learn, as for a model that predicts a rating; the batch's other
+    candidates are no negatives either. Such a model tells what was shown apart, and has no reason to rank what never
+    was below what was liked: for retrieval, draw negatives.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1, per_row=True)
+        self.num_negatives = 0
+
+    def bind(
+        self,
+        interactions: Interactions,
+        num_queries: int,
+        num_candidates: int,
+        candidates: pl.DataFrame | None = None,
+    ) -> None:
+        """Nothing to learn.
+
+        Raises:
+            ValueError: no training row has label 0.
+        """
+        if interactions.label is None or not len(interactions.rows(TRAIN, label=0)):
+            found = "the data has no labels" if interactions.label is None else "no training interaction has label 0"
+            raise ValueError(
+                f"ObservedOnly: {found}, so that every pair is liked and there is nothing to tell apart; draw "
+                "negatives with Uniform"
+            )
+
+    def sample(self, counter: Counter, rows: Tensor) -> Tensor:
+        """(B, 0) int64."""
+        return torch.empty(len(rows), 0, dtype=torch.int64)
 
 
 def _some(lists: Ragged, which: Tensor, limit: int, counter: Counter) -> Tensor:

@@ -1,0 +1,7 @@
+"""Where the two towers meet: embeddings of queries and candidates in, logits out."""
+
+from dssm_lightning.scorers.base import Scorer
+from dssm_lightning.scorers.dot import Dot
+from dssm_lightning.scorers.mlp import MLPScorer
+
+__all__ = ["Dot", "MLPScorer", "Scorer"]
