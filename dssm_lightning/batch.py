@@ -91,6 +91,7 @@ class EvaluationBatch(NamedTuple):
     relevant: Ragged  # corpus rows to be found
     seen: Ragged  # corpus rows liked in training, disjoint from relevant
     shown: Ragged | None  # corpus rows shown and not liked (label 0); None where the data has no labels
+    row: Tensor | None = None  # (Q,) int64 rows of the interaction table, by event; None by query
 
 
 def spans(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ from dssm_lightning.features import Feature
 from dssm_lightning.fusion import Fusion
 from dssm_lightning.losses import Loss
 from dssm_lightning.module import TwoTower
+from dssm_lightning.results import INTERVALS, PER_QUERY, intervals, per_query, print_results, write_json, write_parquet
 from dssm_lightning.scorers import Scorer
 from dssm_lightning.spelling import SpellingParser, nearest
 from dssm_lightning.towers import Tower
@@ -124,8 +125,12 @@ class TwoTowerCLI(LightningCLI):
         """Encode with the checkpoint's schema: only fit fits."""
         self.datamodule.fitted = self.trained
 
-    before_test = before_validate
     before_predict = before_validate
+
+    def before_test(self) -> None:
+        """Encode with the checkpoint's schema, and let :meth:`after_test` show what was found."""
+        self.before_validate()
+        self.config_init[self.subcommand].verbose = False
 
     def after_fit(self) -> None:
         """Say how it went and where the checkpoint lies."""
@@ -143,7 +148,18 @@ class TwoTowerCLI(LightningCLI):
             _merge_metrics(run / "metrics.json", self.trainer.callback_metrics)
             rank_zero_info(f"metrics are in {run / 'metrics.json'}")
 
-    after_test = after_validate
+    def after_test(self) -> None:
+        """Write and show what was found for all queries, and for each."""
+        self.after_validate()
+        if self.trainer.is_global_zero:
+            assert self.model.row_values is not None
+            run = None if self.checkpoint is None else runs.run_of(self.checkpoint)
+            found = intervals(self.model.row_values)
+            metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+            if run is not None:
+                write_parquet(run / PER_QUERY, per_query(self.model.row_values, self.datamodule.data))
+                write_json(run / INTERVALS, found)
+            print_results(metrics, found)
 
 
 def main(args: list[str] | None = None) -> LightningCLI | Any:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dssm_lightning.arguments import as_json, find_checkpoint
+from dssm_lightning.comparison import compare
 from dssm_lightning.retriever import Hit, RawValues
 from dssm_lightning.spelling import SpellingParser
 from dssm_lightning.summary import ModelSummary
@@ -94,7 +95,8 @@ def baseline(
 ) -> dict[str, dict[str, float]]:
     """Measure what needs no training, fitted on the same rows and ranked by the same evaluation.
 
-    Writes ``baselines.json`` beside the newest run of the config, or into the working folder where there is none.
+    Writes ``baselines.json`` beside the newest run of the config, or into the working folder where there is none, and
+    from the test rows ``per_query.<baseline>.parquet``, which ``compare`` reads.
 
     Args:
         config: configs, later ones over earlier ones.
@@ -107,9 +109,10 @@ def baseline(
     from dssm_lightning.measure import measure_baselines
     from dssm_lightning.settings import load_data
 
-    results = measure_baselines(load_data(config), corpus_columns, fold)
+    data = load_data(config)
     newest = find_checkpoint("best", config[0])
     folder = Path() if newest is None else newest.parent.parent
+    results = measure_baselines(data, corpus_columns, fold, folder if fold == "test" else None)
     (folder / "baselines.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print_metrics(results)
     print(f"all metrics: {folder / 'baselines.json'}")
@@ -219,7 +222,7 @@ def _print_json(query: str, hits: list[Hit]) -> None:
     print(json.dumps({"query": query, "hits": [hit._asdict() for hit in hits]}, ensure_ascii=False, default=str))
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"baseline": baseline, "search": search, "score": score, "summary": summary}
+COMMANDS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (baseline, search, score, summary, compare)}
 
 
 def run(arguments: list[str]) -> Any:
@@ -228,5 +231,6 @@ def run(arguments: list[str]) -> Any:
     command = COMMANDS[name]
     description = (command.__doc__ or "").partition("\n")[0]
     parser = SpellingParser(prog=f"dssm-lightning {name}", description=description)
-    parser.add_function_arguments(command, as_group=False)  # auto_cli would take --config for itself
+    # auto_cli would take --config for itself; what is compared needs no name
+    parser.add_function_arguments(command, as_group=False, as_positional=command is compare)
     return command(**parser.parse_args(as_json(options, command)).as_dict())

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from dssm_lightning.batch import EvaluationBatch, Ragged
-from dssm_lightning.metrics import MAP, MRR, NDCG, CutMetric, HitRate, ObservedAUROC, Precision, QueryAUROC, Recall
-from dssm_lightning.metrics.ranks import Ranks, rank_both
+from dssm_lightning.metrics import (
+    MAP,
+    MRR,
+    NDCG,
+    CutMetric,
+    HitRate,
+    ObservedAUROC,
+    Precision,
+    QueryAUROC,
+    RankMetric,
+    Ranks,
+    Recall,
+    Recommended,
+    RowKeeper,
+    RowValues,
+    Slices,
+    rank_both,
+)
 
 DEFAULT_KS = (1, 5, 10, 50, 100)
 SEEN_KEPT = "seen_kept/"
@@ -46,11 +63,11 @@ class Evaluation(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        """What :meth:`compute` will name."""
+        """What :meth:`compute` names in every evaluation."""
         return [*self.seen_masked, *self.seen_kept, *([] if self.auroc is None else ["auroc"])]
 
-    def update(self, scores: Tensor, batch: EvaluationBatch) -> None:
-        """Adds a batch of queries.
+    def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
+        """Adds a batch of queries, and returns their places with seen candidates masked, and kept.
 
         Args:
             scores: (Q, N) finite scores of the whole corpus, in float32: half precision makes ties.
@@ -68,6 +85,7 @@ class Evaluation(nn.Module):
             others = liked[:0] if batch.shown is None else _scores_of(scores, batch.shown)
             target = torch.cat([torch.ones_like(liked), torch.zeros_like(others)])
             self.auroc.update(torch.cat([liked, others]), target)
+        return masked, kept
 
     def compute(self) -> dict[str, float]:
         """Every metric over all queries so far, of all ranks: a collective that every rank must call.
@@ -92,11 +110,9 @@ class Evaluation(nn.Module):
         if self.seen_kept["mrr"].update_called:
             return
         none = torch.zeros(0, dtype=torch.int64, device=self.seen_kept["mrr"].device)
-        empty = Ranks(none, none, none.new_zeros(1), none)
-        self.seen_masked.update(empty)
-        self.seen_kept.update(empty)
-        if self.auroc is not None:
-            self.auroc.update(none.float(), none)
+        nobody = Ragged(none, none.new_zeros(1))
+        shown = None if self.auroc is None else nobody
+        self.update(none.new_zeros(0, 1).float(), EvaluationBatch({}, none, nobody, nobody, shown))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Evaluation:
         """Moves, but never casts: sums in half precision would stop growing after some hundred queries.
@@ -107,6 +123,61 @@ class Evaluation(nn.Module):
         return super()._apply(  # type: ignore[no-untyped-call, no-any-return]  # torch annotates no part of it
             lambda tensor: tensor.to(fn(tensor.new_empty(0)).device), recurse
         )
+
+
+class DetailedEvaluation(Evaluation):
+    """An evaluation that also tells who is served well, what is recommended, and how each query fared.
+
+    Beside the means of :class:`Evaluation`, :meth:`compute` names those of the slices (``head/recall@10``; see
+    :class:`~dssm_lightning.metrics.Slices`) and ``coverage@k``, ``popularity@k`` and ``gini@k`` of the lists
+    (:class:`~dssm_lightning.metrics.Recommended`), all of them with seen candidates masked.
+
+    Args:
+        ks: cuts, as :func:`resolve_ks` returns them.
+        labelled: whether the data tells shown-and-not-liked from never shown.
+        popularity: (N,) training positives of each candidate.
+    """
+
+    def __init__(self, ks: list[int], labelled: bool, popularity: Tensor) -> None:
+        super().__init__(ks, labelled)
+        self.slices = Slices(ks, popularity)
+        self.recommended = Recommended(ks, popularity)
+        self._keeper = RowKeeper([name for name, _ in self._by_row()])
+
+    def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
+        """Adds a batch of queries, as :meth:`Evaluation.update`."""
+        masked, kept = super().update(scores, batch)
+        self.slices.update(masked, batch.relevant, batch.seen)
+        self.recommended.update(scores, batch.seen)
+        values = []
+        for name, metric in self._by_row():
+            ranks = kept if name.startswith(SEEN_KEPT) else masked
+            values.append(torch.where(metric.counts(ranks), metric.value(ranks), torch.nan))
+        self._keeper.add(batch.query_row, batch.row, torch.stack(values, dim=1))
+        return masked, kept
+
+    def compute(self) -> dict[str, float]:
+        """Every metric, as :meth:`Evaluation.compute`; a slice without a query has none."""
+        values = super().compute()
+        details = {**self.slices.compute(), **self.recommended.compute()}
+        return values | {name: float(value) for name, value in details.items()}
+
+    def by_row(self) -> RowValues:
+        """The value of each metric for each query or event of all ranks: a collective that every rank must call."""
+        self._take_part()
+        return self._keeper.gather()
+
+    def reset(self) -> None:
+        """Forgets all queries."""
+        super().reset()
+        self.slices.reset()
+        self.recommended.reset()
+        self._keeper.clear()
+
+    def _by_row(self) -> list[tuple[str, RankMetric]]:
+        """The metrics that are kept for each row: all but precision, which is the recall on another scale."""
+        both = [*self.seen_masked.items(), *self.seen_kept.items()]
+        return [(name, cast(RankMetric, metric)) for name, metric in both if not isinstance(metric, Precision)]
 
 
 def resolve_ks(ks: list[int] | None, num_candidates: int) -> list[int]:

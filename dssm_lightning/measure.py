@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import polars as pl
 from rich.progress import track
 
 from dssm_lightning.baselines import BaselineData, default_baselines
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS
-from dssm_lightning.evaluation import Evaluation, resolve_ks
+from dssm_lightning.evaluation import DetailedEvaluation, resolve_ks
 from dssm_lightning.features.text_column import TextFeature
+from dssm_lightning.results import PER_QUERY, per_query, write_parquet
 from dssm_lightning.schema import Schema
 
 
 def measure_baselines(
-    data: RetrievalDataModule, corpus_columns: list[str] | None = None, fold: str = "test"
+    data: RetrievalDataModule,
+    corpus_columns: list[str] | None = None,
+    fold: str = "test",
+    folder: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """The metrics of every baseline that these data allow, by its name with its settings.
 
@@ -22,6 +29,7 @@ def measure_baselines(
         data: what to fit on and what to rank.
         corpus_columns: candidate columns whose text is searched; None = those that text features read.
         fold: "test" or "validation".
+        folder: where ``per_query.<baseline>.parquet`` is written for each; None = nowhere.
 
     Raises:
         ValueError: an unknown column; a fold without rows.
@@ -36,13 +44,20 @@ def measure_baselines(
         query_texts=_texts(data.data.queries, _text_columns(data.schemas.query)),
         corpus_texts=_texts(data.candidates, corpus_columns or _text_columns(data.schemas.candidate)),
     )
-    evaluation = Evaluation(resolve_ks(None, data.num_candidates), data.labelled)
+    evaluation = DetailedEvaluation(resolve_ks(None, data.num_candidates), data.labelled, data.popularity)
     results = {}
     for baseline in track(default_baselines(), description="baselines", transient=True):
         if baseline.obstacle(known) is None:
             baseline.fit(known)
             results[str(baseline)] = baseline.evaluate(batches, evaluation)
+            if folder is not None:
+                write_parquet(folder / _file_name(str(baseline)), per_query(evaluation.by_row(), data.data))
     return results
+
+
+def _file_name(baseline: str) -> str:
+    """``EASE(l2=100.0)`` -> ``per_query.EASE-l2=100.0.parquet``, which a shell leaves as it is."""
+    return str(Path(PER_QUERY).with_suffix("." + re.sub(r"[^\w.=]+", "-", baseline).strip("-") + ".parquet"))
 
 
 def _text_columns(schema: Schema) -> list[str]:

@@ -15,10 +15,11 @@ from dssm_lightning import distributed
 from dssm_lightning.batch import Batch, EvaluationBatch, Features, num_rows, take_features, to_device, with_items
 from dssm_lightning.counter import mix, run_seed
 from dssm_lightning.distributed import Pool
-from dssm_lightning.evaluation import Evaluation, resolve_ks
+from dssm_lightning.evaluation import DetailedEvaluation, Evaluation, resolve_ks
 from dssm_lightning.factories import make, plain_settings
 from dssm_lightning.features import History
 from dssm_lightning.losses import Loss
+from dssm_lightning.metrics import RowValues
 from dssm_lightning.objective import per_query_loss
 from dssm_lightning.optimizers import check_sparse_tables
 from dssm_lightning.schema import Schemas
@@ -76,6 +77,8 @@ class TwoTower(LightningModule):
         self.ks = ks
         self.schemas: Schemas | None = None
         self.evaluations = nn.ModuleDict()
+        self.row_values: RowValues | None = None
+        """How each query or event fared in the last test."""
         self._corpus: Tensor | None = None  # (N, D) while an evaluation lasts
 
     # -- building: the one place where data shape the model -------------------------------------------------------
@@ -113,7 +116,8 @@ class TwoTower(LightningModule):
         """Metrics, for which the size of the corpus must be known."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
         ks = resolve_ks(self.ks, data.num_candidates)
-        self.evaluations = nn.ModuleDict({stage: Evaluation(ks, data.labelled) for stage in ("val", "test")})
+        detailed = DetailedEvaluation(ks, data.labelled, data.popularity)
+        self.evaluations = nn.ModuleDict({"val": Evaluation(ks, data.labelled), "test": detailed})
 
     def configure_model(self) -> None:
         """Build from the data's schemas (in ``load_from_checkpoint`` there is no trainer: nothing to do yet)."""
@@ -260,6 +264,8 @@ class TwoTower(LightningModule):
         evaluation = self.evaluations[stage]
         assert isinstance(evaluation, Evaluation)
         self.log_dict({f"{stage}/{name}": value for name, value in evaluation.compute().items()})
+        if isinstance(evaluation, DetailedEvaluation):
+            self.row_values = evaluation.by_row()
         evaluation.reset()
         self._corpus = None
 

@@ -14,7 +14,8 @@ GROUPS = [
     {"encoders", "fusion", "towers", "scorers"},
     {"losses", "metrics", "evaluation", "distributed", "objective", "optimizers", "factories", "module"},
     {"baselines", "retriever"},
-    {"checkpoints", "runs", "callbacks", "settings", "measure", "layers", "summary", "svg", "plot", "pictures"},
+    {"checkpoints", "runs", "callbacks", "settings", "results", "measure", "comparison"}
+    | {"layers", "summary", "svg", "plot", "pictures"},
     {"commands", "arguments", "spelling", "cli", "__main__"},
 ]
 WITHOUT_LIGHTNING = {"encoders", "fusion", "towers", "scorers", "losses", "retriever", "features", "schema", "batch"}

@@ -43,10 +43,8 @@ class Baseline:
         raise NotImplementedError
 
     def evaluate(self, batches: Iterable[EvaluationBatch], evaluation: Evaluation) -> dict[str, float]:
-        """The metrics of this fitted baseline; ``evaluation`` starts and ends empty."""
+        """The metrics of this fitted baseline; ``evaluation`` forgets what was before, and keeps what it is given."""
         evaluation.reset()
         for batch in batches:
             evaluation.update(self.scores(batch), batch)
-        values = evaluation.compute()
-        evaluation.reset()
-        return values
+        return evaluation.compute()

@@ -239,6 +239,7 @@ def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             relevant=_chosen(candidate, liked),
             seen=take(assembler.likes.candidates, query),
             shown=None if interactions.label is None else _chosen(candidate, ~liked),
+            row=rows,
         )
 
     return Slices(make, len(events), _queries_at_once(assembler), rank, world_size)

@@ -152,6 +152,11 @@ class RetrievalDataModule(LightningDataModule):
         return len(self.data.candidates)
 
     @property
+    def popularity(self) -> Tensor:
+        """(N,) int64 training positives of each candidate."""
+        return torch.bincount(self.assembler.likes.candidates.values, minlength=self.num_candidates)
+
+    @property
     def candidates(self) -> pl.DataFrame:
         """The corpus: the key column first, then its raw columns."""
         return self.data.candidates

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.batch import Ragged
@@ -53,6 +54,11 @@ class Ranks:
     def rows(self) -> Tensor:
         """(T,) the query that each place belongs to."""
         return Ragged(self.above, self.offsets).rows
+
+    def only(self, chosen: Tensor) -> Ranks:
+        """The same rankings where only the chosen (T,) of the places are relevant: the others are rivals like any."""
+        offsets = F.pad(chosen.cumsum(0), (1, 0))[self.offsets]
+        return Ranks(self.above[chosen], self.ties[chosen], offsets, self.eligible)
 
     @cached_property
     def first_group(self) -> TieGroup:

@@ -141,6 +141,18 @@ class MAP(CutMetric):
         return _sum(precision, ranks) / ranks.num_relevant
 
 
+class NumQueries(RankMetric):
+    """How many queries have a relevant candidate: what the means of the other metrics are over."""
+
+    def value(self, ranks: Ranks) -> Tensor:
+        """(Q,) ones."""
+        return torch.ones_like(ranks.num_relevant, dtype=torch.float64)
+
+    def compute(self) -> Tensor:
+        """() int64."""
+        return self.count
+
+
 class MRR(RankMetric):
     """1 / place of the first relevant candidate."""
 

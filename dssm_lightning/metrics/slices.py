@@ -1,0 +1,90 @@
+"""Who and what is served well: metrics again for some of the queries, or for some of the relevant candidates."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from dssm_lightning.batch import Ragged
+from dssm_lightning.metrics.ranks import Ranks
+from dssm_lightning.metrics.retrieval import MRR, NDCG, HitRate, NumQueries, QueryAUROC, Recall
+
+SLICES = ("cold_queries", "cold_candidates", "head", "middle", "tail")
+HEAD, MIDDLE, TAIL = 0, 1, 2
+
+
+class Slices(nn.Module):
+    """A few metrics of each slice, as ``head/recall@10``, and ``head/queries``: how many queries it has.
+
+    ``cold_queries`` are those without a training positive. The other slices say which relevant candidates count:
+    ``cold_candidates`` are nobody's training positive, ``head``, ``middle`` and ``tail`` are :func:`popularity_bands`.
+    What a slice leaves out stays in the ranking as a rival, so a value is what an evaluation would find to which
+    only the slice's candidates are relevant.
+
+    Args:
+        ks: cuts of the evaluation; hit rate, recall and NDCG at 10 and recall at 100 are given if they are among them.
+        popularity: (N,) training positives of each candidate.
+    """
+
+    def __init__(self, ks: list[int], popularity: Tensor) -> None:
+        super().__init__()
+        self._cold, self._band = popularity == 0, popularity_bands(popularity)  # (N,) each
+        self.collections = nn.ModuleList(_collection(ks, name) for name in SLICES)
+
+    def update(self, ranks: Ranks, relevant: Ragged, seen: Ragged) -> None:
+        """Adds a batch of queries.
+
+        Args:
+            ranks: places of their T relevant candidates.
+            relevant: which candidates these are.
+            seen: training positives of each query.
+        """
+        candidate = relevant.values.long()
+        cold, band = self._cold.to(candidate.device)[candidate], self._band.to(candidate.device)[candidate]
+        cold_query = (seen.lengths == 0)[ranks.rows]
+        slices = (cold_query, cold, band == HEAD, band == MIDDLE, band == TAIL)
+        for collection, chosen in zip(self._collections, slices, strict=True):
+            collection.update(ranks.only(chosen))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Every metric of every slice that has a query: a collective that every rank must call."""
+        values: dict[str, Tensor] = {}
+        for name, collection in zip(SLICES, self._collections, strict=True):
+            found = collection.compute()
+            if found[f"{name}/queries"]:
+                values |= {key: value for key, value in found.items() if not value.isnan()}
+        return values
+
+    def reset(self) -> None:
+        """Forgets all queries."""
+        for collection in self._collections:
+            collection.reset()
+
+    @property
+    def _collections(self) -> list[MetricCollection]:
+        return [cast(MetricCollection, each) for each in self.collections]
+
+
+def popularity_bands(popularity: Tensor) -> Tensor:
+    """(N,) training positives of each candidate -> (N,) int64 HEAD, MIDDLE or TAIL.
+
+    Candidates are sorted by training positives, most first, those with equally many by corpus row. The head is as many
+    of the first as it takes to hold a third of all training positives, the middle as many of the next as it takes to
+    hold two thirds together with the head, the tail all the rest: also what nobody liked.
+    """
+    order = popularity.argsort(descending=True, stable=True)
+    held = popularity[order].cumsum(0)
+    before, total = held - popularity[order], popularity.sum()
+    band = torch.empty_like(order)
+    band[order] = torch.where(3 * before < total, HEAD, torch.where(3 * before < 2 * total, MIDDLE, TAIL))
+    return band
+
+
+def _collection(ks: list[int], name: str) -> MetricCollection:
+    wanted = [("hit_rate", HitRate, 10), ("recall", Recall, 10), ("recall", Recall, 100), ("ndcg", NDCG, 10)]
+    metrics: dict[str, Metric | MetricCollection] = {f"{label}@{k}": make(k) for label, make, k in wanted if k in ks}
+    metrics |= {"mrr": MRR(), "query_auroc": QueryAUROC(), "queries": NumQueries()}
+    return MetricCollection(metrics, prefix=f"{name}/", compute_groups=False)  # why none: see `evaluation.py`

@@ -1,0 +1,117 @@
+"""What ``test`` leaves beside the means: a table of queries, intervals, and what is shown of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from dssm_lightning.data.cache import Prepared
+from dssm_lightning.evaluation import SEEN_KEPT
+from dssm_lightning.metrics import RowValues, bootstrap
+from dssm_lightning.metrics.slices import SLICES
+
+PER_QUERY, INTERVALS = "per_query.parquet", "intervals.json"
+KEYS = ["query_id", "candidate_id"]
+LISTS = ("coverage", "popularity", "gini")
+
+Intervals = dict[str, tuple[float, float]]
+"""Lower and upper end by the metric's name."""
+
+
+def per_query(rows: RowValues, data: Prepared) -> pl.DataFrame:
+    """One row for each query that was ranked, or for each event.
+
+    Columns: ``query_id``; by event ``candidate_id``; then each metric by its name without ``test/``, null where the row
+    does not count for it.
+    """
+    keys = [data.queries.to_series(0)[rows.query.numpy()]]
+    if rows.event is not None:
+        keys.append(data.candidates.to_series(0)[data.interactions.candidate[rows.event].numpy()])
+    ids = pl.DataFrame([key.alias(name) for key, name in zip(keys, KEYS, strict=False)])
+    values = pl.DataFrame(rows.values.numpy(), schema=dict.fromkeys(rows.names, pl.Float32))
+    return pl.concat([ids, values.fill_nan(None)], how="horizontal")
+
+
+def intervals(rows: RowValues) -> Intervals:
+    """The 95 % interval of each metric that a row counts for, named as in ``metrics.json``."""
+    if not len(rows.values):
+        return {}
+    ends = bootstrap.intervals(rows.values, rows.query).tolist()
+    found = zip(rows.names, ends, strict=True)
+    return {f"test/{name}": (low, high) for name, (low, high) in found if low == low}  # NaN is not itself
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table, whole or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    frame.write_parquet(temporary)
+    temporary.replace(path)
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Write named values, sorted, for people and machines."""
+    path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def print_results(metrics: Mapping[str, float], found: Intervals) -> None:
+    """Three tables: the means under both protocols with their intervals, the slices, and what is recommended."""
+    values = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
+    ends = {name.removeprefix("test/"): f"{low:.4f} – {high:.4f}" for name, (low, high) in found.items()}
+    console = Console()
+    console.print(_means(values, ends))
+    slices = _slices(values)
+    if slices.row_count:
+        console.print(slices)
+    console.print(_lists(values))
+
+
+def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:
+    table = _table("metric", "seen masked", "95 %", "seen kept", "95 %")
+    for name in sorted(values, key=_by_cut):
+        if "/" not in name and not name.startswith(LISTS):
+            kept = SEEN_KEPT + name
+            table.add_row(name, _cell(values, name), ends.get(name), _cell(values, kept), ends.get(kept))
+    return table
+
+
+def _slices(values: Mapping[str, float]) -> Table:
+    names = {name.partition("/")[2] for name in values if name.startswith(SLICES)}
+    columns = sorted(names - {"queries"}, key=_by_cut)
+    table = _table("seen masked", "queries", *columns)
+    for each in SLICES:
+        if f"{each}/queries" in values:
+            queries = f"{values[f'{each}/queries']:,.0f}"
+            table.add_row(each.replace("_", " "), queries, *(_cell(values, f"{each}/{name}") for name in columns))
+    return table
+
+
+def _lists(values: Mapping[str, float]) -> Table:
+    names = sorted((name for name in values if name.startswith(LISTS)), key=_by_cut)
+    cuts = list(dict.fromkeys(name.partition("@")[2] for name in names))
+    table = _table("recommended", *(f"@{cut}" for cut in cuts))
+    for what in LISTS:
+        table.add_row(what, *(_cell(values, f"{what}@{cut}") for cut in cuts))
+    return table
+
+
+def _table(*headers: str) -> Table:
+    table = Table(headers[0], box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for header in headers[1:]:
+        table.add_column(header, justify="right")
+    return table
+
+
+def _cell(values: Mapping[str, float], name: str) -> str:
+    return f"{values[name]:.4f}" if name in values else ""
+
+
+def _by_cut(name: str) -> tuple[str, int]:
+    what, _, cut = name.partition("@")
+    return what, int(cut or 0)
