@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dssm_lightning import runs
 from dssm_lightning.metrics import bootstrap
-from dssm_lightning.results import KEYS, PER_QUERY
+from dssm_lightning.results import KEYS, PER_QUERY, by_cut
 
 
 class Difference(NamedTuple):
@@ -89,7 +89,7 @@ def _in_common(frames: list[pl.DataFrame], given: tuple[str, str]) -> tuple[list
             f"different protocols: {given[0]} was measured by {_row_name(a)}, {given[1]} by {_row_name(b)} "
             "(data.evaluate); measure both alike"
         )
-    metrics = [name for name in frames[0].columns if name in frames[1].columns and name not in KEYS]
+    metrics = sorted(set(frames[0].columns) & set(frames[1].columns) - set(KEYS), key=by_cut)
     if not metrics:
         raise ValueError(f"{given[0]} and {given[1]} have no metric in common")
     for key in a:
@@ -106,7 +106,9 @@ def _row_name(keys: list[str]) -> str:
 def _differences(both: pl.DataFrame, metrics: list[str], resamples: int) -> list[Difference]:
     query = torch.from_numpy(both["query_id"].rank("dense").to_numpy().astype("int64"))
     sides = [
-        torch.from_numpy(both.select(pl.col(f"{name}{of}").fill_null(float("nan")) for name in metrics).to_numpy())
+        torch.from_numpy(
+            both.select(pl.col(f"{name}{of}").fill_null(float("nan")) for name in metrics).to_numpy(writable=True)
+        )
         for of in ("", " of B")
     ]
     found = bootstrap.compare(sides[0], sides[1], query, resamples)

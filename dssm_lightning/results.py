@@ -74,7 +74,7 @@ def print_results(metrics: Mapping[str, float], found: Intervals) -> None:
 
 def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:
     table = _table("metric", "seen masked", "95 %", "seen kept", "95 %")
-    for name in sorted(values, key=_by_cut):
+    for name in sorted(values, key=by_cut):
         if "/" not in name and not name.startswith(LISTS):
             kept = SEEN_KEPT + name
             table.add_row(name, _cell(values, name), ends.get(name), _cell(values, kept), ends.get(kept))
@@ -83,7 +83,7 @@ def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:
 
 def _slices(values: Mapping[str, float]) -> Table:
     names = {name.partition("/")[2] for name in values if name.startswith(SLICES)}
-    columns = sorted(names - {"queries"}, key=_by_cut)
+    columns = sorted(names - {"queries"}, key=by_cut)
     table = _table("seen masked", "queries", *columns)
     for each in SLICES:
         if f"{each}/queries" in values:
@@ -93,7 +93,7 @@ def _slices(values: Mapping[str, float]) -> Table:
 
 
 def _lists(values: Mapping[str, float]) -> Table:
-    names = sorted((name for name in values if name.startswith(LISTS)), key=_by_cut)
+    names = sorted((name for name in values if name.startswith(LISTS)), key=by_cut)
     cuts = list(dict.fromkeys(name.partition("@")[2] for name in names))
     table = _table("recommended", *(f"@{cut}" for cut in cuts))
     for what in LISTS:
@@ -112,6 +112,7 @@ def _cell(values: Mapping[str, float], name: str) -> str:
     return f"{values[name]:.4f}" if name in values else ""
 
 
-def _by_cut(name: str) -> tuple[str, int]:
+def by_cut(name: str) -> tuple[str, int]:
+    """What sorts names of metrics by the number after ``@``, not by its digits."""
     what, _, cut = name.partition("@")
     return what, int(cut or 0)

@@ -160,6 +160,51 @@ def test_metrics_json_is_flat_and_merged(copy: Path) -> None:
     assert not (copy / run(1)).exists()  # a test makes no run
 
 
+def test_a_test_tells_of_slices_lists_intervals_and_each_query(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli = main(["test"])
+    metrics = json.loads((run() / "metrics.json").read_text(encoding="utf-8"))
+    slices = {name.split("/")[1]: value for name, value in metrics.items() if name.endswith("/queries")}
+    assert {"head", "middle", "tail"} <= set(slices)
+    assert {"test/tail/recall@10", "test/coverage@10", "test/popularity@10", "test/gini@10"} <= set(metrics)
+    frame = pl.read_parquet(run() / "per_query.parquet")
+    assert set(frame["query_id"]) <= set(cli.datamodule.data.queries.to_series(0))
+    assert frame["query_id"].n_unique() == len(frame)
+    for name, mean in frame.select(pl.col(pl.Float32).cast(pl.Float64).mean()).row(0, named=True).items():
+        assert mean == pytest.approx(metrics[f"test/{name}"], abs=1e-6)
+    found = json.loads((run() / "intervals.json").read_text(encoding="utf-8"))
+    assert set(found) == {f"test/{name}" for name in frame.columns[1:]}
+    assert all(low <= metrics[name] <= high for name, (low, high) in found.items())
+    low, high = found["test/ndcg@5"]
+    shown = capsys.readouterr().out
+    assert f"{low:.4f} – {high:.4f}" in shown
+    assert "coverage" in shown
+    assert "Test metric" not in shown  # Lightning's own table, which would say it again
+
+
+def test_by_event_each_row_is_named_by_query_and_candidate(copy: Path) -> None:
+    cli = main(["test", "--data.evaluate=event"])
+    frame = pl.read_parquet(run() / "per_query.parquet")
+    interactions = cli.datamodule.data.interactions
+    rows = interactions.rows(2)  # test
+    queries, candidates = cli.datamodule.data.queries.to_series(0), cli.datamodule.candidates.to_series(0)
+    keys = queries[interactions.query[rows].numpy()], candidates[interactions.candidate[rows].numpy()]
+    assert frame.columns[:2] == ["query_id", "candidate_id"]
+    assert sorted(frame.select("query_id", "candidate_id").rows()) == sorted(zip(*keys, strict=True))
+
+
+def test_two_tests_are_compared(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*FIT, "--seed_everything=4"])
+    for version in (0, 1):
+        main(["test", "--ckpt_path", str(run(version) / "checkpoints" / "best.ckpt")])
+    measured = [json.loads((run(version) / "metrics.json").read_text(encoding="utf-8")) for version in (0, 1)]
+    capsys.readouterr()
+    found = main(["compare", str(run(0)), str(run(1) / "checkpoints" / "best.ckpt"), "--json"])
+    assert json.loads(capsys.readouterr().out)["queries"] > 50
+    for each in found:
+        assert (each.a, each.b) == pytest.approx([m[f"test/{each.metric}"] for m in measured], abs=1e-6)
+        assert each.low <= each.high
+
+
 def test_a_test_encodes_with_the_checkpoints_schema(copy: Path) -> None:
     grown = ["--data.source.init_args.num_queries=130", "--data.source.init_args.seed=9"]
     cli = main(["test", *grown])
@@ -325,11 +370,11 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
             main(arguments)
         assert not stopped.value.code
         shown = capsys.readouterr().out
-        for verb in ("fit", "validate", "test", "predict", "baseline", "search", "score", "summary"):
+        for verb in ("fit", "validate", "test", "predict", "baseline", "search", "score", "summary", "compare"):
             assert f"\n{verb} " in shown
 
 
-@pytest.mark.parametrize("verb", ["fit", "test", "baseline", "search", "score", "summary"])
+@pytest.mark.parametrize("verb", ["fit", "test", "baseline", "search", "score", "summary", "compare"])
 def test_every_command_has_help_and_needs_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:

@@ -182,7 +182,18 @@ def test_baselines_stand_beside_the_run(place: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     for name, metrics in results.items():
         assert name.partition("(")[0] in shown
-        assert {"recall@10", "mrr", "query_auroc", "seen_kept/recall@10"} <= set(metrics)
+        assert {"recall@10", "mrr", "query_auroc", "seen_kept/recall@10", "coverage@10", "tail/mrr"} <= set(metrics)
+
+
+def test_baselines_tell_of_each_query(place: Path) -> None:
+    results = main(["baseline", "--config", "texts.yaml"])
+    [name] = [name for name in results if name.startswith("EASE(l2=300")]
+    run = place / "runs/texts/version_0"
+    frame = pl.read_parquet(run / "per_query.EASE-l2=300.0.parquet")
+    assert frame["ndcg@10"].cast(pl.Float64).mean() == pytest.approx(results[name]["ndcg@10"], abs=1e-6)
+    assert len(list(run.glob("per_query.*.parquet"))) == len(results)
+    same = main(["compare", *(str(run / f"per_query.{each}.parquet") for each in ("Popularity", "Popularity"))])
+    assert {each.p for each in same} == {1.0}
 
 
 def test_baselines_rank_the_fold_and_the_columns_that_are_named(place: Path) -> None:

@@ -139,10 +139,14 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path) -> None:
     assert len(list(Path("cache").glob("*/report.json"))) == 1
     two_processes(tmp_path, "test")
     by_two = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    rows_by_two = pl.read_parquet(run / "per_query.parquet")
     (run / "metrics.json").unlink()
     main(["test", "--config", str(EVERY_KIND)])
     by_one = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert by_one == {name: pytest.approx(value, abs=1e-6) for name, value in by_two.items()}
+    rows_by_one = pl.read_parquet(run / "per_query.parquet")
+    assert rows_by_two["query_id"].to_list() == rows_by_one["query_id"].to_list()  # each once, in one order
+    np.testing.assert_allclose(rows_by_two[:, 1:].to_numpy(), rows_by_one[:, 1:].to_numpy(), atol=1e-6)
     two_processes(tmp_path, "predict", "--embeddings.output", "e.parquet")
     main(["predict", "--config", str(EVERY_KIND), "--embeddings.output", "whole.parquet"])
     parts = pl.concat([pl.read_parquet(f"e.{rank}.parquet") for rank in (0, 1)])

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dssm_lightning.batch import EvaluationBatch, Ragged
-from dssm_lightning.evaluation import Evaluation, resolve_ks
+from dssm_lightning.evaluation import DetailedEvaluation, Evaluation, resolve_ks
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
@@ -31,12 +31,18 @@ def make_batch(relevant: list[list[int]], seen: list[list[int]], shown: list[lis
 
 def random_batches(count: int) -> list[tuple[Tensor, EvaluationBatch]]:
     generator = torch.Generator().manual_seed(11)
-    batches = []
+    batches: list[tuple[Tensor, EvaluationBatch]] = []
     for size in [(i % 4) + 1 for i in range(count)]:
         orders = [torch.randperm(30, generator=generator).tolist() for _ in range(size)]
         batch = make_batch([o[:3] for o in orders], [o[3:9] for o in orders], [o[9:14] for o in orders])
+        before = sum(len(scores) for scores, _ in batches)
+        batch = batch._replace(query_row=torch.arange(before, before + size))
         batches.append((torch.randn(size, 30, generator=generator) * 100, batch))
     return batches
+
+
+POPULARITY = torch.arange(30) ** 2 % 17
+"""Training positives of 30 candidates, two of them without any."""
 
 
 def evaluate(evaluation: Evaluation, batches: list[tuple[Tensor, EvaluationBatch]]) -> dict[str, float]:
@@ -125,6 +131,39 @@ def test_no_query_at_all_is_no_number_and_no_warning() -> None:
     assert all(math.isnan(value) for value in Evaluation([5], labelled=True).compute().values())
 
 
+def test_details_change_no_mean() -> None:
+    batches = random_batches(4)
+    plain, detailed = Evaluation([5, 10], labelled=True), DetailedEvaluation([5, 10], True, POPULARITY)
+    expected, found = evaluate(plain, batches), evaluate(detailed, batches)
+    assert {name: found[name] for name in expected} == expected
+    assert detailed.state_dict() == {}
+
+
+def test_rows_average_to_the_means_and_are_sorted() -> None:
+    evaluation, batches = DetailedEvaluation([1, 10], True, POPULARITY), random_batches(5)
+    means = evaluate(evaluation, batches[::-1])
+    rows = evaluation.by_row()
+    assert rows.query.tolist() == list(range(11))
+    assert not [name for name in rows.names if "precision" in name]
+    assert {"ndcg@10", "seen_kept/ndcg@10", "mrr", "seen_kept/query_auroc"} <= set(rows.names)
+    for name, value in zip(rows.names, rows.values.double().mean(0).tolist(), strict=True):
+        assert value == pytest.approx(means[name], abs=1e-6)
+    evaluation.reset()
+    assert len(evaluation.by_row().values) == 0
+
+
+def test_a_row_that_does_not_count_is_no_number() -> None:
+    evaluation = DetailedEvaluation([1], True, torch.ones(3))
+    batch = make_batch([[], [0], [0, 1, 2]], [[], [], []], [[1], [], []])._replace(row=torch.tensor([7, 9, 4]))
+    evaluation.update(torch.rand(3, 3), batch._replace(query_row=torch.tensor([5, 5, 2])))
+    rows = evaluation.by_row()
+    assert rows.event is not None
+    assert (rows.query.tolist(), rows.event.tolist()) == ([2, 5, 5], [4, 7, 9])
+    found = dict(zip(rows.names, rows.values.isnan().T.tolist(), strict=True))
+    assert found["recall@1"] == [False, True, False]
+    assert found["query_auroc"] == [True, True, False]  # nothing but relevant candidates: no pair
+
+
 def test_default_cuts_are_those_that_the_corpus_has() -> None:
     assert resolve_ks(None, 7425) == [1, 5, 10, 50, 100]
     assert resolve_ks(None, 60) == [1, 5, 10, 50]
@@ -151,13 +190,20 @@ def _on_rank(rank: int, world_size: int, folder: Path) -> None:
     batches = random_batches(5)
     # the last rank has no query, the others unequal numbers
     own = batches[:4] if rank == 0 else batches[4:] if rank == 1 else []
-    torch.save(evaluate(Evaluation([1, 5], labelled=True), own), folder / f"{rank}.pt")
+    evaluation = DetailedEvaluation([1, 5, 10], True, POPULARITY)
+    torch.save((evaluate(evaluation, own), tuple(evaluation.by_row())), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_ranks_with_unequal_shards_find_what_one_process_finds(tmp_path: Path) -> None:
     mp.spawn(_on_rank, args=(3, tmp_path), nprocs=3)
-    expected = evaluate(Evaluation([1, 5], labelled=True), random_batches(5))
+    evaluation = DetailedEvaluation([1, 5, 10], True, POPULARITY)
+    expected, rows = evaluate(evaluation, random_batches(5)), evaluation.by_row()
+    assert {"head/queries", "tail/mrr", "gini@5", "auroc"} <= set(expected)
     for rank in range(3):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(expected, abs=1e-12)
+        values, (names, query, event, by_row) = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert values == pytest.approx(expected, abs=1e-12)
+        assert (names, event) == (rows.names, None)
+        assert torch.equal(query, rows.query)
+        assert torch.equal(by_row, rows.values)
