@@ -149,7 +149,9 @@ class RunConfig(SaveConfigCallback):
 
 
 class EmbeddingWriter(Callback):
-    """Writes what ``predict`` embeds as Parquet: id, vector. Several ranks write a part each.
+    """Writes what ``predict`` embeds as Parquet: id, vector, and head where each id has several vectors.
+
+    Several ranks write a part each.
 
     Args:
         output: the file; with several ranks ``.<rank>`` comes before its suffix.
@@ -168,17 +170,17 @@ class EmbeddingWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep a batch's embeddings (B, D)."""
+        """Keep a batch's embeddings (H, B, d)."""
         self._vectors.append(outputs.float().cpu())
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write all embeddings of this rank."""
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
         table = data.candidates if data.predict == "candidate" else data.data.queries
-        vectors = torch.cat(self._vectors)
+        vectors = torch.cat(self._vectors, 1)
         self._vectors.clear()
         share = -(-len(table) // trainer.world_size)
-        ids = table.to_series(0)[trainer.global_rank * share : trainer.global_rank * share + len(vectors)]
+        ids = table.to_series(0)[trainer.global_rank * share : trainer.global_rank * share + vectors.shape[1]]
         path = self.output
         if trainer.world_size > 1:
             path = path.with_suffix(f".{trainer.global_rank}{path.suffix}")
@@ -186,10 +188,13 @@ class EmbeddingWriter(Callback):
 
 
 def write_embeddings(path: Path, ids: pl.Series, vectors: Tensor) -> None:
-    """Write ids and vectors (n, D), whole or not at all."""
+    """Write ids (n,) and vectors (H, n, d), head by head, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    array = vectors.float().cpu().numpy()
-    frame = pl.DataFrame({"id": ids, "vector": pl.Series(array, dtype=pl.Array(pl.Float32, array.shape[1]))})
+    heads, total, width = vectors.shape
+    array = vectors.float().cpu().numpy().reshape(heads * total, width)
+    columns = {"id": pl.concat([ids] * heads), "vector": pl.Series(array, dtype=pl.Array(pl.Float32, width))}
+    if heads > 1:
+        columns["head"] = pl.int_range(heads, eager=True).repeat_by(total).explode()
     temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    frame.write_parquet(temporary)
+    pl.DataFrame(columns).write_parquet(temporary)
     temporary.replace(path)

@@ -100,7 +100,8 @@ class TwoTower(LightningModule):
             self.candidate_tower = self.query_tower
         else:
             self.candidate_tower = self.make_candidate_tower(schemas.candidate)
-        self.scorer.check_widths(self.query_tower.output_dim, self.candidate_tower.output_dim)
+        extra = sum(tower.bias is not None for tower in self.towers.values())  # and the constant that meets each
+        self.scorer.check_widths(self.query_tower.output_dim + extra, self.candidate_tower.output_dim + extra)
         if self.encode_chunk_size is not None:
             check_batch_statistics(self.towers, "encode_chunk_size")
         share_tables(self.towers, self.tied_embeddings)
@@ -113,7 +114,13 @@ class TwoTower(LightningModule):
         return {"query": self.query_tower, "candidate": self.candidate_tower}
 
     def setup(self, stage: str) -> None:
-        """Metrics, for which the size of the corpus must be known."""
+        """Metrics, for which the size of the corpus must be known.
+
+        Raises:
+            ValueError: embeddings are to be written, and are of no use without the scorer.
+        """
+        if stage == "predict":
+            self.scorer.check_indexable("predict")
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
         ks = resolve_ks(self.ks, data.num_candidates)
         detailed = DetailedEvaluation(ks, data.labelled, data.popularity)
@@ -250,9 +257,9 @@ class TwoTower(LightningModule):
         self._log_metrics("test")
 
     def predict_step(self, batch: Features, batch_idx: int) -> Tensor:
-        """(B, D) embeddings of whatever side the data module predicts."""
+        """(H, B, d) what an index holds of whatever side the data module predicts: its embeddings, by head."""
         side = self.trainer.datamodule.predict  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        return self.encode_query(batch) if side == "query" else self.encode_candidate(batch)
+        return self.scorer.vectors(self.encode_query(batch) if side == "query" else self.encode_candidate(batch))
 
     def _rank(self, stage: str, batch: EvaluationBatch) -> None:
         assert self._corpus is not None

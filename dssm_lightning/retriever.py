@@ -86,7 +86,9 @@ class Retriever:
     @torch.inference_mode()
     def similarity(self, query: Tensor, candidate: Tensor) -> Tensor:
         """(Q, D), (C, D) -> (Q, C): the dot product where that is what is trained, else the score."""
-        similarity: Tensor = query @ candidate.T if self.scorer.indexable else self.scorer(query, candidate)
+        if self.scorer.indexable:
+            return (self.scorer.vectors(query) @ self.scorer.vectors(candidate).mT).amax(0)
+        similarity: Tensor = self.scorer(query, candidate)
         return similarity
 
 

@@ -52,6 +52,7 @@ class TowerSummary(NamedTuple):
     layers: list[Layer]  # the hidden ones, then the output's
     bias: Layer | None
     normalize: bool
+    heads: int  # that are normalised, each for itself
     shape: Shape | None  # of the embedding
     parameters: int
     frozen: int
@@ -116,6 +117,7 @@ def _tower(side: str, model: TwoTower, shapes: dict[nn.Module, Shape | None]) ->
         ],
         bias=None if tower.bias is None else describe_layer("bias", tower.bias, shapes),
         normalize=tower.normalize,
+        heads=tower.num_heads,
         shape=shapes[tower],
         parameters=count_parameters(tower),
         frozen=count_parameters(tower, frozen=True),
@@ -155,7 +157,8 @@ def print_summary(summary: ModelSummary, depth: int = 2, console: Console | None
         for layer in (tower.fusion, *tower.layers):
             _add_rows(table, layer, 1, depth)
         if tower.normalize:
-            table.add_row("  normalize", "length 1", format_shape((tower.layers or [tower.fusion])[-1].shape), "0", "")
+            kind = "length 1" if tower.heads == 1 else f"length 1, each of {tower.heads} heads"
+            table.add_row("  normalize", kind, format_shape((tower.layers or [tower.fusion])[-1].shape), "0", "")
         if tower.bias is not None:
             _add_rows(table, tower.bias, 1, depth)
         table.add_section()

@@ -41,13 +41,15 @@ class Tower(nn.Module):
         initialization: name of a ``torch.nn.init`` function without its underscore (``xavier_uniform``) for the
             linear layers' weights, biases then start at zero; None = torch's own.
         normalize: scale the embedding to length 1, so that a dot product is a cosine.
+        num_heads: normalise so many equal parts of the embedding, each for itself: the heads of ``MultiHeadDot``.
         bias: append a learnt scalar of the fused features after normalising. The other side then holds a 1 in its
             place, so that one dot product adds it: a candidate's own popularity, or how readily a query likes anything.
             A query's changes no ranking, but belongs to a score that is read as log-odds (``BinaryCrossEntropy``) or
             compared between queries (``auroc``).
 
     Raises:
-        ValueError: an encoder for an unknown feature; an unknown name of an activation or initialisation.
+        ValueError: an encoder for an unknown feature; an unknown name of an activation or initialisation; heads that do
+            not divide the embedding.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Tower(nn.Module):
         initialization: str | None = None,
         normalize: bool = True,
         bias: bool = False,
+        num_heads: int = 1,
     ) -> None:
         super().__init__()
         chosen = encoders or {}
@@ -82,6 +85,9 @@ class Tower(nn.Module):
         self.bias = nn.Linear(self.fusion.output_dim, 1) if bias else None
         self.normalize = normalize
         self.output_dim = width if output_dim is None else output_dim
+        if num_heads < 1 or self.output_dim % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; it must divide the embedding, which is {self.output_dim} wide")
+        self.num_heads = num_heads
         if initialization is not None:
             _initialize([self.hidden, self.output], initialization)
 
@@ -91,7 +97,8 @@ class Tower(nn.Module):
         embedding: Tensor = self.output(self.hidden(fused)).float()
         with torch.autocast(embedding.device.type, enabled=False):  # bf16 would merge near scores into ties
             if self.normalize:
-                embedding = F.normalize(embedding, dim=-1)
+                heads = embedding.reshape(-1, self.num_heads, self.output_dim // self.num_heads)  # (B, H, D / H)
+                embedding = F.normalize(heads, dim=-1).flatten(1)
             if self.bias is not None:
                 embedding = torch.cat([embedding, self.bias(fused.float())], dim=-1)  # (B, D + 1)
         return embedding

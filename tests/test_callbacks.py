@@ -125,7 +125,7 @@ def test_last_within_an_epoch(tmp_path: Path) -> None:
 
 def test_embeddings_are_written_whole_with_their_ids(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "e.parquet"
-    write_embeddings(path, pl.Series(["a", "b"]), torch.tensor([[1.0, 2.0], [3.0, 4.5]], dtype=torch.float64))
+    write_embeddings(path, pl.Series(["a", "b"]), torch.tensor([[[1.0, 2.0], [3.0, 4.5]]], dtype=torch.float64))
     found = pl.read_parquet(path)
     assert found.schema == {"id": pl.String, "vector": pl.Array(pl.Float32, 2)}
     assert found["id"].to_list() == ["a", "b"]

@@ -14,7 +14,7 @@ class Scorer(nn.Module):
     """
 
     indexable: ClassVar[bool] = False
-    """Whether ranking by logits is ranking by the embeddings' inner product, so that an index can serve the model."""
+    """Whether ranking by logits is ranking by inner products of :meth:`vectors`, so that an index can serve."""
 
     def forward(self, query: Tensor, candidate: Tensor) -> Tensor:
         """(Q, D), (C, D) -> (Q, C)."""
@@ -28,6 +28,31 @@ class Scorer(nn.Module):
         logits = self(query, candidate)
         assert isinstance(logits, Tensor)
         return logits.gather(1, columns)
+
+    def vectors(self, embedding: Tensor) -> Tensor:
+        """(B, D) embeddings of either side -> (H, B, d): what an index of inner products holds, and is asked with.
+
+        It has H tables, each asked with the query's vector of the same number, and a candidate counts by its best hit:
+        a logit is the largest of the H inner products, times a scale. H = 1 unless a scorer says otherwise. The first k
+        of each table, merged, hold the first k of all.
+
+        Raises:
+            ValueError: the scorer is not ``indexable``.
+        """
+        self.check_indexable(type(self).__name__)
+        return embedding[None]
+
+    def check_indexable(self, purpose: str) -> None:
+        """Refuse a scorer whose embeddings are of no use without it.
+
+        Raises:
+            ValueError: it is not ``indexable``; ``purpose`` opens the message.
+        """
+        if not self.indexable:
+            raise ValueError(
+                f"{purpose}: {type(self).__name__} does not rank by inner products of embeddings, so no index of them "
+                "can serve this model; `search` and `score` go through the scorer itself"
+            )
 
     def check_widths(self, query_dim: int, candidate_dim: int) -> None:
         """Refuse towers that end in these widths where the scorer cannot compare their embeddings.
