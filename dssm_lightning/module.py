@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -25,6 +27,7 @@ from dssm_lightning.optimizers import check_sparse_tables
 from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
 from dssm_lightning.towers import Tower, TowerFactory, check_batch_statistics, share_tables
+from dssm_lightning.warm_start import warm_start
 
 
 class TwoTower(LightningModule):
@@ -47,6 +50,8 @@ class TwoTower(LightningModule):
             arXiv 2101.06983, for any tower, inside autograd); None = all at once.
         score_chunk_size: score so many queries at once, likewise; the (Q, C) matrix is then never held whole.
         ks: cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them.
+        warm_start: a checkpoint of an earlier run, on other data, whose weights ``fit`` starts from: see
+            :func:`~dssm_lightning.warm_start.warm_start`. No setting of the model: a checkpoint does not remember it.
     """
 
     def __init__(
@@ -62,9 +67,10 @@ class TwoTower(LightningModule):
         encode_chunk_size: int | None = None,
         score_chunk_size: int | None = None,
         ks: list[int] | None = None,
+        warm_start: str | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(ignore="warm_start", logger=False)
         self.make_query_tower: TowerFactory = make(TowerFactory, query_tower)
         self.make_candidate_tower: TowerFactory | None = make(TowerFactory | None, candidate_tower)
         self.scorer: Scorer = make(Callable[[], Scorer], scorer)()
@@ -75,6 +81,7 @@ class TwoTower(LightningModule):
         self.cross_device_negatives = cross_device_negatives
         self.encode_chunk_size, self.score_chunk_size = encode_chunk_size, score_chunk_size
         self.ks = ks
+        self.warm_start = warm_start
         self.schemas: Schemas | None = None
         self.evaluations = nn.ModuleDict()
         self.row_values: RowValues | None = None
@@ -152,6 +159,7 @@ class TwoTower(LightningModule):
         if difference is not None:
             raise ValueError(f"the checkpoint was trained with another schema than the data's: {difference}")
         self.build(saved)
+        self.warm_start = None  # what is resumed has started already
 
     def configure_optimizers(self) -> Any:
         """The optimizer over all that trains, and its schedule."""
@@ -195,6 +203,14 @@ class TwoTower(LightningModule):
         return torch.cat(parts)
 
     # -- training -------------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Take the weights of an earlier run, once, and say what is new."""
+        if self.warm_start is not None:
+            assert self.schemas is not None
+            told = warm_start(Path(self.warm_start), self, self.towers, self.schemas)
+            rank_zero_info(f"warm start from {self.warm_start}; {'; '.join(told) or 'nothing is new'}")
+            self.warm_start = None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout of this batch is a function of its number, not of what was drawn before."""

@@ -83,11 +83,12 @@ class Schemas:
                 lines.append(f"{side} features {mine.names} against {theirs.names}")
                 continue
             for a, b in zip(mine, theirs, strict=True):
-                lines += [f"{side} feature {a.name!r}: {text}" for text in _changes(a.to_dict(), b.to_dict())]
+                lines += [f"{side} feature {a.name!r}: {text}" for text in changes(a.to_dict(), b.to_dict())]
         return "; ".join(lines) or None
 
 
-def _changes(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def changes(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """What differs between two features as plain values, for a message."""
     if a["kind"] != b["kind"]:
         return [f"{a['kind']} against {b['kind']}"]
     return [f"{key} {_short(a[key])} against {_short(b[key])}" for key in a if a[key] != b[key]]

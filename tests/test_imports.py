@@ -12,9 +12,20 @@ GROUPS = [
     {"batch", "counter", "schema", "features"},
     {"data"},
     {"encoders", "fusion", "towers", "scorers"},
-    {"losses", "metrics", "evaluation", "distributed", "objective", "optimizers", "factories", "module"},
+    {
+        "losses",
+        "metrics",
+        "evaluation",
+        "distributed",
+        "objective",
+        "optimizers",
+        "factories",
+        "module",
+        "checkpoints",
+        "warm_start",
+    },
     {"baselines", "retriever"},
-    {"checkpoints", "runs", "callbacks", "settings", "results", "measure", "comparison"}
+    {"runs", "callbacks", "settings", "results", "measure", "comparison"}
     | {"layers", "summary", "svg", "plot", "pictures"},
     {"commands", "arguments", "spelling", "cli", "__main__"},
 ]
