@@ -19,7 +19,12 @@ from dssm_lightning.summary import ModelSummary
 
 
 def search(
-    query: list[str], ckpt_path: str = "best", k: int = 10, json: bool = False, picture: str | None = None
+    query: list[str],
+    ckpt_path: str = "best",
+    k: int = 10,
+    json: bool = False,
+    picture: str | None = None,
+    exclude_history: bool = False,
 ) -> list[list[Hit]]:
     """Answer queries with a trained model.
 
@@ -30,6 +35,7 @@ def search(
         k: how many answers.
         json: print JSON lines instead of tables.
         picture: a PNG file for what was found, where candidates have pictures: a row for each query.
+        exclude_history: leave out what stands in the history that a query gives.
 
     Returns:
         for each query its hits, best first.
@@ -43,7 +49,7 @@ def search(
         pictures.picture_feature(data)
         pictures.require_png(Path(picture))
     retriever = make_retriever(model, data)
-    answers = [retriever.search(value, k) for value in values]
+    answers = [retriever.search(value, k, exclude_history) for value in values]
     for text, hits in zip(query, answers, strict=True):
         _print_json(text, hits) if json else _print_table(text, hits)
     if picture is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -55,20 +56,42 @@ class Retriever:
         self.display = list(display)
 
     @torch.inference_mode()
-    def search(self, query: RawValues, k: int = 10) -> list[Hit]:
+    def search(self, query: RawValues, k: int = 10, exclude_history: bool = False) -> list[Hit]:
         """The k candidates that score highest, best first.
 
+        Args:
+            query: its raw values. What is left out is unknown, and so is an id that training never saw.
+            k: how many.
+            exclude_history: leave out what stands in the history that is given, as an evaluation masks what is seen.
+
         Raises:
-            ValueError: an unknown column; k beyond the corpus.
+            ValueError: an unknown column; k beyond the corpus; no history of candidates that could be left out.
         """
-        if not 1 <= k <= len(self.candidates):
-            raise ValueError(f"k = {k}: the corpus has {len(self.candidates):,} candidates, ask for 1 to that many")
+        excluded = self._history_rows(query) if exclude_history else []
+        total, left = len(self.candidates), len(self.candidates) - len(excluded)
+        if not 1 <= k <= left:
+            out = f", {len(excluded):,} of them in the history" if len(excluded) else ""
+            raise ValueError(f"k = {k}: the corpus has {total:,} candidates{out}, ask for 1 to {left:,}")
         scores = self.scorer(self.embed("query", [query]), self.corpus)[0]  # (N,)
+        scores[excluded] = -torch.inf
         best = torch.topk(scores, k)
         found = self.candidates[best.indices.cpu().numpy()]
         shown = found.select(self.display).to_dicts() if self.display else [{}] * k
         ids = found.to_series(0).to_list()
         return [Hit(*row) for row in zip(ids, best.values.tolist(), shown, strict=True)]
+
+    def _history_rows(self, query: RawValues) -> list[int]:
+        """Corpus rows that stand in a query's histories, however long these are."""
+        schema, ids = self.schemas.query, self.candidates.to_series(0)
+        found = [f for f in schema if isinstance(f, History) and _names_candidates(f, ids.name)]
+        if not found:
+            raise ValueError(
+                f"exclude_history: no query feature is a history of candidates ({ids.name!r}); there are {schema.names}"
+            )
+        table = _table("query", schema, [query])
+        rows = [replace(f, max_length=None).encode_rows(table[f.source_column], ids).values for f in found]
+        distinct: list[int] = torch.unique(torch.cat(rows)).tolist()
+        return distinct
 
     @torch.inference_mode()
     def embed(self, side: str, values: Sequence[RawValues]) -> Tensor:
@@ -90,6 +113,12 @@ class Retriever:
             return (self.scorer.vectors(query) @ self.scorer.vectors(candidate).mT).amax(0)
         similarity: Tensor = self.scorer(query, candidate)
         return similarity
+
+
+def _names_candidates(history: History, key: str) -> bool:
+    """Whether its entries are whole candidates, or ids, and not some attribute of theirs."""
+    item = history.item
+    return item is None or (item.source_column == key and item.prefix is None)
 
 
 def _table(side: str, schema: Schema, values: Sequence[RawValues]) -> pl.DataFrame:

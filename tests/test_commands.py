@@ -88,7 +88,7 @@ def test_search_prints_a_table_or_json(raw: pl.DataFrame, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--query", "x", "--k", "61"], "k = 61: the corpus has 60 candidates, ask for 1 to that many"),
+        (["--query", "x", "--k", "61"], "k = 61: the corpus has 60 candidates, ask for 1 to 60"),
         (["--query", "x", "--k", "0"], "k = 0: the corpus has 60 candidates"),
         (
             ["--query", '{"texts": "x"}'],

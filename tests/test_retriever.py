@@ -67,7 +67,7 @@ def test_many_values_at_once_and_missing_columns() -> None:
 @pytest.mark.parametrize(
     ("query", "k", "message"),
     [
-        ({"direction": [1.0, 0.0]}, 5, "k = 5: the corpus has 4 candidates, ask for 1 to that many"),
+        ({"direction": [1.0, 0.0]}, 5, "k = 5: the corpus has 4 candidates, ask for 1 to 4"),
         ({"direction": [1.0, 0.0]}, 0, "k = 0: the corpus has 4 candidates"),
         (
             {"diretcion": [1.0, 0.0]},
@@ -88,3 +88,9 @@ def test_a_bare_text_needs_one_column() -> None:
         ValueError, match=r"a candidate is described by the columns \['direction', 'kind'\]: give an object"
     ):
         retriever().embed("candidate", ["x"])
+
+
+def test_a_history_that_names_no_candidates_cannot_be_left_out() -> None:
+    message = r"exclude_history: no query feature is a history of candidates \('id'\); there are \['direction'\]"
+    with pytest.raises(ValueError, match=message):
+        retriever().search({"direction": [1.0, 0.0]}, k=1, exclude_history=True)
