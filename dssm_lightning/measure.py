@@ -9,8 +9,9 @@ import polars as pl
 from rich.progress import track
 
 from dssm_lightning.baselines import BaselineData, default_baselines
+from dssm_lightning.batch import Ragged
 from dssm_lightning.data.datamodule import RetrievalDataModule
-from dssm_lightning.data.interactions import FOLDS
+from dssm_lightning.data.interactions import FOLDS, TRAIN, group
 from dssm_lightning.evaluation import DetailedEvaluation, resolve_ks
 from dssm_lightning.features.text_column import TextFeature
 from dssm_lightning.results import PER_QUERY, per_query, write_parquet
@@ -40,6 +41,7 @@ def measure_baselines(
     known = BaselineData(
         positives=data.assembler.likes.candidates,
         num_candidates=data.num_candidates,
+        shown=_shown(data),
         evaluated=data.data.interactions.query[data.data.interactions.rows(FOLDS.index(fold))],
         query_texts=_texts(data.data.queries, _text_columns(data.schemas.query)),
         corpus_texts=_texts(data.candidates, corpus_columns or _text_columns(data.schemas.candidate)),
@@ -58,6 +60,15 @@ def measure_baselines(
 def _file_name(baseline: str) -> str:
     """``EASE(l2=100.0)`` -> ``per_query.EASE-l2=100.0.parquet``, which a shell leaves as it is."""
     return str(Path(PER_QUERY).with_suffix("." + re.sub(r"[^\w.=]+", "-", baseline).strip("-") + ".parquet"))
+
+
+def _shown(data: RetrievalDataModule) -> Ragged | None:
+    """By query, what training shows and nobody likes."""
+    interactions = data.data.interactions
+    if interactions.label is None:
+        return None
+    rows = interactions.rows(TRAIN, label=0)
+    return group(interactions.query[rows], interactions.candidate[rows], len(data.data.queries))
 
 
 def _text_columns(schema: Schema) -> list[str]:

@@ -19,6 +19,7 @@ from dssm_lightning.baselines import (
     Baseline,
     BaselineData,
     ItemKNN,
+    LabelMeans,
     Popularity,
     TfIdf,
     default_baselines,
@@ -142,6 +143,27 @@ def test_bm25_is_its_formula() -> None:
     assert baseline.scores(ask([0, 1, 2])).numpy() == pytest.approx(expected, abs=1e-6)
 
 
+def test_label_means_by_hand() -> None:
+    # query 0 likes a and b, not c; query 1 likes a, not b: 3 of 5 pairs are liked
+    data = BaselineData(positives=ragged([[0, 1], [0], []]), shown=ragged([[2], [1], []]), num_candidates=4)
+    baseline = LabelMeans(shrink=1)
+    baseline.fit(data)
+    of_candidate = [(0.4 + 0.4) / 3, (0.4 - 0.6) / 3, -0.6 / 2, 0.0]
+    of_query = [
+        (0.4 - of_candidate[0] + 0.4 - of_candidate[1] - 0.6 - of_candidate[2]) / 4,
+        (0.4 - of_candidate[0] - 0.6 - of_candidate[1]) / 3,
+        0.0,  # nothing is known of it
+    ]
+    expected = [[0.6 + q + c for c in of_candidate] for q in of_query]
+    assert baseline.scores(ask([0, 1, 2])).numpy() == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_label_means_of_what_was_never_shown_are_finite() -> None:
+    baseline = LabelMeans(shrink=0)
+    baseline.fit(BaselineData(positives=ragged([[0], []]), shown=ragged([[1], []]), num_candidates=3))
+    assert baseline.scores(ask([1])).tolist() == [[1.0, 0.0, 0.5]]
+
+
 def test_a_corpus_of_empty_texts_scores_nothing() -> None:
     for baseline in (TfIdf(), BM25()):
         baseline.fit(text_data(["a"], ["", " "]))
@@ -161,6 +183,7 @@ def test_each_baseline_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, data:
         "EASE(l2=300.0)",
         "EASE(l2=1000.0)",
     ]
+    assert found["LabelMeans(shrink=10.0)"] == "no training pair has label 0"
     assert found["TfIdf()"] == found["BM25(k1=1.2, b=0.75)"] == no_text
     new = BaselineData(positives=data.positives, num_candidates=7, evaluated=torch.tensor([3]))
     assert obstacles(new)["EASE(l2=100.0)"] == "no query that is ranked has a training positive"
@@ -172,6 +195,11 @@ def test_each_baseline_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, data:
 def test_ease_needs_a_penalty() -> None:
     with pytest.raises(ValueError, match="l2 = 0; it must be positive"):
         EASE(l2=0)
+
+
+def test_label_means_need_a_shrink() -> None:
+    with pytest.raises(ValueError, match="shrink must not be negative"):
+        LabelMeans(shrink=-1)
 
 
 @pytest.mark.parametrize("settings", [{"neighbours": 0}, {"shrink": -1.0}])

@@ -19,6 +19,8 @@ class BaselineData:
     """One row for each row of the query table: the distinct corpus rows that it is known to like, from training."""
     num_candidates: int
     """Size of the corpus."""
+    shown: Ragged | None = None
+    """Likewise, what each query was shown and did not like in training (label 0); None = the data have no labels."""
     evaluated: Tensor | None = None
     """(·,) int64: rows of the query table that will be ranked; None = any of them."""
     query_texts: Sequence[str | None] | None = None
