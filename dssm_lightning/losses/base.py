@@ -38,6 +38,9 @@ class Loss(nn.Module):
 
     uses_labels: ClassVar[bool] = False
     """Whether rows with label 0 mean something to this loss; where not, ``TwoTower`` leaves them out."""
+    compares: ClassVar[bool] = True
+    """Whether a row without a valid negative says nothing: ``TwoTower`` then gives it no weight, and counts it. A loss
+    that judges each pair by itself learns from the positive alone, and keeps such rows."""
     symmetric: bool = False
     """Whether to add the same loss on the transposed problem: each row's candidate against all queries."""
 

@@ -115,7 +115,7 @@ def test_label_0_is_no_positive(tmp_path: Path) -> None:
     assert batch.target.tolist() == [0, 1]
     liked_only = Assembler(data.data, liked_only=True)
     assert liked_only.rows.tolist() == [0, 1, 2, 3]
-    assert liked_only.frequency.tolist() == [0.5, 0.25, 0.25, 0]
+    assert liked_only.frequency(torch.arange(4)).tolist() == [0.5, 0.25, 0.25, 0]
     assert Assembler(data.data).rows.tolist() == [0, 1, 2, 3, 5]
 
 
