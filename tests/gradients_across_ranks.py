@@ -59,7 +59,7 @@ class Model(nn.Module):
         losses, compared = per_query_loss(
             batch, query, pool, self.scorer, loss, gather=gather, chunk_size=None, memory=memory
         )
-        assert compared.tolist() == [row != ALONE for row in batch.row.tolist()]
+        assert compared.tolist() == [row != ALONE or loss.symmetric for row in batch.row.tolist()]
         weight = batch.weight * compared
         share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size() if gather else weight.sum()
         return (losses * weight).sum() / share
@@ -89,7 +89,7 @@ def same_pools(rank: int, world_size: int) -> bool:
     query, candidate = torch.arange(9).repeat(2), torch.randint(0, CORPUS, (18,), generator=generator)
     interactions = Interactions(query, candidate, torch.zeros(18, dtype=torch.int8), None, None, None, None)
     scores, queries = torch.randn(9, CORPUS, generator=generator), torch.arange(9)
-    alone, shared = Hard(2, (1, 6), margin=0.1), Hard(2, (1, 6), margin=0.1)
+    alone, shared = Hard(2, (1, 6)), Hard(2, (1, 6))
     for sampler in (alone, shared):
         sampler.bind(interactions, 9, CORPUS)
     alone.keep(queries, alone.choose(queries, scores), epoch=4)

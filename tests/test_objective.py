@@ -81,7 +81,9 @@ def test_symmetric_loss_by_a_loop() -> None:
     batch = batch_of(target, 3, known)
     query, candidate = torch.randn(4, 4), torch.randn(3, 4)
     pool = Pool(candidate, *batch.candidates[1:])
-    losses = per_query_loss(batch, query, pool, Dot(), SampledSoftmax(symmetric=True), gather=False, chunk_size=None).value
+    losses = per_query_loss(
+        batch, query, pool, Dot(), SampledSoftmax(symmetric=True), gather=False, chunk_size=None
+    ).value
     scores = (query @ candidate.T).tolist()
     likes = {(0, 0), (0, 1), (1, 1), (2, 2), (3, 2)}
     for i, own in enumerate(target):

@@ -59,9 +59,9 @@ def test_a_query_that_likes_nearly_all_has_a_shorter_pool() -> None:
 def test_pools_by_a_loop(margin: float | None) -> None:
     generator = torch.Generator().manual_seed(0)
     query, candidate = torch.arange(20).repeat(4), torch.randint(0, 30, (80,), generator=generator)
-    sampler = bound(Hard(1, (2, 9), margin=margin), make_interactions(query.tolist(), candidate.tolist()), 30)
+    sampler = Hard(1, (2, 9), margin=margin)
+    sampler.bind(make_interactions(query.tolist(), candidate.tolist()), 20, 30)
     scores = torch.randn(20, 30, generator=generator)
-    assert isinstance(sampler, Hard)
     found = sampler.choose(torch.arange(20), scores)
     for row in range(20):
         liked = candidate[query == row].tolist()
