@@ -101,7 +101,7 @@ def _losses(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss) -> RowLosses:
         first = torch.zeros_like(rows.target)
         valid = valid.gather(1, columns) & new
         scores = Scores(logits, first, valid, pool.count[columns], pool.log_q[columns], rows.label)
-    return RowLosses(loss(scores), scores.is_negative.any(1))
+    return RowLosses(loss(scores), scores.has_negative)
 
 
 def _transposed(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, gather: bool) -> RowLosses:
@@ -121,4 +121,4 @@ def _transposed(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, gather: bool
     ones = torch.ones(len(queries), device=own.device)
     uncorrected = torch.full_like(ones, -torch.inf)
     scores = Scores(logits, own, valid, ones, uncorrected, rows.label)
-    return RowLosses(loss(scores), scores.is_negative.any(1))
+    return RowLosses(loss(scores), scores.has_negative)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -31,6 +32,11 @@ class Scores(NamedTuple):
     def is_negative(self) -> Tensor:
         """(Q, C) bool: the valid columns without the target."""
         return self.valid.scatter(1, self.target[:, None], False)
+
+    @property
+    def has_negative(self) -> Tensor:
+        """(Q,) bool: whether any column but the target is valid."""
+        return self.valid.sum(1, dtype=torch.int32) > 1  # a third of the time of is_negative.any(1)
 
 
 class Loss(nn.Module):
