@@ -23,6 +23,7 @@ from dssm_lightning.arguments import first_config, option, resolve_checkpoint
 from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
@@ -47,7 +48,20 @@ TRAINER_VERBS = {
 class Parser(SpellingParser, LightningArgumentParser):
     """Knows the names of everything swappable."""
 
-    families = (Feature, Encoder, Fusion, Tower, Scorer, Loss, Source, Split, NegativeSampler, Optimizer, LRScheduler)
+    families = (
+        Feature,
+        Encoder,
+        Fusion,
+        Tower,
+        Scorer,
+        Loss,
+        Source,
+        Split,
+        NegativeSampler,
+        Frequency,
+        Optimizer,
+        LRScheduler,
+    )
 
 
 class TwoTowerCLI(LightningCLI):

@@ -21,8 +21,10 @@ from dssm_lightning.evaluation import DetailedEvaluation, Evaluation, resolve_ks
 from dssm_lightning.factories import make, plain_settings
 from dssm_lightning.features import History
 from dssm_lightning.losses import Loss
+from dssm_lightning.memory import Memory, check_use
 from dssm_lightning.metrics import RowValues
-from dssm_lightning.objective import per_query_loss
+from dssm_lightning.mining import evaluating, mine
+from dssm_lightning.objective import RowLosses, per_query_loss
 from dssm_lightning.optimizers import check_sparse_tables
 from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
@@ -49,6 +51,8 @@ class TwoTower(LightningModule):
         encode_chunk_size: encode so many rows at once and recompute each slice in the backward pass (GradCache,
             arXiv 2101.06983, for any tower, inside autograd); None = all at once.
         score_chunk_size: score so many queries at once, likewise; the (Q, C) matrix is then never held whole.
+        memory_size: score against the last so many candidate embeddings of earlier batches as well
+            (:class:`~dssm_lightning.memory.Memory`); None = the batch's own only.
         ks: cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them.
         warm_start: a checkpoint of an earlier run, on other data, whose weights ``fit`` starts from: see
             :func:`~dssm_lightning.warm_start.warm_start`. No setting of the model: a checkpoint does not remember it.
@@ -66,6 +70,7 @@ class TwoTower(LightningModule):
         cross_device_negatives: bool = True,
         encode_chunk_size: int | None = None,
         score_chunk_size: int | None = None,
+        memory_size: int | None = None,
         ks: list[int] | None = None,
         warm_start: str | None = None,
     ) -> None:
@@ -80,13 +85,15 @@ class TwoTower(LightningModule):
         self.tied_embeddings = tied_embeddings or {}
         self.cross_device_negatives = cross_device_negatives
         self.encode_chunk_size, self.score_chunk_size = encode_chunk_size, score_chunk_size
-        self.ks = ks
+        self.memory_size, self.ks = memory_size, ks
+        self.memory: Memory | None = None
         self.warm_start = warm_start
         self.schemas: Schemas | None = None
         self.evaluations = nn.ModuleDict()
         self.row_values: RowValues | None = None
         """How each query or event fared in the last test."""
         self._corpus: Tensor | None = None  # (N, D) while an evaluation lasts
+        self._not_compared: Tensor | int = 0  # rows of this epoch that had no valid negative
 
     # -- building: the one place where data shape the model -------------------------------------------------------
 
@@ -113,6 +120,9 @@ class TwoTower(LightningModule):
             check_batch_statistics(self.towers, "encode_chunk_size")
         share_tables(self.towers, self.tied_embeddings)
         _check_histories(schemas, self.towers)
+        if self.memory_size is not None:
+            biases = sum(tower.bias is not None for tower in (self.query_tower, self.candidate_tower))
+            self.memory = Memory(self.memory_size, self.candidate_tower.output_dim + biases)
         self.schemas = schemas
 
     @property
@@ -124,11 +134,15 @@ class TwoTower(LightningModule):
         """Metrics, for which the size of the corpus must be known.
 
         Raises:
-            ValueError: embeddings are to be written, and are of no use without the scorer.
+            ValueError: embeddings are to be written, and are of no use without the scorer; a memory that this data's
+                negatives, or the ranks, would leave without use.
         """
         if stage == "predict":
             self.scorer.check_indexable("predict")
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        if self.memory_size is not None:
+            own = data.negatives is not None and data.negatives.per_row
+            check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)
         ks = resolve_ks(self.ks, data.num_candidates)
         detailed = DetailedEvaluation(ks, data.labelled, data.popularity)
         self.evaluations = nn.ModuleDict({"val": Evaluation(ks, data.labelled), "test": detailed})
@@ -220,25 +234,57 @@ class TwoTower(LightningModule):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
+    def on_train_epoch_start(self) -> None:
+        """Mine hard negatives from the model as it is, where they are due."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        due = [sampler for sampler in data.mined_samplers if sampler.due(self.current_epoch)]
+        if due:
+            with evaluating(self):
+                corpus = self.embed_corpus(data.corpus_batches())
+                mine(due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The weighted mean loss over the rows of all ranks."""
-        per_query = self.per_query_loss(batch)
+        """The weighted mean loss over the rows of all ranks that can be learnt from."""
+        per_query, compared = self.per_query_loss(batch)
         weight = torch.ones_like(per_query) if batch.weight is None else batch.weight
         if batch.label is not None and not self.loss.uses_labels:
             weight = weight * batch.label
+        if self.loss.compares:
+            self._not_compared += ((weight > 0) & ~compared).sum()
+            weight = weight * compared
         share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size()
         loss = (per_query * weight).sum() / share.clamp(min=torch.finfo(share.dtype).tiny)
         self.log("train/loss", loss, batch_size=len(per_query), prog_bar=True)
         return loss
 
-    def per_query_loss(self, batch: Batch) -> Tensor:
-        """(B,) one loss for each row, against the candidates of every rank."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make the step; only then is its batch remembered, so that one that is interrupted leaves no trace."""
+        super().optimizer_step(*args, **kwargs)
+        if self.memory is not None:
+            self.memory.commit()
+
+    def on_train_epoch_end(self) -> None:
+        """Tell how many rows had nothing that they could be compared with."""
+        if not self.loss.compares:
+            return
+        count = int(distributed.sum_over_ranks(torch.as_tensor(self._not_compared, device=self.device)))
+        self._not_compared = 0
+        self.log("train/rows_without_negatives", float(count))
+        if count:
+            rank_zero_info(
+                f"epoch {self.current_epoch}: {count:,} rows had no valid negative (all were known positives, or none "
+                "was drawn) and no weight"
+            )
+
+    def per_query_loss(self, batch: Batch) -> RowLosses:
+        """One loss for each row, against the candidates of every rank."""
         local = batch.candidates
         pool = Pool(self.encode_candidate(local.features), local.id, local.count, local.log_q)
         gather = self.cross_device_negatives and distributed.world_size() > 1
         query = self.encode_query(batch.query)
+        chunk_size, memory = self.score_chunk_size, self.memory
         return per_query_loss(
-            batch, query, pool, self.scorer, self.loss, gather=gather, chunk_size=self.score_chunk_size
+            batch, query, pool, self.scorer, self.loss, gather=gather, chunk_size=chunk_size, memory=memory
         )
 
     # -- evaluation over the whole corpus -------------------------------------------------------------------------
@@ -247,6 +293,12 @@ class TwoTower(LightningModule):
         """(N, D) every candidate's embedding, each rank embedding its share."""
         parts = [self.encode_candidate(to_device(features, self.device)) for features in batches]
         return distributed.gather_rows(torch.cat(parts))
+
+    def score(self, query: Features, corpus: Tensor) -> Tensor:
+        """(Q, …), (N, D) -> (Q, N) logits of queries with the embedded corpus."""
+        logits = self.scorer(self.encode_query(to_device(query, self.device)), corpus)
+        assert isinstance(logits, Tensor)
+        return logits
 
     def on_validation_epoch_start(self) -> None:
         """Embed the corpus once for this evaluation."""
@@ -281,7 +333,7 @@ class TwoTower(LightningModule):
         assert self._corpus is not None
         evaluation = self.evaluations[stage]
         assert isinstance(evaluation, Evaluation)
-        evaluation.update(self.scorer(self.encode_query(batch.query), self._corpus), batch)
+        evaluation.update(self.score(batch.query, self._corpus), batch)
 
     def _log_metrics(self, stage: str) -> None:
         evaluation = self.evaluations[stage]

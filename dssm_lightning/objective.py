@@ -13,6 +13,7 @@ from dssm_lightning.batch import Batch, Ragged, take
 from dssm_lightning.distributed import Pool
 from dssm_lightning.losses import Loss, Scores
 from dssm_lightning.losses.valid import own_columns, valid_columns
+from dssm_lightning.memory import Memory
 from dssm_lightning.scorers import Scorer
 
 
@@ -30,10 +31,25 @@ class Rows(NamedTuple):
         return Rows(*(None if column is None else take(column, rows) for column in self))  # type: ignore[arg-type]  # field by field
 
 
+class RowLosses(NamedTuple):
+    """What a loss makes of each row."""
+
+    value: Tensor  # (B,)
+    compared: Tensor  # (B,) bool: whether the row has any valid negative
+
+
 def per_query_loss(
-    batch: Batch, query: Tensor, pool: Pool, scorer: Scorer, loss: Loss, *, gather: bool, chunk_size: int | None
-) -> Tensor:
-    """(B,) the loss of each row of the batch.
+    batch: Batch,
+    query: Tensor,
+    pool: Pool,
+    scorer: Scorer,
+    loss: Loss,
+    *,
+    gather: bool,
+    chunk_size: int | None,
+    memory: Memory | None = None,
+) -> RowLosses:
+    """The loss of each row of the batch.
 
     Args:
         batch: what the rows are.
@@ -43,11 +59,15 @@ def per_query_loss(
         loss: logits -> losses.
         gather: score against every rank's candidates.
         chunk_size: score so many queries at once, and again in the backward pass; None = all.
+        memory: what earlier batches were scored against: further columns. It is to take in this batch's.
     """
-    target, negatives = batch.target, batch.negatives
+    target, negatives, own_ids = batch.target, batch.negatives, pool.id
     if gather:
-        own_ids = pool.id
         pool = distributed.gather_pool(pool)
+    if memory is not None:
+        memory.hold(pool)
+        pool = memory.extend(pool)
+    if pool.id is not own_ids:
         column = torch.searchsorted(pool.id, own_ids)  # (C,) where this rank's columns are now
         target = column[target]
         negatives = None if negatives is None else torch.where(negatives < 0, -1, column[negatives])
@@ -55,10 +75,11 @@ def per_query_loss(
     losses = _in_chunks(rows, pool, scorer, loss, chunk_size)
     if not loss.symmetric:
         return losses
-    return (losses + _transposed(rows, pool, scorer, loss, gather)) / 2
+    back = _transposed(rows, pool, scorer, loss, gather)
+    return RowLosses((losses.value + back.value) / 2, losses.compared | back.compared)
 
 
-def _in_chunks(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, chunk_size: int | None) -> Tensor:
+def _in_chunks(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, chunk_size: int | None) -> RowLosses:
     total = len(rows.query)
     if chunk_size is None or total <= chunk_size:
         return _losses(rows, pool, scorer, loss)
@@ -66,10 +87,10 @@ def _in_chunks(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, chunk_size: i
         checkpoint(_losses, rows.part(numbers), pool, scorer, loss, use_reentrant=False)
         for numbers in torch.split(torch.arange(total, device=rows.target.device), chunk_size)
     ]
-    return torch.cat(parts)
+    return RowLosses(*map(torch.cat, zip(*parts, strict=True)))
 
 
-def _losses(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss) -> Tensor:
+def _losses(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss) -> RowLosses:
     valid = valid_columns(rows.target, rows.negatives, rows.known, pool.id)  # (Q, C)
     if rows.negatives is None:
         logits = scorer(rows.query, pool.embedding)
@@ -80,13 +101,11 @@ def _losses(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss) -> Tensor:
         first = torch.zeros_like(rows.target)
         valid = valid.gather(1, columns) & new
         scores = Scores(logits, first, valid, pool.count[columns], pool.log_q[columns], rows.label)
-    losses = loss(scores)
-    assert isinstance(losses, Tensor)
-    return losses
+    return RowLosses(loss(scores), scores.has_negative)
 
 
-def _transposed(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, gather: bool) -> Tensor:
-    """(Q,) the same loss with the sides changed over: each row's candidate against every row's query.
+def _transposed(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, gather: bool) -> RowLosses:
+    """The same loss with the sides changed over: each row's candidate against every row's query.
 
     A query may count against a candidate exactly if the candidate may count against the query; rows that own the same
     candidate never do. Queries are scored as they come: each once, with no correction of their frequency.
@@ -101,6 +120,5 @@ def _transposed(rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, gather: bool
     logits = scorer(queries, pool.embedding[rows.target]).T  # (Q, P): the scorer's sides stay as they are
     ones = torch.ones(len(queries), device=own.device)
     uncorrected = torch.full_like(ones, -torch.inf)
-    losses = loss(Scores(logits, own, valid, ones, uncorrected, rows.label))
-    assert isinstance(losses, Tensor)
-    return losses
+    scores = Scores(logits, own, valid, ones, uncorrected, rows.label)
+    return RowLosses(loss(scores), scores.has_negative)

@@ -208,6 +208,16 @@ def test_negatives_without_labels_or_column(tmp_path: Path) -> None:
     refused(tmp_path, "negatives column 'worse': no such column", data=data(tmp_path, negatives=column))
 
 
+def test_hard_negatives_beyond_the_corpus_and_a_memory_without_use(tmp_path: Path) -> None:
+    def hard(first: int, end: int) -> dict[str, Any]:
+        return {"class_path": "Hard", "init_args": {"num_negatives": 2, "rank_range": [first, end]}}
+
+    beyond = "Hard: rank_range ends at 21, but the corpus has only 20 candidates"
+    refused(tmp_path, beyond, data=data(tmp_path, negatives=hard(5, 21)))
+    message = "Hard gives each row its own negatives, and only they count, not what a memory adds"
+    refused(tmp_path, message, data=data(tmp_path, negatives=hard(5, 9)), model={"memory_size": 100})
+
+
 def test_a_loss_that_would_have_nothing_to_compare(tmp_path: Path) -> None:
     labelled = data(tmp_path, keys={"label": "liked"}, negatives="ObservedOnly")
     refused(

@@ -75,7 +75,7 @@ def test_without_validation_rows_the_last_is_the_best(tmp_path: Path, every: int
     trainer = fit(tmp_path, checkpoint, settings={"check_val_every_n_epoch": every}, split=PerQuery(0.2, 0))
     assert checkpoint.monitor is None
     assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == trainer.global_step
-    assert set(checkpoint.best_metrics) == {"train/loss"}
+    assert set(checkpoint.best_metrics) == {"train/loss", "train/rows_without_negatives"}
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_batch_by_query_is_the_batch_of_its_rows(tmp_path: Path, encoder: dict
     tower.eval()
     gradients = []
     for batch in (by_query, by_row):
-        losses = tower.per_query_loss(batch)
+        losses = tower.per_query_loss(batch).value
         tower.zero_grad()
         losses.sum().backward()
         gradients.append([losses.detach(), *(p.grad for p in tower.parameters() if p.grad is not None)])

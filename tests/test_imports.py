@@ -17,6 +17,8 @@ GROUPS = [
         "metrics",
         "evaluation",
         "distributed",
+        "memory",
+        "mining",
         "objective",
         "optimizers",
         "factories",

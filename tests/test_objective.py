@@ -55,7 +55,7 @@ def test_a_candidate_that_occurs_twice_is_no_negative_of_itself() -> None:
     query, candidate = torch.randn(3, 4), torch.randn(2, 4)
     batch = batch_of([0, 0, 1], 2)
     pool = Pool(candidate, *batch.candidates[1:])
-    losses = per_query_loss(batch, query, pool, Dot(), SampledSoftmax(), gather=False, chunk_size=None)
+    losses = per_query_loss(batch, query, pool, Dot(), SampledSoftmax(), gather=False, chunk_size=None).value
     expected = nn.functional.cross_entropy(query @ candidate.T, torch.tensor([0, 0, 1]), reduction="none")
     torch.testing.assert_close(losses, expected)
 
@@ -68,7 +68,7 @@ def test_chunks_give_the_same_losses_and_gradients() -> None:
         query = torch.linspace(-1, 1, 20).reshape(5, 4).requires_grad_()
         candidate = torch.linspace(2, -1, 20).reshape(5, 4).sin().requires_grad_()
         pool = Pool(candidate, *batch.candidates[1:])
-        losses = per_query_loss(batch, query, pool, Dot(), SampledSoftmax(), gather=False, chunk_size=chunk_size)
+        losses = per_query_loss(batch, query, pool, Dot(), SampledSoftmax(), gather=False, chunk_size=chunk_size).value
         losses.mean().backward()
         results.append((losses.detach(), query.grad, candidate.grad))
     for whole, chunked in zip(*results, strict=True):
@@ -81,7 +81,9 @@ def test_symmetric_loss_by_a_loop() -> None:
     batch = batch_of(target, 3, known)
     query, candidate = torch.randn(4, 4), torch.randn(3, 4)
     pool = Pool(candidate, *batch.candidates[1:])
-    losses = per_query_loss(batch, query, pool, Dot(), SampledSoftmax(symmetric=True), gather=False, chunk_size=None)
+    losses = per_query_loss(
+        batch, query, pool, Dot(), SampledSoftmax(symmetric=True), gather=False, chunk_size=None
+    ).value
     scores = (query @ candidate.T).tolist()
     likes = {(0, 0), (0, 1), (1, 1), (2, 2), (3, 2)}
     for i, own in enumerate(target):
@@ -136,7 +138,7 @@ def test_scoring_own_columns_alone_changes_neither_losses_nor_gradients(scorer: 
     candidate = torch.linspace(5, -4, 24).reshape(6, 4).sin().requires_grad_()
     pool = Pool(candidate, batch.candidates.id, count, log_q)
     learnt = [query, candidate, *(p for part in (scorer, loss) for p in part.parameters() if p.requires_grad)]
-    found = per_query_loss(batch, query, pool, scorer, loss, gather=False, chunk_size=None)
+    found = per_query_loss(batch, query, pool, scorer, loss, gather=False, chunk_size=None).value
     valid = valid_columns(batch.target, negatives, KNOWN, pool.id)
     wanted = loss(Scores(scorer(query, candidate), batch.target, valid, count, log_q, batch.label))
     torch.testing.assert_close(found, wanted)

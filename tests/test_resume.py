@@ -19,9 +19,11 @@ from small import small_trainer
 
 from dssm_lightning.callbacks import BestCheckpoint, LastCheckpoint
 from dssm_lightning.data.batches import Assembler
+from dssm_lightning.data.negatives import Hard
 from dssm_lightning.settings import load_data, load_untrained
 
 CONFIG = Path(__file__).parent / "every_kind.yaml"  # dropout of every kind, shared tables, a learnt scale
+LEARNT = Path(__file__).parent / "learnt_on_the_way.yaml"  # mined negatives, a memory, a streaming frequency
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
     pytest.mark.filterwarnings("ignore:.*could not find the monitored key"),
@@ -77,7 +79,7 @@ def same(a: Any, b: Any) -> bool:
 def assert_same_training(a: Path, b: Path) -> None:
     one, two = content(a), content(b)
     assert one["global_step"] == two["global_step"] > 0
-    for key in ("state_dict", "optimizer_states", "epoch"):
+    for key in ("state_dict", "optimizer_states", "epoch", "RetrievalDataModule"):
         assert same(one[key], two[key]), key
 
 
@@ -86,10 +88,16 @@ def checkpoints(run: str) -> Path:
 
 
 def fit(
-    run: str, callback: Callback | None = None, ckpt_path: Path | None = None, every: int | None = None, **more: Any
+    run: str,
+    callback: Callback | None = None,
+    ckpt_path: Path | None = None,
+    every: int | None = None,
+    over: Path | None = None,
+    **more: Any,
 ) -> None:
     """What ``fit`` does, without a command line; the callback comes before those that save."""
-    model, data = load_untrained([str(CONFIG)]), load_data([str(CONFIG)])
+    configs = [str(path) for path in (CONFIG, over) if path is not None]
+    model, data = load_untrained(configs), load_data(configs)
     callbacks = [*([] if callback is None else [callback]), BestCheckpoint("val/ndcg@10"), LastCheckpoint(every)]
     settings = {"max_epochs": 4, "enable_checkpointing": True, "callbacks": callbacks, **more}
     torch.manual_seed(3)
@@ -133,6 +141,75 @@ def test_an_interrupted_run_resumes_to_the_last_bit(whole: Path, hook: str, numb
     assert content(stopped)["global_step"] < content(whole)["global_step"]
     fit(run, ckpt_path=stopped)
     assert_same_training(whole, stopped)
+
+
+@pytest.fixture(scope="module")
+def learnt(place: Path) -> Path:
+    """The last checkpoint of a run that draws from what it learns on the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("PL_GLOBAL_SEED", "3")
+        fit("learnt", over=LEARNT)
+    return place / checkpoints("learnt") / "last.ckpt"
+
+
+def test_what_is_learnt_on_the_way_is_in_the_checkpoint(learnt: Path) -> None:
+    found = content(learnt)
+    assert found["RetrievalDataModule"]["negatives"]["0"]["epoch"] == 3  # mined before epochs 1 and 3
+    assert found["RetrievalDataModule"]["negatives"]["0"]["pools"].dtype == torch.int32
+    assert found["RetrievalDataModule"]["frequency"]["rows"] == 64 * found["global_step"]
+    assert (found["state_dict"]["memory.id"] >= 0).sum() > 50
+    assert found["state_dict"]["memory.newest"].item() == found["global_step"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "number"),
+    [
+        ("on_train_batch_end", 3),  # before anything is mined
+        ("on_train_batch_start", 10),
+        ("on_before_optimizer_step", 10),  # scored, not yet remembered
+        ("on_train_batch_end", 17),
+        ("on_train_batch_end", 14),  # the last batch of an epoch
+        ("on_train_epoch_start", 4),  # before it is mined again
+        pytest.param("on_train_epoch_end", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_learnt_on_the_way_resumes_to_the_last_bit(learnt: Path, hook: str, number: int) -> None:
+    run = f"learnt-{hook}-{number}"
+    with pytest.raises(Stop):
+        fit(run, callback=StopAt(hook, number), over=LEARNT)
+    stopped = checkpoints(run) / "last.ckpt"
+    assert content(stopped)["global_step"] < content(learnt)["global_step"]
+    fit(run, ckpt_path=stopped, over=LEARNT)
+    assert_same_training(learnt, stopped)
+
+
+@pytest.mark.parametrize("when", ["making a batch", "mining"])
+def test_an_interrupt_while_something_is_learnt(learnt: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, name, number = (Assembler, "batch", 10) if when == "making a batch" else (Hard, "choose", 2)
+    original, calls = getattr(kind, name), []
+
+    def interrupted(self: Any, *args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            raise Stop
+        return original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, name, interrupted)
+        with pytest.raises(Stop):
+            fit(when, over=LEARNT)
+    fit(when, ckpt_path=checkpoints(when) / "last.ckpt", over=LEARNT)
+    assert_same_training(learnt, checkpoints(when) / "last.ckpt")
+
+
+def test_a_limit_ends_an_epoch_early_for_what_is_learnt_as_well() -> None:
+    fit("learnt-limit-whole", over=LEARNT, limit_train_batches=3)
+    with pytest.raises(Stop):
+        fit("learnt-limit", StopAt("on_train_batch_start", 6), over=LEARNT, limit_train_batches=3)
+    stopped = checkpoints("learnt-limit") / "last.ckpt"
+    fit("learnt-limit", ckpt_path=stopped, over=LEARNT, limit_train_batches=3)
+    assert_same_training(checkpoints("learnt-limit-whole") / "last.ckpt", stopped)
 
 
 def test_an_interrupt_while_a_batch_is_made(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:

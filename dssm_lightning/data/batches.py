@@ -16,6 +16,7 @@ from torch import Tensor
 from dssm_lightning.batch import Batch, Candidates, EvaluationBatch, Features, Ragged, take, take_features
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.cache import Prepared
+from dssm_lightning.data.frequency import CountedFrequency, Frequency
 from dssm_lightning.data.histories import HistoryAssembler, Timeline
 from dssm_lightning.data.interactions import TRAIN, group
 from dssm_lightning.data.negatives import NegativeSampler
@@ -34,6 +35,7 @@ class Assembler:
         mask_known: never take a candidate that the query is known to like as its negative.
         liked_only: train on the liked rows alone, where a loss has no use for label 0.
         by_query: whether the rows of a training batch stand by query, oldest first.
+        frequency: how often a row's own candidate is each one; None = as counted in the training rows.
 
     Raises:
         ValueError: neither labels nor negatives would say anything to the loss; what a sampler or a history lacks.
@@ -46,14 +48,15 @@ class Assembler:
         mask_known: bool = True,
         liked_only: bool = False,
         by_query: bool = False,
+        frequency: Frequency | None = None,
     ) -> None:
         self.data, self.sampler, self.by_query = data, sampler, by_query
         self._masks_known = mask_known and (sampler is None or sampler.num_negatives > 0)
         self.likes = Timeline(data.interactions, len(data.queries))
         self.histories = self._histories()
         self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
-        counts = torch.bincount(data.interactions.candidate[self.rows], minlength=len(data.candidates))
-        self.frequency = counts.double() / len(self.rows)  # (N,)
+        self.frequency = CountedFrequency() if frequency is None else frequency
+        self.frequency.bind(data.interactions.candidate[self.rows], len(data.candidates))
         if liked_only and sampler is not None and sampler.num_negatives == 0:
             raise ValueError(
                 f"{type(sampler).__name__} leaves a row nothing but its label, and this loss has no use for labels: "
@@ -112,7 +115,7 @@ class Assembler:
         """(C,) log(B·p + n·q); −∞ for a column that is not there by chance (a negative that the data names)."""
         expected = torch.zeros(len(ids), dtype=torch.float64)
         if self.sampler is None or not self.sampler.per_row:
-            expected += batch_size * self.frequency[ids]
+            expected += batch_size * self.frequency(ids)
         if self.sampler is not None:
             expected += self.sampler.expected(ids)
         return expected.log().float()
@@ -171,10 +174,15 @@ class TrainLoader:
             progress.epoch, progress.done = progress.epoch + 1, 0
         progress.started = True
         rows, expected = self.order.epoch(progress.epoch), self.order.expected_rows
+        frequency, owned = self.assembler.frequency, self.assembler.data.interactions.candidate
+        every_row = self.order.epoch(progress.epoch, every_rank=True) if frequency.streams else None
         for step in range(progress.done, len(self)):
             counter = self.place._replace(epoch=progress.epoch, step=step)
+            frequency.commit()  # the batch before this one has been trained on
             batch = self.assembler.batch(rows(step), counter, expected)
             progress.done = step + 1  # only now: who is interrupted while a batch is made has not had it
+            if every_row is not None:
+                frequency.hold(owned[every_row(step)])
             yield batch
 
 
@@ -220,6 +228,15 @@ def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             seen=take(assembler.likes.candidates, query),
             shown=None if interactions.label is None else take(shown, query),
         )
+
+    return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
+
+
+def mining_slices(assembler: Assembler, queries: Tensor, rank: int, world_size: int) -> Slices[tuple[Tensor, Features]]:
+    """This rank's share of the queries (P,) that hard negatives are mined for, with their features."""
+
+    def make(numbers: Tensor) -> tuple[Tensor, Features]:
+        return queries[numbers], assembler.query_features(queries[numbers])
 
     return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
 

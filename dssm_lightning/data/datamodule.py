@@ -22,10 +22,12 @@ from dssm_lightning.data.batches import (
     TrainLoader,
     event_slices,
     feature_slices,
+    mining_slices,
     query_slices,
 )
+from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.interactions import TEST, VALIDATION
-from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.data.negatives import Hard, NegativeSampler
 from dssm_lightning.data.orders import Order, QueryOrder, RowOrder, check_rows_per_query
 from dssm_lightning.data.prepare import Recipe, prepare
 from dssm_lightning.data.sources import Source
@@ -45,6 +47,8 @@ class RetrievalDataModule(LightningDataModule):
         batch_size: training rows in a batch on each rank; in batches by query, queries.
         negatives: draws candidates beside those of the batch; None = in-batch only.
         mask_known: never take a candidate that the query is known to like as its negative.
+        frequency: how often a training row's own candidate is each one, for losses that correct by ``log_q``; None =
+            as counted in the training rows.
         batch_by: what is shuffled into batches: single rows, or queries with all their rows. A history by time is then
             one sequence for each query, which an encoder such as ``SelfAttention`` reads once for all of its events.
         rows_per_query: in batches by query, at most so many consecutive rows of each, at a place drawn anew in each
@@ -68,6 +72,7 @@ class RetrievalDataModule(LightningDataModule):
         batch_size: int = 1024,
         negatives: NegativeSampler | None = None,
         mask_known: bool = True,
+        frequency: Frequency | None = None,
         batch_by: Literal["row", "query"] = "row",
         rows_per_query: int | None = None,
         evaluate: Literal["query", "event"] = "query",
@@ -84,7 +89,7 @@ class RetrievalDataModule(LightningDataModule):
         explicit = None if negatives is None else negatives.column
         self.recipe = Recipe(source, Schema(tuple(query)), Schema(tuple(candidate)), split, explicit)
         self.batch_size, self.negatives, self.mask_known = batch_size, negatives, mask_known
-        self.batch_by, self.rows_per_query = batch_by, rows_per_query
+        self.frequency, self.batch_by, self.rows_per_query = frequency, batch_by, rows_per_query
         self.evaluate, self.predict, self.cache_dir = evaluate, predict, Path(cache_dir)
         self.fitted: Schemas | None = None
         """Schemas to encode with, where a model that was trained before is measured or served; None = fit."""
@@ -107,8 +112,13 @@ class RetrievalDataModule(LightningDataModule):
                 f"evaluation by query, but {sorted(data.event)} are columns of the interactions, one value for each "
                 "event: set evaluate: event, or put the columns into the query table"
             )
+        if self.mined_samplers and data.event:
+            raise ValueError(
+                f"Hard mines each query once, but {sorted(data.event)} are columns of the interactions, one value for "
+                "each event: put the columns into the query table, or draw other negatives"
+            )
         by_query = self.batch_by == "query"
-        self._assembler = Assembler(data, self.negatives, self.mask_known, self._liked_only(), by_query)
+        self._assembler = Assembler(data, self.negatives, self.mask_known, self._liked_only(), by_query, self.frequency)
         if stage == "fit":
             told = {"queries": len(data.queries), "candidates": len(data.candidates), **data.report}
             rank_zero_info("data: " + ", ".join(f"{count:,} {what}" for what, count in told.items()))
@@ -166,6 +176,12 @@ class RetrievalDataModule(LightningDataModule):
         """This process's rank, and how many there are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
+    @property
+    def mined_samplers(self) -> list[Hard]:
+        """The samplers whose negatives are mined from the model between epochs."""
+        parts = [] if self.negatives is None else self.negatives.parts
+        return [sampler for sampler in parts if isinstance(sampler, Hard)]
+
     # -- batches ------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> TrainLoader:
@@ -210,6 +226,10 @@ class RetrievalDataModule(LightningDataModule):
         """The corpus's features, in order: this rank's contiguous share."""
         return self._features("candidate")
 
+    def mining_batches(self) -> Slices[tuple[Tensor, Features]]:
+        """The queries of the training rows with their features, this rank's share of them."""
+        return mining_slices(self.assembler, self.mined_samplers[0].queries, *self._share)
+
     def predict_dataloader(self) -> Slices[Features]:
         """Features of whatever ``predict`` names."""
         return self._features(self.predict)
@@ -231,8 +251,10 @@ class RetrievalDataModule(LightningDataModule):
 
     # -- resume -------------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, int]:
-        """How far training has come: with the seed, all that the order of batches depends on."""
+    def state_dict(self) -> dict[str, Any]:
+        """How far training has come, and what was learnt on the way to draw and to weigh: with the seed, all that
+        batches depend on.
+        """
         epoch, done = self.progress.epoch, self.progress.done
         if self.trainer is not None and self.progress.started:
             trained = self.trainer.fit_loop.epoch_loop.batch_progress
@@ -242,8 +264,20 @@ class RetrievalDataModule(LightningDataModule):
                 epoch, done = epoch + 1, 0
             else:
                 done -= waiting
-        return {"epoch": epoch, "done": done}
+            if not waiting:
+                self.assembler.frequency.commit()
+        learnt = {name: part.state_dict() for name, part in self._learning.items()}
+        return {"epoch": epoch, "done": done, **{name: state for name, state in learnt.items() if state}}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from there."""
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there; who only measures needs nothing of it."""
         self.progress = Progress(state_dict["epoch"], state_dict["done"])
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            for name, part in self._learning.items():
+                part.load_state_dict(state_dict.get(name, {}))
+
+    @property
+    def _learning(self) -> dict[str, NegativeSampler | Frequency]:
+        """What may learn while it is trained on."""
+        parts = {"negatives": self.negatives, "frequency": self.frequency}
+        return {name: part for name, part in parts.items() if part is not None}

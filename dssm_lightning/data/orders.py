@@ -33,14 +33,15 @@ class Shuffled:
     def __len__(self) -> int:
         return self.total // (self.size * self.world_size)
 
-    def epoch(self, epoch: int) -> Callable[[int], Tensor]:
-        """What gives the numbers (size,) of a step."""
+    def epoch(self, epoch: int, every_rank: bool = False) -> Callable[[int], Tensor]:
+        """What gives the numbers (size,) of a step, or (W · size,) those of every rank."""
         shuffle = Counter(self.place.seed, epoch).generator("shuffle")
         order = torch.randperm(self.total, generator=shuffle)
 
         def numbers(step: int) -> Tensor:
-            start = (step * self.world_size + self.place.rank) * self.size
-            return order[start : start + self.size]
+            start, ranks = (0, self.world_size) if every_rank else (self.place.rank, 1)
+            start = (step * self.world_size + start) * self.size
+            return order[start : start + ranks * self.size]
 
         return numbers
 
@@ -59,9 +60,9 @@ class RowOrder:
         """B, the rows of a batch on each rank."""
         return self.shuffled.size
 
-    def epoch(self, epoch: int) -> Callable[[int], Tensor]:
-        """What gives the rows (B,) of a step."""
-        numbers = self.shuffled.epoch(epoch)
+    def epoch(self, epoch: int, every_rank: bool = False) -> Callable[[int], Tensor]:
+        """What gives the rows (B,) of a step, on this rank or on all together."""
+        numbers = self.shuffled.epoch(epoch, every_rank)
         return lambda step: self.rows[numbers(step)]
 
 
@@ -104,9 +105,9 @@ class QueryOrder:
         kept = self.lengths if self.rows_per_query is None else self.lengths.clamp(max=self.rows_per_query)
         return self.shuffled.size * kept.double().mean().item()
 
-    def epoch(self, epoch: int) -> Callable[[int], Tensor]:
-        """What gives the rows (B,) of a step; B differs from step to step."""
-        numbers, start, lengths = self.shuffled.epoch(epoch), self.start, self.lengths
+    def epoch(self, epoch: int, every_rank: bool = False) -> Callable[[int], Tensor]:
+        """What gives the rows (B,) of a step, on this rank or on all together; B differs from step to step."""
+        numbers, start, lengths = self.shuffled.epoch(epoch, every_rank), self.start, self.lengths
         if self.rows_per_query is not None:
             kept = lengths.clamp(max=self.rows_per_query)
             generator = Counter(self.place.seed, epoch).generator("window")

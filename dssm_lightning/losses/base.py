@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,12 +33,20 @@ class Scores(NamedTuple):
         """(Q, C) bool: the valid columns without the target."""
         return self.valid.scatter(1, self.target[:, None], False)
 
+    @property
+    def has_negative(self) -> Tensor:
+        """(Q,) bool: whether any column but the target is valid."""
+        return self.valid.sum(1, dtype=torch.int32) > 1  # a third of the time of is_negative.any(1)
+
 
 class Loss(nn.Module):
     """``Scores`` -> (Q,): one value for each query. Weighting and the mean happen once, in ``TwoTower``."""
 
     uses_labels: ClassVar[bool] = False
     """Whether rows with label 0 mean something to this loss; where not, ``TwoTower`` leaves them out."""
+    compares: ClassVar[bool] = True
+    """Whether a row without a valid negative says nothing: ``TwoTower`` then gives it no weight, and counts it. A loss
+    that judges each pair by itself learns from the positive alone, and keeps such rows."""
     symmetric: bool = False
     """Whether to add the same loss on the transposed problem: each row's candidate against all queries."""
 

@@ -25,6 +25,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     uses_labels: ClassVar[bool] = True
+    compares: ClassVar[bool] = False
 
     def forward(self, scores: Scores) -> Tensor:
         """(Q,) mean over each query's valid columns, its own candidate among them."""
@@ -56,6 +57,7 @@ class SigLIP(Loss):
     """
 
     uses_labels: ClassVar[bool] = True
+    compares: ClassVar[bool] = False
 
     def __init__(self, bias: float = -10.0, learnable: bool = True) -> None:
         super().__init__()
@@ -90,6 +92,7 @@ class CosineEmbedding(Loss):
     """
 
     uses_labels: ClassVar[bool] = True
+    compares: ClassVar[bool] = False
 
     def __init__(self, margin: float = 0.0) -> None:
         super().__init__()

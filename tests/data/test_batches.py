@@ -17,9 +17,18 @@ from dssm_lightning import RetrievalDataModule
 from dssm_lightning.batch import Batch, Column, Ragged
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.batches import Assembler, Progress, Slices, TrainLoader, event_slices, query_slices
+from dssm_lightning.data.frequency import StreamingFrequency
 from dssm_lightning.data.interactions import TEST, TRAIN
-from dssm_lightning.data.negatives import FromColumn, NegativeSampler, ObservedOnly, Popularity, Uniform
-from dssm_lightning.data.orders import RowOrder
+from dssm_lightning.data.negatives import (
+    FromColumn,
+    LogUniform,
+    Mixed,
+    NegativeSampler,
+    ObservedOnly,
+    Popularity,
+    Uniform,
+)
+from dssm_lightning.data.orders import Order, QueryOrder, RowOrder
 from dssm_lightning.data.sources import Frames, Synthetic
 from dssm_lightning.data.splits import PublishedFold
 from dssm_lightning.features import Categorical, History
@@ -115,7 +124,7 @@ def test_label_0_is_no_positive(tmp_path: Path) -> None:
     assert batch.target.tolist() == [0, 1]
     liked_only = Assembler(data.data, liked_only=True)
     assert liked_only.rows.tolist() == [0, 1, 2, 3]
-    assert liked_only.frequency.tolist() == [0.5, 0.25, 0.25, 0]
+    assert liked_only.frequency(torch.arange(4)).tolist() == [0.5, 0.25, 0.25, 0]
     assert Assembler(data.data).rows.tolist() == [0, 1, 2, 3, 5]
 
 
@@ -203,6 +212,53 @@ def test_in_batch_log_q_is_how_often_a_batch_holds_a_candidate(tmp_path: Path) -
     for batch in batches:
         total[batch.candidates.id] += batch.candidates.count
     torch.testing.assert_close(total / len(batches), expected, atol=0.06, rtol=0.06)
+
+
+def test_log_q_of_mixed_samplers_is_how_often_a_batch_proposes_and_holds_a_candidate(tmp_path: Path) -> None:
+    """log(B·p + Σ n_i·q_i), against what 800 batches do: own rows and draws of two samplers, all shared."""
+    sampler = Mixed([Uniform(6), Popularity(10, alpha=1.0), Mixed([LogUniform(4)])])
+    data = small_data(tmp_path, batch_size=16, negatives=sampler)
+    assembler = data.assembler
+    proposed, held, inverse, steps = torch.zeros(40), torch.zeros(40), 0.0, 0
+    loader = loader_of(assembler, 16)
+    for _ in range(100):
+        for step, batch in enumerate(loader):
+            counter = PLACE._replace(epoch=loader.progress.epoch, step=step)
+            drawn = sampler.sample(counter, batch.row)
+            assert set(drawn.tolist()) <= set(batch.candidates.id.tolist())
+            own = batch.candidates.id[batch.target]
+            proposed += torch.bincount(torch.cat([own, drawn]), minlength=40)
+            held[batch.candidates.id] += 1
+            inverse += float((1 / -torch.expm1(-batch.candidates.log_q.exp())).sum())
+            steps += 1
+    expected = assembler._log_q(torch.arange(40), 16).exp()
+    assert expected.sum().item() == pytest.approx(16 + 6 + 10 + 4, rel=1e-5)
+    torch.testing.assert_close(proposed / steps, expected, atol=0.03, rtol=0.1)
+    torch.testing.assert_close(held / steps, -torch.expm1(-expected), atol=0.05, rtol=0)
+    # "refined" adds up 1 / π over the columns: on average once for each candidate of the corpus
+    assert inverse / steps == pytest.approx(40, rel=0.03)
+
+
+@pytest.mark.parametrize("by_query", [False, True])
+def test_a_streaming_frequency_sees_the_rows_of_every_rank(tmp_path: Path, by_query: bool) -> None:
+    """Two ranks of batch 8 as one process of batch 16, after two epochs."""
+    data = small_data(tmp_path).data
+    found = []
+    for rank, world_size in ((0, 1), (0, 2), (1, 2)):
+        assembler = Assembler(data, by_query=by_query, frequency=StreamingFrequency(alpha=0.1))
+        place, size = PLACE._replace(rank=rank), 16 // world_size
+        rows = assembler.rows
+        order: Order = (
+            QueryOrder(rows, data.interactions, size, None, place, world_size)
+            if by_query
+            else RowOrder(rows, size, place, world_size)
+        )
+        loader = TrainLoader(assembler, order, place, Progress())
+        log_q = [batch.candidates.log_q for _ in range(2) for batch in loader]
+        assert len({tuple(values.tolist()) for values in log_q}) > 2
+        found.append(assembler.frequency(torch.arange(40)))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 # -- where in a run ----------------------------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 import torch
 from torch import Tensor
 
+from dssm_lightning.batch import Ragged
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import Interactions
 
@@ -68,5 +71,33 @@ class NegativeSampler:
         """
         return torch.zeros(len(ids), dtype=torch.float64)
 
+    @property
+    def parts(self) -> list[NegativeSampler]:
+        """The samplers that this one is made of: itself, unless it joins others."""
+        return [self]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learnt on the way to draw from, as plain values and tensors for the checkpoint; mostly nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with it, bound already."""
+
     def _shape(self, rows: Tensor) -> tuple[int, ...]:
         return (len(rows), self.num_negatives) if self.per_row else (self.num_negatives,)
+
+
+def some(lists: Ragged, which: Tensor, limit: int, counter: Counter) -> Tensor:
+    """(B, n) values of the lists (B,), −1 after the end of a shorter one; n = limit, or the longest length if less.
+
+    A list longer than the limit is sampled systematically, at equal steps from a random start: each value is equally
+    likely, none comes twice, and the cost does not depend on the length.
+    """
+    start = lists.offsets[which, None]  # (B, 1)
+    length = lists.offsets[which + 1, None] - start  # (B, 1)
+    place = torch.arange(min(limit, int(length.max())))  # (n,)
+    phase = torch.rand(len(which), 1, dtype=torch.float64, generator=counter.generator("negatives"))  # (B, 1)
+    stepped = ((place + phase) * length / limit).long().minimum(length - 1)  # (B, n) rounding may reach the length
+    index = torch.where(length > limit, start + stepped, start + place)  # (B, n)
+    inside = place < length
+    return lists.values[index.where(inside, 0)].long().where(inside, -1)

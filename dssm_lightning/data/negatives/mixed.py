@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 import torch
 from torch import Tensor
@@ -46,6 +48,11 @@ class Mixed(NegativeSampler):
             sampler.bind(interactions, num_queries, num_candidates, candidates)
         self.num_negatives = sum(sampler.num_negatives for sampler in self.samplers)
 
+    @property
+    def parts(self) -> list[NegativeSampler]:
+        """Those that are mixed, of whatever is mixed in turn."""
+        return [part for sampler in self.samplers for part in sampler.parts]
+
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
         """(n,) or (B, n) int64, in the order of the samplers."""
         # Each sampler has a seed of its own: two Uniform would otherwise draw the same.
@@ -56,3 +63,13 @@ class Mixed(NegativeSampler):
     def expected(self, ids: Tensor) -> Tensor:
         """(C,) the sum over the samplers."""
         return torch.stack([sampler.expected(ids) for sampler in self.samplers]).sum(0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of each sampler which has one, by its place."""
+        states = {str(place): sampler.state_dict() for place, sampler in enumerate(self.samplers)}
+        return {place: state for place, state in states.items() if state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Hand each sampler its own."""
+        for place, sampler in enumerate(self.samplers):
+            sampler.load_state_dict(state.get(str(place), {}))

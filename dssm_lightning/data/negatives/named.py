@@ -6,10 +6,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Ragged
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
-from dssm_lightning.data.negatives.base import NegativeSampler
+from dssm_lightning.data.negatives.base import NegativeSampler, some
 
 
 class FromColumn(NegativeSampler):
@@ -46,7 +45,7 @@ class FromColumn(NegativeSampler):
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
         """(B, n) int64, n no larger than the longest list of these rows."""
-        return _some(self._lists, rows, self.num_negatives, counter)
+        return some(self._lists, rows, self.num_negatives, counter)
 
 
 class FromShown(NegativeSampler):
@@ -85,7 +84,7 @@ class FromShown(NegativeSampler):
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
         """(B, n) int64, n no larger than the longest list of these rows' queries."""
-        return _some(self._lists, self._query[rows], self.num_negatives, counter)
+        return some(self._lists, self._query[rows], self.num_negatives, counter)
 
 
 class ObservedOnly(NegativeSampler):
@@ -122,19 +121,3 @@ class ObservedOnly(NegativeSampler):
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
         """(B, 0) int64."""
         return torch.empty(len(rows), 0, dtype=torch.int64)
-
-
-def _some(lists: Ragged, which: Tensor, limit: int, counter: Counter) -> Tensor:
-    """(B, n) values of the lists (B,), −1 after the end of a shorter one; n = limit, or the longest length if less.
-
-    A list longer than the limit is sampled systematically, at equal steps from a random start: each value is equally
-    likely, none comes twice, and the cost does not depend on the length.
-    """
-    start = lists.offsets[which, None]  # (B, 1)
-    length = lists.offsets[which + 1, None] - start  # (B, 1)
-    place = torch.arange(min(limit, int(length.max())))  # (n,)
-    phase = torch.rand(len(which), 1, dtype=torch.float64, generator=counter.generator("negatives"))  # (B, 1)
-    stepped = ((place + phase) * length / limit).long().minimum(length - 1)  # (B, n) rounding may reach the length
-    index = torch.where(length > limit, start + stepped, start + place)  # (B, n)
-    inside = place < length
-    return lists.values[index.where(inside, 0)].long().where(inside, -1)
