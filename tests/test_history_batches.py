@@ -127,6 +127,14 @@ def test_widths_that_do_not_meet(tmp_path: Path) -> None:
         tower.build(made.schemas)
 
 
+def test_a_candidate_feature_that_is_called_candidate(tmp_path: Path) -> None:
+    made = data(tmp_path, {"of": "candidate"}, candidate=[Categorical(name="candidate", column="colour")])
+    with pytest.raises(
+        ValueError, match="'history': `of: candidate` means whole candidates, and a candidate feature has that"
+    ):
+        made.prepare_data()
+
+
 def test_an_unknown_feature_of_the_candidate(tmp_path: Path) -> None:
     made = data(tmp_path, {"of": "itme"})
     message = r"'history': `of` names 'itme', which is no candidate feature; there are \['item', 'colour'\] \(or candi"

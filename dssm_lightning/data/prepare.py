@@ -190,6 +190,11 @@ def _fit_side(schema: Schema, column_of: Callable[[Feature], pl.Series]) -> Sche
 
 def _bind(history: History, candidate: Schema) -> History:
     if history.of_candidates:
+        if history.of in candidate.names:
+            raise ValueError(
+                f"query feature {history.name!r}: `of: {history.of}` means whole candidates, and a candidate feature "
+                "has that name, too; give the feature another name, and the column's as its `column`"
+            )
         return history
     if history.of not in candidate.names:
         raise ValueError(
