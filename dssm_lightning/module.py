@@ -28,7 +28,7 @@ from dssm_lightning.objective import RowLosses, per_query_loss
 from dssm_lightning.optimizers import check_sparse_tables
 from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
-from dssm_lightning.towers import Tower, TowerFactory, check_batch_statistics, share_tables
+from dssm_lightning.towers import Tower, TowerFactory, check_apart, check_batch_statistics, share_tables
 from dssm_lightning.warm_start import warm_start
 
 
@@ -114,6 +114,7 @@ class TwoTower(LightningModule):
             self.candidate_tower = self.query_tower
         else:
             self.candidate_tower = self.make_candidate_tower(schemas.candidate)
+        check_apart(self.towers)
         extra = sum(tower.bias is not None for tower in self.towers.values())  # and the constant that meets each
         self.scorer.check_widths(self.query_tower.output_dim + extra, self.candidate_tower.output_dim + extra)
         if self.encode_chunk_size is not None:

@@ -22,7 +22,7 @@ FusionFactory: TypeAlias = Callable[[list[int]], Fusion]
 
 
 class Tower(nn.Module):
-    """Features (B, …) -> embedding (B, output_dim), or (B, output_dim + 1) with ``bias``.
+    """Features (B, …) -> embedding (B, D), which is output_dim, the widths of ``apart`` and one more for ``bias``.
 
     Each feature is encoded, the encodings are fused, and an MLP follows: ``dropout`` before every linear layer (and on
     the fused encodings where there is none), then ``norm`` and ``activation`` after each hidden one.
@@ -46,10 +46,13 @@ class Tower(nn.Module):
             place, so that one dot product adds it: a candidate's own popularity, or how readily a query likes anything.
             A query's changes no ranking, but belongs to a score that is read as log-odds (``BinaryCrossEntropy``) or
             compared between queries (``auroc``).
+        apart: features that neither fusion nor layers see. Their encodings are appended as they are, so that a dot
+            product adds theirs: a second pair of tables beside the towers (what follows what, as in a factorised Markov
+            chain), or :class:`~dssm_lightning.encoders.Codes`. The sides name as many, of the same widths.
 
     Raises:
-        ValueError: an encoder for an unknown feature; an unknown name of an activation or initialisation; heads that do
-            not divide the embedding.
+        ValueError: an encoder for an unknown feature, or an unknown one apart; no feature but those apart; an unknown
+            name of an activation or initialisation; heads that do not divide the embedding.
     """
 
     def __init__(
@@ -67,15 +70,20 @@ class Tower(nn.Module):
         normalize: bool = True,
         bias: bool = False,
         num_heads: int = 1,
+        apart: list[str] | None = None,
     ) -> None:
         super().__init__()
-        chosen = encoders or {}
-        unknown = sorted(set(chosen) - set(schema.names))
-        if unknown:
-            raise ValueError(f"encoders are given for unknown features {unknown}; this side's features: {schema.names}")
+        chosen, self.apart = encoders or {}, list(apart or [])
+        for what, names in (("encoders are given for", chosen), ("apart names", self.apart)):
+            if unknown := sorted(set(names) - set(schema.names)):
+                raise ValueError(f"{what} unknown features {unknown}; this side's features: {schema.names}")
+        if not set(schema.names) - set(self.apart):
+            raise ValueError(f"apart names all of this side's features, {schema.names}; at least one is for the tower")
         factories = {f.name: chosen[f.name] if f.name in chosen else default_encoder(f) for f in schema}
         self.encoders = nn.ModuleDict({f.name: factories[f.name](f) for f in schema})
-        self.fusion = fusion([_width(encoder) for encoder in self.encoders.values()])
+        widths = {name: _width(encoder) for name, encoder in self.encoders.items()}
+        self.apart_dims = [widths.pop(name) for name in self.apart]
+        self.fusion = fusion(list(widths.values()))
         self.hidden, width = _hidden_layers(self.fusion.output_dim, hidden_dims or [], activation, dropout, norm)
         self.output = nn.Sequential(nn.Dropout(dropout))
         if output_dim is not None:
@@ -84,24 +92,26 @@ class Tower(nn.Module):
             self.output.append(activation_layer(output_activation))
         self.bias = nn.Linear(self.fusion.output_dim, 1) if bias else None
         self.normalize = normalize
-        self.output_dim = width if output_dim is None else output_dim
-        if num_heads < 1 or self.output_dim % num_heads:
-            raise ValueError(f"num_heads is {num_heads}; it must divide the embedding, which is {self.output_dim} wide")
+        width = width if output_dim is None else output_dim
+        if num_heads < 1 or width % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; it must divide the embedding, which is {width} wide")
         self.num_heads = num_heads
+        self.output_dim = width + sum(self.apart_dims)
         if initialization is not None:
             _initialize([self.hidden, self.output], initialization)
 
     def forward(self, features: Features) -> Tensor:
         """(B, …) -> (B, D) float32."""
-        fused = self.fusion([encode(encoder, features[name]) for name, encoder in self.encoders.items()])
+        encodings = {name: encode(encoder, features[name]) for name, encoder in self.encoders.items()}
+        apart = [encodings.pop(name).float() for name in self.apart]
+        fused = self.fusion(list(encodings.values()))
         embedding: Tensor = self.output(self.hidden(fused)).float()
         with torch.autocast(embedding.device.type, enabled=False):  # bf16 would merge near scores into ties
             if self.normalize:
-                heads = embedding.reshape(-1, self.num_heads, self.output_dim // self.num_heads)  # (B, H, D / H)
+                heads = embedding.reshape(len(embedding), self.num_heads, -1)  # (B, H, output_dim / H)
                 embedding = F.normalize(heads, dim=-1).flatten(1)
-            if self.bias is not None:
-                embedding = torch.cat([embedding, self.bias(fused.float())], dim=-1)  # (B, D + 1)
-        return embedding
+            bias = [] if self.bias is None else [self.bias(fused.float())]
+            return torch.cat([embedding, *apart, *bias], dim=-1)
 
 
 TowerFactory: TypeAlias = Callable[[Schema], Tower]  # below the class: who parses plain values needs the class itself
@@ -170,6 +180,18 @@ def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
                 f"{tuple(theirs.weight.shape)}; they must be equal (rows × output_dim)"
             )
         encoders[name].table = theirs
+
+
+def check_apart(towers: dict[str, Tower]) -> None:
+    """What stands apart on one side must meet its like on the other.
+
+    Raises:
+        ValueError: the sides' encodings apart differ in number or width.
+    """
+    found = {side: dict(zip(tower.apart, tower.apart_dims, strict=True)) for side, tower in towers.items()}
+    if len({tuple(widths.values()) for widths in found.values()}) > 1:
+        both = " · ".join(f"{side} {widths}" for side, widths in found.items())
+        raise ValueError(f"apart: both towers must append as many encodings of the same widths, found {both}")
 
 
 def check_batch_statistics(towers: dict[str, Tower], reason: str) -> None:

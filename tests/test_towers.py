@@ -14,7 +14,7 @@ from dssm_lightning.encoders import Embedding, EmbeddingBag, Linear
 from dssm_lightning.features import Categorical, History, Numeric, Vector
 from dssm_lightning.fusion import Concat, Sum
 from dssm_lightning.schema import Schema
-from dssm_lightning.towers import Tower, check_batch_statistics, share_tables
+from dssm_lightning.towers import Tower, check_apart, check_batch_statistics, share_tables
 
 VECTOR = Vector(name="vector", length=3)
 ITEM = Categorical(name="item", vocabulary=("a", "b"))
@@ -70,6 +70,20 @@ def test_rows_have_length_1_and_the_bias_stands_after_it() -> None:
     assert module.output_dim == 6
 
 
+def test_what_stands_apart_is_appended_as_it_is() -> None:
+    module = tower(output_dim=6, bias=True, apart=["item"])
+    found = module(COLUMNS)
+    assert found.shape == (5, 6 + 4 + 1)
+    assert module.output_dim == 6 + 4
+    torch.testing.assert_close(found[:, :6].norm(dim=1), torch.ones(5))
+    assert torch.equal(found[:, 6:10], module.encoders["item"](COLUMNS["item"]))
+    found[:, :6].sum().backward()
+    table = module.encoders["item"].table
+    assert isinstance(table, nn.Embedding)
+    assert table.weight.grad is not None
+    assert not table.weight.grad.any()  # neither fusion nor layers saw it
+
+
 def test_a_row_does_not_depend_on_its_batch() -> None:
     module = tower(hidden_dims=[6], norm="layer").eval()
     alone = torch.cat([module({name: column[i : i + 1] for name, column in COLUMNS.items()}) for i in range(5)])  # type: ignore[index]  # tensors
@@ -123,6 +137,8 @@ def test_initialization_by_name(name: str, bound: float | None) -> None:
             {"encoders": {"titel": Linear}},
             r"encoders are given for unknown features \['titel'\]; this side's features: \['vector', 'item'\]",
         ),
+        ({"apart": ["titel"]}, r"apart names unknown features \['titel'\]; this side's features: \['vector', 'item'\]"),
+        ({"apart": ["item", "vector"]}, r"apart names all of this side's features, \['vector', 'item'\]; at least one"),
         ({"hidden_dims": [3], "activation": "Relu"}, r"unknown activation 'Relu'; nearest in torch.nn: \['ReLU'"),
         ({"output_activation": "tan"}, r"unknown activation 'tan'; nearest in torch.nn: \['Tanh'"),
         (
@@ -130,7 +146,7 @@ def test_initialization_by_name(name: str, bound: float | None) -> None:
             r"unknown initialization 'xavier_unifrm'; nearest in torch.nn.init: \['xavier_uniform'",
         ),
     ],
-    ids=["encoder", "activation", "output_activation", "initialization"],
+    ids=["encoder", "apart", "all apart", "activation", "output_activation", "initialization"],
 )
 def test_unknown_names(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -142,6 +158,14 @@ def test_batch_norm_is_refused_where_batches_are_cut() -> None:
     with pytest.raises(ValueError, match=r"candidate tower: hidden.2 normalises over the batch.*several processes"):
         check_batch_statistics(towers, "several processes")
     check_batch_statistics({"query": towers["query"]}, "several processes")
+
+
+def test_what_stands_apart_meets_its_like() -> None:
+    towers = {"query": tower(apart=["item"]), "candidate": tower(apart=["item"])}
+    check_apart(towers)
+    towers["candidate"] = tower()
+    with pytest.raises(ValueError, match=r"same widths, found query \{'item': 4\} · candidate \{\}"):
+        check_apart(towers)
 
 
 # -- shared tables -----------------------------------------------------------------------------------------------------

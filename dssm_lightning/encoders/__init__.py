@@ -4,6 +4,7 @@ from dssm_lightning.encoders.backbone import Backbone
 from dssm_lightning.encoders.bag import EmbeddingBag
 from dssm_lightning.encoders.base import Encoder
 from dssm_lightning.encoders.causal import GRU, SelfAttention
+from dssm_lightning.encoders.codes import Codes
 from dssm_lightning.encoders.decayed import DecayedEmbeddingBag
 from dssm_lightning.encoders.dense import Identity, Linear
 from dssm_lightning.encoders.embedding import Embedding
@@ -29,6 +30,7 @@ __all__ = [
     "GRU",
     "Backbone",
     "BiLSTM",
+    "Codes",
     "ConvNet",
     "DecayedEmbeddingBag",
     "Embedding",

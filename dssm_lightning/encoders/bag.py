@@ -8,14 +8,14 @@ the batch names, the gradients of the bags that name it: each such row is writte
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from dssm_lightning.batch import Column, Ragged
+from dssm_lightning.batch import Column, Prefixes, Ragged
 from dssm_lightning.encoders.base import Encoder
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
@@ -90,8 +90,10 @@ class EmbeddingBag(Encoder):
         sparse: whether the table's gradient is a sparse tensor, see :func:`bag_sums`; the optimizer must take such.
         init_range: how the table starts, see :func:`id_table`.
 
-    A row without values gives zeros.
+    A row without values gives zeros. Events that share a history's sequence are read off its running sums.
     """
+
+    reads_prefixes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -109,7 +111,11 @@ class EmbeddingBag(Encoder):
         self.pooling = pooling
 
     def forward(self, column: Column) -> Tensor:
-        """Ragged of B rows -> (B, D)."""
+        """Ragged of B rows, or Prefixes of B events -> (B, D)."""
+        if isinstance(column, Prefixes):
+            sums = F.pad(padded_entries(self.table, column.sequences).cumsum(dim=1), (0, 0, 1, 0))  # (S, 1 + L, D)
+            weight = column.length.clamp(min=1).to(sums.dtype) ** _POWERS[self.pooling]  # (B,)
+            return sums[column.sequence, column.length] * weight[:, None]
         assert isinstance(column, Ragged)
         table, sparse = entry_vectors(self.table, column)
         lengths = column.lengths
@@ -140,6 +146,15 @@ def entry_vectors(table: nn.Embedding | None, column: Ragged) -> tuple[Tensor, b
         return table.weight, table.sparse
     assert isinstance(column.items, Tensor), "TwoTower embeds the candidates of a history"
     return column.items, False
+
+
+def padded_entries(table: nn.Embedding | None, sequences: Ragged) -> Tensor:
+    """(S, L, D) the entries' vectors, zeros after a sequence's end."""
+    vectors, sparse = entry_vectors(table, sequences)
+    lengths = sequences.lengths
+    real = torch.arange(int(lengths.max()) if len(lengths) else 0, device=lengths.device) < lengths[:, None]  # (S, L)
+    entries = F.embedding(sequences.values, vectors, sparse=sparse)
+    return entries.new_zeros((*real.shape, entries.shape[1])).masked_scatter(real[..., None], entries)
 
 
 def id_table(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dssm_lightning.batch import Column, Prefixes, Ragged
-from dssm_lightning.encoders.bag import entry_table, entry_vectors
+from dssm_lightning.encoders.bag import entry_table, padded_entries
 from dssm_lightning.encoders.base import Encoder
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
@@ -169,15 +169,6 @@ def as_prefixes(column: Column) -> Prefixes:
     assert isinstance(column, Ragged)
     lengths = column.lengths
     return Prefixes(column, torch.arange(len(lengths), device=lengths.device), lengths, lengths.new_zeros(len(lengths)))
-
-
-def padded_entries(table: nn.Embedding | None, sequences: Ragged) -> Tensor:
-    """(S, L, D) the entries' vectors, zeros after a sequence's end."""
-    vectors, _ = entry_vectors(table, sequences)
-    lengths = sequences.lengths
-    real = torch.arange(int(lengths.max()) if len(lengths) else 0, device=lengths.device) < lengths[:, None]  # (S, L)
-    entries = F.embedding(sequences.values, vectors)
-    return entries.new_zeros((*real.shape, entries.shape[1])).masked_scatter(real[..., None], entries)
 
 
 def _history(encoder: Encoder, feature: Feature, sizes: dict[str, int]) -> History:

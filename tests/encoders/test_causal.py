@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.batch import Prefixes, Ragged
-from dssm_lightning.encoders import GRU, Encoder, SelfAttention
+from dssm_lightning.encoders import GRU, EmbeddingBag, Encoder, SelfAttention
 from dssm_lightning.encoders.decayed import DecayedEmbeddingBag
 from dssm_lightning.features import Categorical, History
 
@@ -32,6 +32,8 @@ CAUSAL = [
     SelfAttention(HISTORY, 8, num_layers=2, num_heads=2),
     SelfAttention(HISTORY, 8, num_layers=1, hidden_dim=12, dropout=0.0),
     GRU(HISTORY, 8, num_layers=2, dropout=0.1),
+    EmbeddingBag(HISTORY, 8, pooling="sum"),
+    EmbeddingBag(HISTORY, 8, pooling="mean"),
 ]
 
 
