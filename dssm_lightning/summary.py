@@ -35,6 +35,7 @@ class Branch(NamedTuple):
     feature: Feature
     encoder: Layer
     shares: list[str]  # other branches (side.feature) that use one of its parameters
+    apart: bool  # appended to the embedding, past fusion and layers
 
     @property
     def reads(self) -> str:
@@ -106,7 +107,8 @@ def _tower(side: str, model: TwoTower, shapes: dict[nn.Module, Shape | None]) ->
     branches = []
     for name, encoder in tower.encoders.items():
         others = {user for parameter in encoder.parameters() for user in users[parameter]} - {f"{side}.{name}"}
-        branches.append(Branch(schema[name], describe_layer(name, encoder, shapes), sorted(others)))
+        layer = describe_layer(name, encoder, shapes)
+        branches.append(Branch(schema[name], layer, sorted(others), name in tower.apart))
     return TowerSummary(
         side=side,
         branches=branches,
@@ -152,8 +154,9 @@ def print_summary(summary: ModelSummary, depth: int = 2, console: Console | None
         note = _notes(tower.frozen, tower.parameters, ["query, the same tower"] if same else [])
         table.add_row(f"[bold]{tower.side} tower", "Tower", format_shape(tower.shape), f"{tower.parameters:,}", note)
         for branch in tower.branches:
-            shares = [] if summary.one_tower else branch.shares
-            _add_rows(table, branch.encoder, 1, depth, type(branch.feature).__name__, shares)
+            notes = [] if summary.one_tower or not branch.shares else [f"shared: {', '.join(branch.shares)}"]
+            notes += ["apart"] if branch.apart else []
+            _add_rows(table, branch.encoder, 1, depth, type(branch.feature).__name__, notes)
         for layer in (tower.fusion, *tower.layers):
             _add_rows(table, layer, 1, depth)
         if tower.normalize:
@@ -174,11 +177,11 @@ def print_summary(summary: ModelSummary, depth: int = 2, console: Console | None
 
 
 def _add_rows(
-    table: Table, layer: Layer, level: int, depth: int, feature: str | None = None, shares: Sequence[str] = ()
+    table: Table, layer: Layer, level: int, depth: int, feature: str | None = None, notes: Sequence[str] = ()
 ) -> None:
     kind = layer.kind if feature is None else f"{feature} → {layer.kind}"
     style = "dim" if level > 1 else None
-    note = _notes(layer.frozen, layer.parameters, [f"shared: {', '.join(shares)}"] if shares else [])
+    note = _notes(layer.frozen, layer.parameters, list(notes))
     name = f"{'  ' * level}{layer.name}"
     table.add_row(escape(name), escape(kind), format_shape(layer.shape), f"{layer.parameters:,}", note, style=style)
     for child in layer.layers if level <= depth else []:
