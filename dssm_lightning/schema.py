@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -65,6 +66,10 @@ class Schemas:
 
     def to_json(self) -> str:
         """One string from which :meth:`from_json` makes equal schemas."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:  # of vocabularies that may be large, for each checkpoint
         return json.dumps({"version": 1, "query": self.query.to_list(), "candidate": self.candidate.to_list()})
 
     @classmethod

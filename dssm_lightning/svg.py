@@ -1,4 +1,4 @@
-"""A small writer of SVG: boxes with two lines of text, edges, and texts that fit."""
+"""A small writer of SVG: boxes with two lines of text, edges, lines, and texts that fit."""
 
 from __future__ import annotations
 
@@ -122,6 +122,11 @@ class Drawing:
     def dashed(self, points: list[tuple[float, float]], colour: str) -> None:
         """A dashed line through points."""
         self._path("M " + " L ".join(f"{x:g} {y:g}" for x, y in points), colour, {"stroke-dasharray": "5 4"})
+
+    def line(self, points: list[tuple[float, float]], colour: str, width: float = 1.0) -> None:
+        """A line through points."""
+        way = "M " + " L ".join(f"{_number(x)} {_number(y)}" for x, y in points)
+        self._path(way, colour, {"stroke-width": f"{width:g}", "stroke-linejoin": "round"})
 
     def to_string(self) -> str:
         """The file's content."""

@@ -1,6 +1,8 @@
-"""What ``bench.py`` feeds to both sides: texts that ship with the package, and a table of events that is made up."""
+"""What ``bench.py`` feeds to both sides: texts that ship with the package, and events that are made up."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -49,3 +51,44 @@ def dense_data(num_events: int, cache_dir: str) -> RetrievalDataModule:
         split=RandomRows(test=0.1, validation=0.0),
         cache_dir=cache_dir,
     )
+
+
+def made_up_100k(root: Path, num_ratings: int) -> Path:
+    """Files of MovieLens-100K's format and shapes below ``root``, which is returned: as many users, films and words.
+
+    Films are about as unevenly popular, so that a batch has about as many distinct ones, and each user's ratings are
+    near one another in time.
+    """
+    rng, folder = np.random.default_rng(0), root / "ml-100k"
+    folder.mkdir(parents=True)
+    users, films, words = np.arange(1, 944), np.arange(1, 1683), rng.zipf(1.3, (1682, 3)) % 2400
+    popularity, drawn = np.exp(-films / 330), 2 * num_ratings
+    user, film = rng.choice(users, drawn), rng.choice(films, drawn, p=popularity / popularity.sum())
+    time = rng.integers(874_724_710, 893_286_638, len(users))[user - 1] + rng.integers(0, 20_000, drawn)
+    ratings = pl.DataFrame({"user": user, "film": film, "rating": rng.integers(1, 6, drawn), "time": time})
+    ratings = ratings.unique(["user", "film"], maintain_order=True).head(num_ratings)
+    for name, rows in (("u.data", ratings), ("ua.base", ratings[1:]), ("ua.test", ratings[:1])):
+        rows.write_csv(folder / name, separator="\t", include_header=False)
+    titles = [f"{' '.join(f'w{word}' for word in row)} (1995)" for row in words]
+    genres = {f"genre {n}": films % 2 for n in range(19)}
+    tables = {
+        "u.user": {
+            "id": users,
+            "age": users % 60,
+            "gender": ["F"] * 943,
+            "work": ["none"] * 943,
+            "zip": ["10000"] * 943,
+        },
+        "u.item": {
+            "id": films,
+            "title": titles,
+            "date": ["01-Jan-1995"] * 1682,
+            "video": [""] * 1682,
+            "imdb": [""] * 1682,
+        }
+        | genres,
+        "u.genre": {"genre": list(genres), "number": range(19)},
+    }
+    for name, columns in tables.items():
+        pl.DataFrame(columns).write_csv(folder / name, separator="|", include_header=False, quote_style="never")
+    return root

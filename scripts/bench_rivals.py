@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from sklearn.feature_extraction.text import HashingVectorizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MetricCollection
 from torchmetrics.retrieval import (
@@ -26,6 +26,7 @@ from dssm_lightning.data.cache import Prepared
 from dssm_lightning.encoders import Encoder
 from dssm_lightning.encoders.bag import id_table
 from dssm_lightning.features import Feature
+from dssm_lightning.towers import Tower
 
 
 def trigram_vectorizer(**options: Any) -> HashingVectorizer:
@@ -117,3 +118,65 @@ def every_pair_metrics(scores: Tensor, relevant: Tensor, ks: list[int]) -> dict[
     indexes = torch.arange(len(scores)).repeat_interleave(scores.shape[1])
     metrics.update(scores.flatten(), target.flatten(), indexes=indexes)
     return {name: float(value) for name, value in metrics.compute().items()}
+
+
+class PlainDeepRetrieval(nn.Module):
+    """Deep retrieval written for itself: index tensors of all events, plain layers, a column for each row of a batch.
+
+    Titles' words are a rectangle, padded with the number of an extra row of zeros. The weights start as copies of two
+    towers'.
+    """
+
+    def __init__(self, query: Tower, candidate: Tower, data: Prepared) -> None:
+        super().__init__()
+        encoders = copy.deepcopy(nn.ModuleDict({**query.encoders, **candidate.encoders}))
+        self.user, self.bucket, self.title = (encoders[n].table for n in ("user_id", "time_bucket", "title"))
+        words = encoders["title_words"].table.weight.detach()
+        self.words = nn.Embedding.from_pretrained(F.pad(words, (0, 0, 0, 1)), freeze=False, padding_idx=len(words))
+        self.query, self.candidate = (
+            nn.Sequential(
+                *(layer for layer in (*tower.hidden, *tower.output) if not isinstance(layer, nn.Dropout | nn.Identity))
+            )
+            for tower in copy.deepcopy(nn.ModuleList([query, candidate]))
+        )
+        bags = data.candidate["title_words"]
+        assert isinstance(bags, Ragged)
+        pieces = torch.tensor_split(bags.values.long(), bags.offsets[1:-1])
+        self.film_words = nn.utils.rnn.pad_sequence(list(pieces), batch_first=True, padding_value=len(words))
+        self.film_length, self.film_title = bags.lengths[:, None].float(), data.candidate["title"].long()
+        self.event_user = data.query["user_id"][data.interactions.query].long()
+        self.event_bucket, self.event_time = data.event["time_bucket"].long(), data.event["timestamp"]
+        self.event_film = data.interactions.candidate
+
+    def queries(self, rows: Tensor) -> Tensor:
+        """(B, 32) of events."""
+        user, bucket = self.user(self.event_user[rows]), self.bucket(self.event_bucket[rows])
+        return self.query(torch.cat([user, bucket, self.event_time[rows]], 1))
+
+    def films(self, films: Tensor) -> Tensor:
+        """(B, 32) of films."""
+        words = self.words(self.film_words[films]).sum(1) / self.film_length[films]
+        return self.candidate(torch.cat([self.title(self.film_title[films]), words], 1))
+
+    def losses(self, rows: Tensor) -> Tensor:
+        """(B,) in-batch softmax over a column for each row."""
+        scores = self.queries(rows) @ self.films(self.event_film[rows]).T
+        return F.cross_entropy(scores, torch.arange(len(rows)), reduction="none")
+
+    def train_epoch(self, optimizer: torch.optim.Optimizer, rows: Tensor, batch_size: int) -> None:
+        """Whole batches of the rows in another order."""
+        order = rows[torch.randperm(len(rows))][: len(rows) // batch_size * batch_size]
+        for part in order.split(batch_size):
+            optimizer.zero_grad()
+            self.losses(part).sum().backward()
+            optimizer.step()
+
+    @torch.no_grad()
+    def recalls(self, rows: Tensor, ks: list[int]) -> dict[str, float]:
+        """Recall@k of events by one ``topk`` of all films' scores, seen films kept."""
+        corpus, found = self.films(torch.arange(len(self.film_title))), []
+        for part in rows.split(1024):
+            best = (self.queries(part) @ corpus.T).topk(max(ks)).indices
+            found.append(best == self.event_film[part, None])
+        hits = torch.cat(found)
+        return {f"recall@{k}": float(hits[:, :k].any(1).double().mean()) for k in ks}

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -75,10 +76,11 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(bench: ModuleType
         ("text_table", {"batch_size": 16, "steps": 1, "repeats": 1}, 2),
         ("batches", {"num_events": 800, "batch_size": 32, "num_batches": 2, "repeats": 1}, 1),
         ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
+        ("deep_retrieval", {"epochs": 1, "repeats": 1, "num_ratings": 800, "batch_size": 64, "ks": (1, 100)}, 2),
         ("startup", {"base": "json", "ours": "csv", "program": "json.tool", "repeats": 1}, 2),
     ],
 )
-def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, int], rows: int) -> None:
+def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, Any], rows: int) -> None:
     section = bench.BENCHMARKS[name](**sizes)
     assert len(section.rows) == rows
     assert all(ratio > 0 for row in section.rows for ratio in row.ratios)
@@ -119,7 +121,10 @@ def test_the_table_has_medians_and_the_span(bench: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["hashng"], "no benchmark hashng; there are hashing, text_table, batches, evaluation, startup"),
+        (
+            ["hashng"],
+            "no benchmark hashng; there are hashing, text_table, batches, evaluation, deep_retrieval, startup",
+        ),
         (["hashing", "--write"], "--write makes the whole page: name no benchmark"),
         (["--threads", "0"], "--threads is 0; at least one is needed"),
     ],

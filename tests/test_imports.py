@@ -28,8 +28,8 @@ GROUPS = [
     },
     {"baselines", "retriever"},
     {"runs", "callbacks", "settings", "results", "measure", "comparison"}
-    | {"layers", "summary", "svg", "plot", "pictures"},
-    {"commands", "arguments", "spelling", "cli", "__main__"},
+    | {"layers", "summary", "svg", "plot", "curves", "pictures", "spelling"},
+    {"commands", "arguments", "cli", "__main__"},
 ]
 WITHOUT_LIGHTNING = {"encoders", "fusion", "towers", "scorers", "losses", "retriever", "features", "schema", "batch"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -42,6 +42,41 @@ def test_a_rows_own_negatives_are_its_only_ones() -> None:
     assert valid.tolist() == [[False, True, True, False], [True, True, False, True]]
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        SampledSoftmax(),
+        SampledSoftmax("count"),
+        SampledSoftmax("refined"),
+        BPR(),
+        WARP(),
+        HardestNegative(2),
+        BinaryCrossEntropy(),
+        SigLIP(),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("C", [1, 4])
+def test_where_nothing_is_masked_no_loss_makes_a_difference_between_one_true_and_many(loss: Loss, C: int) -> None:
+    """``valid`` is then one value, expanded: the losses may skip it, and must give what the whole matrix gives."""
+    target = torch.tensor([0, C - 1, C // 2])
+    expanded = valid_columns(target, None, None, torch.arange(C))
+    assert expanded.shape == (3, C)
+    assert expanded.all()
+    whole = expanded.contiguous()
+    results = []
+    for valid in (expanded, whole):
+        logits = torch.linspace(-2, 2, 3 * C).sin().reshape(3, C).requires_grad_()
+        scores = Scores(logits, target, valid, torch.ones(C), torch.zeros(C), None)
+        assert scores.all_valid == (valid is expanded)
+        assert scores.has_negative.tolist() == [C > 1] * 3
+        torch.manual_seed(0)
+        value = loss(scores)
+        results.append((value, torch.autograd.grad(value.sum(), logits)[0]))
+    for one, many in zip(*results, strict=True):
+        assert torch.equal(one, many)
+
+
 def batch_of(target: list[int], num_candidates: int, known: Ragged | None = None) -> Batch:
     ids = torch.arange(num_candidates)
     count = torch.bincount(torch.tensor(target), minlength=num_candidates).float()

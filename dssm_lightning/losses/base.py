@@ -24,6 +24,11 @@ class Scores(NamedTuple):
     label: Tensor | None  # (Q,) float32: 1 liked / 0 shown and not liked; None = all liked
 
     @property
+    def all_valid(self) -> bool:
+        """Whether ``valid`` is one value, expanded: nothing is masked, which then needs no pass over (Q, C)."""
+        return self.valid.stride() == (0, 0)
+
+    @property
     def positive(self) -> Tensor:
         """(Q, 1) logit of each query's own candidate."""
         return self.logits.gather(1, self.target[:, None])
@@ -36,6 +41,8 @@ class Scores(NamedTuple):
     @property
     def has_negative(self) -> Tensor:
         """(Q,) bool: whether any column but the target is valid."""
+        if self.all_valid:
+            return torch.full_like(self.target, self.valid.shape[1] > 1, dtype=torch.bool)
         return self.valid.sum(1, dtype=torch.int32) > 1  # a third of the time of is_negative.any(1)
 
 

@@ -86,7 +86,9 @@ class SampledSoftmax(Loss):
             logits = logits + self._correction(scores)
         if self.repeats == "refined":
             return _refined(logits, scores)
-        return F.cross_entropy(logits.masked_fill(~scores.valid, -math.inf), scores.target, reduction="none")
+        if not scores.all_valid:
+            logits = logits.masked_fill(~scores.valid, -math.inf)
+        return F.cross_entropy(logits, scores.target, reduction="none")
 
     def _correction(self, scores: Scores) -> Tensor:
         """(C,) or (Q, C) what is added to each column's logits."""

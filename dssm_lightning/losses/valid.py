@@ -19,6 +19,8 @@ def valid_columns(target: Tensor, negatives: Tensor | None, known: Ragged | None
         ids: (C,) corpus rows of the columns, strictly ascending.
     """
     shape = (len(target), len(ids))
+    if negatives is None and known is None:
+        return torch.ones((), dtype=torch.bool, device=ids.device).expand(shape)  # `Scores.all_valid` knows it by this
     if negatives is None:
         valid = torch.ones(shape, dtype=torch.bool, device=ids.device)
     else:
