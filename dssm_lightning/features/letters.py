@@ -96,11 +96,11 @@ def _codes(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
 def _silent(kinds: NDArray[np.uint8]) -> Counts:
     """Places of the punctuation that belongs to no word. All is done on the few characters that are punctuation."""
     place = np.flatnonzero(kinds > _LETTER)
-    joins = (kinds[place] == _JOINER) & (kinds[place - 1] == _LETTER) & (kinds[place + 1] == _LETTER)
-    first = np.flatnonzero(np.diff(place, prepend=-1) != 1)  # of each run of neighbours
-    lengths = np.diff(first, append=len(place))
-    alone = (kinds[place[first] - 1] == _SPACE) & (kinds[place[first] + lengths] == _SPACE)
-    silent: Counts = place[~(joins | np.repeat(alone, lengths))]
+    before, after = kinds[place - 1], kinds[place + 1]
+    joins = (kinds[place] == _JOINER) & (before == _LETTER) & (after == _LETTER)
+    first, last = np.flatnonzero(before <= _LETTER), np.flatnonzero(after <= _LETTER)  # of each run of neighbours
+    alone = (before[first] == _SPACE) & (after[last] == _SPACE)
+    silent: Counts = place[~(joins | np.repeat(alone, last - first + 1))]
     return silent
 
 
