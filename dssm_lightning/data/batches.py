@@ -217,6 +217,8 @@ def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
     liked, not_liked = interactions.rows(fold, label=1), interactions.rows(fold, label=0)
     relevant = group(interactions.query[liked], interactions.candidate[liked], num_queries)
     shown = group(interactions.query[not_liked], interactions.candidate[not_liked], num_queries)
+    grade = interactions.grade
+    graded = None if grade is None else group(interactions.query[liked], grade[liked], num_queries)
     queries = (relevant.lengths + shown.lengths).nonzero().squeeze(1)
 
     def make(numbers: Tensor) -> EvaluationBatch:
@@ -227,6 +229,7 @@ def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             relevant=take(relevant, query),
             seen=take(assembler.likes.candidates, query),
             shown=None if interactions.label is None else take(shown, query),
+            grade=None if graded is None else take(graded, query).values,
         )
 
     return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
@@ -257,6 +260,7 @@ def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             seen=take(assembler.likes.candidates, query),
             shown=None if interactions.label is None else _chosen(candidate, ~liked),
             row=rows,
+            grade=None if interactions.grade is None else interactions.grade[rows[liked]],
         )
 
     return Slices(make, len(events), _queries_at_once(assembler), rank, world_size)

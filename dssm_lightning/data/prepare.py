@@ -107,6 +107,7 @@ def _interactions(tables: Tables, split: Split, negatives_column: str | None) ->
         weight=_floats(frame, keys.weight),
         time=_times(frame, keys),
         negatives=None if negatives_column is None else _explicit_negatives(tables, negatives_column),
+        grade=_floats(frame, keys.grade),
     )
     if len(interactions.rows(TRAIN, label=1)) == 0:
         raise ValueError(
