@@ -25,6 +25,8 @@ def search(
     json: bool = False,
     picture: str | None = None,
     exclude_history: bool = False,
+    hybrid: bool = False,
+    hybrid_weight: float = 1.0,
 ) -> list[list[Hit]]:
     """Answer queries with a trained model.
 
@@ -36,11 +38,14 @@ def search(
         json: print JSON lines instead of tables.
         picture: a PNG file for what was found, where candidates have pictures: a row for each query.
         exclude_history: leave out what stands in the history that a query gives.
+        hybrid: rank by the reciprocal rank fusion of the model with BM25.
+        hybrid_weight: weight of BM25's list in it.
 
     Returns:
         for each query its hits, best first.
     """
     from dssm_lightning import pictures
+    from dssm_lightning.hybrid import Hybrid
     from dssm_lightning.settings import load_run, make_retriever
 
     values = [_raw(text) for text in query]
@@ -48,7 +53,8 @@ def search(
     if picture is not None:  # what cannot be drawn is said before the corpus is embedded
         pictures.picture_feature(data)
         pictures.require_png(Path(picture))
-    retriever = make_retriever(model, data)
+    words = Hybrid(data.schemas, data.candidates, hybrid_weight) if hybrid else None
+    retriever = make_retriever(model, data, words)
     answers = [retriever.search(value, k, exclude_history) for value in values]
     for text, hits in zip(query, answers, strict=True):
         _print_json(text, hits) if json else _print_table(text, hits)

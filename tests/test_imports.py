@@ -26,8 +26,8 @@ GROUPS = [
         "checkpoints",
         "warm_start",
     },
-    {"baselines", "retriever"},
-    {"runs", "callbacks", "settings", "results", "measure", "comparison"}
+    {"baselines", "hybrid", "retriever"},
+    {"runs", "callbacks", "settings", "results", "measure", "tested", "comparison"}
     | {"layers", "summary", "svg", "plot", "pictures"},
     {"commands", "arguments", "spelling", "cli", "__main__"},
 ]
