@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.baselines import BM25
-from dssm_lightning.baselines.texts import joined, text_columns
+from dssm_lightning.baselines.texts import joined
 from dssm_lightning.schema import Schemas
 
 K = 60
@@ -35,8 +35,8 @@ class Hybrid:
     """
 
     def __init__(self, schemas: Schemas, candidates: pl.DataFrame, weight: float = 1.0) -> None:
-        self.query_columns = text_columns(schemas.query)
-        columns = text_columns(schemas.candidate)
+        self.query_columns = schemas.query.text_columns
+        columns = schemas.candidate.text_columns
         for side, schema, found in (
             ("query", schemas.query, self.query_columns),
             ("candidate", schemas.candidate, columns),

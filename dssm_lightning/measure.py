@@ -8,7 +8,7 @@ import polars as pl
 from rich.progress import track
 
 from dssm_lightning.baselines import BaselineData, default_baselines
-from dssm_lightning.baselines.texts import joined, text_columns
+from dssm_lightning.baselines.texts import joined
 from dssm_lightning.batch import Ragged
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS, TRAIN, group
@@ -41,8 +41,8 @@ def measure_baselines(
         num_candidates=data.num_candidates,
         shown=_shown(data),
         evaluated=data.data.interactions.query[data.data.interactions.rows(FOLDS.index(fold))],
-        query_texts=_texts(data.data.queries, text_columns(data.schemas.query)),
-        corpus_texts=_texts(data.candidates, corpus_columns or text_columns(data.schemas.candidate)),
+        query_texts=_texts(data.data.queries, data.schemas.query.text_columns),
+        corpus_texts=_texts(data.candidates, corpus_columns or data.schemas.candidate.text_columns),
     )
     evaluation = DetailedEvaluation(resolve_ks(None, data.num_candidates), data.labelled, data.popularity)
     results = {}

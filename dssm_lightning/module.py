@@ -242,7 +242,8 @@ class TwoTower(LightningModule):
         if due:
             with evaluating(self):
                 corpus = self.embed_corpus(data.corpus_batches())
-                mine(due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch)
+                total = mine(due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch)
+            rank_zero_info(f"epoch {self.current_epoch}: hard negatives of {total:,} queries are mined anew")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted mean loss over the rows of all ranks that can be learnt from."""

@@ -29,7 +29,7 @@ GROUPS = [
     {"baselines", "hybrid", "retriever"},
     {"runs", "callbacks", "settings", "results", "measure", "tested", "comparison"}
     | {"layers", "summary", "svg", "plot", "pictures"},
-    {"commands", "arguments", "spelling", "cli", "__main__"},
+    {"commands", "mined", "arguments", "spelling", "cli", "__main__"},
 ]
 WITHOUT_LIGHTNING = {"encoders", "fusion", "towers", "scorers", "losses", "retriever", "features", "schema", "batch"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -1,18 +1,8 @@
-"""What queries and candidates say: the columns that their text features read, as one text for each row."""
+"""What queries and candidates say: several columns of texts as one."""
 
 from __future__ import annotations
 
 import polars as pl
-
-from dssm_lightning.features.text_column import TextFeature
-from dssm_lightning.features.tokens import Tokens
-from dssm_lightning.schema import Schema
-
-
-def text_columns(schema: Schema) -> list[str]:
-    """The columns that a side's text features read."""
-    features = (feature for feature in schema if isinstance(feature, TextFeature | Tokens))
-    return list(dict.fromkeys(feature.source_column for feature in features))
 
 
 def joined(table: pl.DataFrame, columns: list[str]) -> list[str]:

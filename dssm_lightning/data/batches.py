@@ -16,6 +16,7 @@ from torch import Tensor
 from dssm_lightning.batch import Batch, Candidates, EvaluationBatch, Features, Ragged, take, take_features
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.cache import Prepared
+from dssm_lightning.data.duplicates import SameText
 from dssm_lightning.data.frequency import CountedFrequency, Frequency
 from dssm_lightning.data.histories import HistoryAssembler, Timeline
 from dssm_lightning.data.interactions import TRAIN, group
@@ -33,6 +34,7 @@ class Assembler:
         data: the memory-mapped data.
         sampler: draws negatives beside the batch's own candidates; None = in-batch only.
         mask_known: never take a candidate that the query is known to like as its negative.
+        mask_duplicates: nor one that says the same as such a candidate, see :class:`SameText`.
         liked_only: train on the liked rows alone, where a loss has no use for label 0.
         by_query: whether the rows of a training batch stand by query, oldest first.
         frequency: how often a row's own candidate is each one; None = as counted in the training rows.
@@ -49,10 +51,12 @@ class Assembler:
         liked_only: bool = False,
         by_query: bool = False,
         frequency: Frequency | None = None,
+        mask_duplicates: bool = False,
     ) -> None:
         self.data, self.sampler, self.by_query = data, sampler, by_query
         self._masks_known = mask_known and (sampler is None or sampler.num_negatives > 0)
         self.likes = Timeline(data.interactions, len(data.queries))
+        self._same_text = SameText(data, self.likes.candidates) if mask_duplicates else None
         self.histories = self._histories()
         self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
         self.frequency = CountedFrequency() if frequency is None else frequency
@@ -98,11 +102,14 @@ class Assembler:
             ),
             target=target,
             negatives=self._own_columns(drawn, columns[len(own) :]),
-            known=take(self.likes.candidates, query) if self._masks_known else None,
+            known=self._known(query) if self._masks_known else None,
             label=None if interactions.label is None else interactions.label[rows],
             weight=None if interactions.weight is None else interactions.weight[rows],
             row=rows,
         )
+
+    def _known(self, query: Tensor) -> Ragged:
+        return take(self.likes.candidates, query) if self._same_text is None else self._same_text.of(query)
 
     def _own_columns(self, drawn: Tensor | None, columns: Tensor) -> Tensor | None:
         if self.sampler is None or drawn is None or not self.sampler.per_row:

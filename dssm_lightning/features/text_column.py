@@ -85,6 +85,8 @@ class TextFeature(Feature):
     does not know yet can encode differently. So a text that is not ASCII then warns, and is encoded.
     """
 
+    reads_text = True
+
     on_empty: Literal["error", "allow"] = "error"
     """What a null, empty or blank text is: an error, or a row without values (its bag is the zero vector)."""
     text_version: int = VERSION
