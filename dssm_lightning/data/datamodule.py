@@ -61,8 +61,8 @@ class RetrievalDataModule(LightningDataModule):
         cache_dir: folder for encoded data.
 
     Raises:
-        ValueError: a size below 1; no feature on a side; duplicates masked without known ones; ``rows_per_query`` that is of no use, or beyond what a
-            history looks back.
+        ValueError: a size below 1; no feature on a side; duplicates masked, but not what is known; ``rows_per_query``
+            that is of no use, or beyond what a history looks back.
     """
 
     def __init__(
