@@ -24,13 +24,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dssm_lightning.features.folding import folded_column
+
 VERSION = 1
 """Raised whenever some text would get other words or other ids than before; part of every fitted text feature."""
 
 Counts = NDArray[np.int64]
 
 _PIECE = 1 << 16  # characters worked on at once: the arrays of a piece then fit into a second-level cache
-_SEPARATOR = "\x01"  # between texts that are normalised together; no letter composes across it
 _UTF32 = f"utf-32-{sys.byteorder[0]}e"
 _SPACE, _LETTER, _JOINER, _MARK = range(4)
 _JOINERS, _LETTERS, _MARKS = frozenset(".'’&@*:·"), frozenset("#%+"), frozenset("<=>^`|~")
@@ -51,13 +52,9 @@ def normalised(texts: pl.Series) -> pl.Series:
     if not foreign.any():
         return texts.str.to_lowercase()  # of ASCII, all that step 1 does
     plain, rest = texts.filter(~foreign).str.to_lowercase(), texts.filter(foreign)
-    joined = rest.str.join(_SEPARATOR)[0]
-    if joined.count(_SEPARATOR) >= len(rest):  # some text holds one, which ends a word as a blank does
-        joined = rest.str.replace_all(_SEPARATOR, " ", literal=True).str.join(_SEPARATOR)[0]
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", joined).casefold())
     row = np.empty(len(texts), np.int64)
     row[np.argsort(foreign.to_numpy(), kind="stable")] = np.arange(len(texts))
-    spelled: pl.Series = pl.concat([plain, pl.Series(folded.split(_SEPARATOR), dtype=pl.String)]).gather(row)
+    spelled: pl.Series = pl.concat([plain, folded_column(rest)]).gather(row)
     return spelled
 
 
