@@ -145,7 +145,10 @@ def test_without_positives_there_is_nothing_to_mine(place: Path) -> None:
             'query_id,negatives\nq0,"[""c999""]"\n',
             r"names \d+ candidates that the corpus does not have, first \['c999'",
         ),
-        ("query_id,negatives\nq0,nothing\n", "negatives column 'negatives' is text, but no JSON lists such as"),
+        (
+            "query_id,negatives\nq0,nothing\n",
+            "must hold lists of candidate ids, found String, which is no JSON such as",
+        ),
     ],
 )
 def test_a_file_that_is_none_of_negatives(tmp_path: Path, content: str, message: str) -> None:

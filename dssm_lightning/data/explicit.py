@@ -55,7 +55,10 @@ def _from_json(lists: pl.Series, column: str, kind: pl.DataType) -> pl.Series:
     try:
         return lists.str.json_decode(pl.List(kind))
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"negatives column {column!r} is text, but no JSON lists such as [1, 2]: {error}") from error
+        raise ValueError(
+            f"negatives column {column!r} must hold lists of candidate ids, found String, which is no JSON such as "
+            f"[1, 2]: {error}"
+        ) from error
 
 
 def positions(values: pl.Series, ids: pl.Series) -> Tensor:
