@@ -66,9 +66,10 @@ def has_foreign(texts: pl.Series) -> pl.Series:
 
 def pieces(texts: pl.Series) -> Iterator[Letters]:
     """The letters of normalised texts (B,), some texts at a time, in order; at least one piece."""
-    starts = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(texts.str.len_chars().to_numpy() + 1, out=starts[1:])
     joined = f"\0{texts.str.join(chr(0))[0]}\0"
+    lengths = texts.str.len_bytes() if joined.isascii() else texts.str.len_chars()  # bytes need not be counted
+    starts = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(lengths.to_numpy() + 1, out=starts[1:])
     cuts = np.searchsorted(starts[:-1], np.arange(0, int(starts[-1]) + 1, _PIECE))
     edges = np.unique(np.append(cuts, len(texts)))
     for first, last in zip(edges.tolist(), edges[1:].tolist() or [len(texts)], strict=False):

@@ -133,8 +133,8 @@ class TextFeature(Feature):
         place = foreign.arg_true().to_numpy().astype(np.int64)
         if not 0 < len(place) <= len(texts) // MANY_PER_FOREIGN:
             return self._encode(normalised(texts))
-        many, few = (self._encode(normalised(texts.filter(chosen))) for chosen in (~foreign, foreign))
-        return inserted(many, few, place)
+        many = self._encode(texts.filter(~foreign).str.to_lowercase())  # of ASCII, all that `normalised` does
+        return inserted(many, self._encode(normalised(texts.filter(foreign))), place)
 
     def _encode(self, texts: pl.Series) -> Ragged:
         raise NotImplementedError
