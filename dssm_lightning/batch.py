@@ -92,6 +92,7 @@ class EvaluationBatch(NamedTuple):
     seen: Ragged  # corpus rows liked in training, disjoint from relevant
     shown: Ragged | None  # corpus rows shown and not liked (label 0); None where the data has no labels
     row: Tensor | None = None  # (Q,) int64 rows of the interaction table, by event; None by query
+    grade: Tensor | None = None  # (T,) float32: how relevant each of the relevant is; None = all alike
 
 
 def spans(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

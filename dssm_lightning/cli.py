@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
@@ -32,9 +34,19 @@ from dssm_lightning.features import Feature
 from dssm_lightning.fusion import Fusion
 from dssm_lightning.losses import Loss
 from dssm_lightning.module import TwoTower
-from dssm_lightning.results import INTERVALS, PER_QUERY, intervals, per_query, print_results, write_json, write_parquet
+from dssm_lightning.results import (
+    INTERVALS,
+    PER_QUERY,
+    intervals,
+    per_query,
+    per_query_of,
+    print_results,
+    write_json,
+    write_parquet,
+)
 from dssm_lightning.scorers import Scorer
 from dssm_lightning.spelling import SpellingParser, nearest
+from dssm_lightning.tested import HybridTest, TrecFiles, add_test_options
 from dssm_lightning.towers import Tower
 
 TRAINER_VERBS = {
@@ -69,6 +81,7 @@ class TwoTowerCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.run: Path | None = None
+        self.hybrid: HybridTest | None = None
         self.parsers: list[Parser] = []
         path = option(args, "ckpt_path")
         self.trained = None if path is None else read_schemas(Path(path))  # before Lightning reads it, with less to say
@@ -82,12 +95,14 @@ class TwoTowerCLI(LightningCLI):
             seed_everything_default=0,
             trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
             parser_class=Parser,
-            parser_kwargs={"prog": "dssm-lightning"},
+            parser_kwargs={"prog": "dssm-lightning", "test": {"tests": True}},
         )
 
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser that knows the options of the others."""
+    def init_parser(self, tests: bool = False, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that knows the options of the others; that of ``test`` has some of its own."""
         parser = super().init_parser(**kwargs)
+        if tests:
+            add_test_options(parser)
         assert isinstance(parser, Parser)
         parser.related = self.parsers
         self.parsers.append(parser)
@@ -144,7 +159,15 @@ class TwoTowerCLI(LightningCLI):
     def before_test(self) -> None:
         """Encode with the checkpoint's schema, and let :meth:`after_test` show what was found."""
         self.before_validate()
-        self.config_init[self.subcommand].verbose = False
+        asked = self.config_init[self.subcommand]
+        asked.verbose = False
+        callbacks: list[Callback] = []
+        if asked.trec is not None:
+            callbacks.append(TrecFiles(asked.trec, asked.trec_depth))
+        if asked.hybrid:
+            self.hybrid = HybridTest(asked.hybrid_weight)
+            callbacks.append(self.hybrid)
+        self.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]  # untyped: a list
 
     def after_fit(self) -> None:
         """Say how it went and where the checkpoint lies."""
@@ -174,6 +197,11 @@ class TwoTowerCLI(LightningCLI):
                 write_parquet(run / PER_QUERY, per_query(self.model.row_values, self.datamodule.data))
                 write_json(run / INTERVALS, found)
             print_results(metrics, found)
+            if self.hybrid is not None:
+                commands.print_metrics({"the model": _without_stage(metrics), "hybrid with BM25": self.hybrid.metrics})
+                if run is not None:
+                    _merge_metrics(run / "metrics.json", self.hybrid.named)
+                    write_parquet(run / per_query_of("hybrid"), per_query(self.hybrid.rows, self.datamodule.data))
 
 
 def main(args: list[str] | None = None) -> LightningCLI | Any:
@@ -246,10 +274,14 @@ def _keep_metrics(run: Path) -> None:
         path.rename(run / f"metrics.before-resume-{number}.csv")
 
 
-def _merge_metrics(path: Path, metrics: dict[str, torch.Tensor]) -> None:
+def _merge_metrics(path: Path, metrics: Mapping[str, torch.Tensor | float]) -> None:
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     known.update({name: float(value) for name, value in metrics.items()})
     path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _without_stage(metrics: dict[str, float]) -> dict[str, float]:
+    return {name.removeprefix("test/"): value for name, value in metrics.items()}
 
 
 def _show(metrics: dict[str, float], title: str) -> None:

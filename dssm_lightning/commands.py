@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from dssm_lightning.arguments import as_json, find_checkpoint
 from dssm_lightning.comparison import compare
 from dssm_lightning.curves import curves
+from dssm_lightning.mined import mine
 from dssm_lightning.retriever import Hit, RawValues
 from dssm_lightning.spelling import SpellingParser
 from dssm_lightning.summary import ModelSummary
@@ -26,6 +27,8 @@ def search(
     json: bool = False,
     picture: str | None = None,
     exclude_history: bool = False,
+    hybrid: bool = False,
+    hybrid_weight: float = 1.0,
 ) -> list[list[Hit]]:
     """Answer queries with a trained model.
 
@@ -37,11 +40,14 @@ def search(
         json: print JSON lines instead of tables.
         picture: a PNG file for what was found, where candidates have pictures: a row for each query.
         exclude_history: leave out what stands in the history that a query gives.
+        hybrid: rank by the reciprocal rank fusion of the model with BM25.
+        hybrid_weight: weight of BM25's list in it.
 
     Returns:
         for each query its hits, best first.
     """
     from dssm_lightning import pictures
+    from dssm_lightning.hybrid import Hybrid
     from dssm_lightning.settings import load_run, make_retriever
 
     values = [_raw(text) for text in query]
@@ -49,7 +55,8 @@ def search(
     if picture is not None:  # what cannot be drawn is said before the corpus is embedded
         pictures.picture_feature(data)
         pictures.require_png(Path(picture))
-    retriever = make_retriever(model, data)
+    words = Hybrid(data.schemas, data.candidates, hybrid_weight) if hybrid else None
+    retriever = make_retriever(model, data, words)
     answers = [retriever.search(value, k, exclude_history) for value in values]
     for text, hits in zip(query, answers, strict=True):
         _print_json(text, hits) if json else _print_table(text, hits)
@@ -230,7 +237,7 @@ def _print_json(query: str, hits: list[Hit]) -> None:
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (baseline, search, score, summary, compare, curves)
+    each.__name__: each for each in (baseline, search, score, summary, compare, curves, mine)
 }
 
 

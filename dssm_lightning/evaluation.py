@@ -76,7 +76,7 @@ class Evaluation(nn.Module):
         Raises:
             ValueError: a score is NaN or infinite, or a batch whose relevant and seen candidates are not distinct.
         """
-        masked, kept = rank_both(scores, batch.relevant, batch.seen)
+        masked, kept = rank_both(scores, batch.relevant, batch.seen, batch.grade)
         assert masked is not None, "seen candidates were given"
         self.seen_masked.update(masked)
         self.seen_kept.update(kept)

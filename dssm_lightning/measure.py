@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import polars as pl
 from rich.progress import track
 
 from dssm_lightning.baselines import BaselineData, default_baselines
+from dssm_lightning.baselines.texts import joined
 from dssm_lightning.batch import Ragged
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS, TRAIN, group
 from dssm_lightning.evaluation import DetailedEvaluation, resolve_ks
-from dssm_lightning.features.text_column import TextFeature
-from dssm_lightning.results import PER_QUERY, per_query, write_parquet
-from dssm_lightning.schema import Schema
+from dssm_lightning.results import per_query, per_query_of, write_parquet
 
 
 def measure_baselines(
@@ -43,8 +41,8 @@ def measure_baselines(
         num_candidates=data.num_candidates,
         shown=_shown(data),
         evaluated=data.data.interactions.query[data.data.interactions.rows(FOLDS.index(fold))],
-        query_texts=_texts(data.data.queries, _text_columns(data.schemas.query)),
-        corpus_texts=_texts(data.candidates, corpus_columns or _text_columns(data.schemas.candidate)),
+        query_texts=_texts(data.data.queries, data.schemas.query.text_columns),
+        corpus_texts=_texts(data.candidates, corpus_columns or data.schemas.candidate.text_columns),
     )
     evaluation = DetailedEvaluation(resolve_ks(None, data.num_candidates), data.labelled, data.popularity)
     results = {}
@@ -53,13 +51,8 @@ def measure_baselines(
             baseline.fit(known)
             results[str(baseline)] = baseline.evaluate(batches, evaluation)
             if folder is not None:
-                write_parquet(folder / _file_name(str(baseline)), per_query(evaluation.by_row(), data.data))
+                write_parquet(folder / per_query_of(str(baseline)), per_query(evaluation.by_row(), data.data))
     return results
-
-
-def _file_name(baseline: str) -> str:
-    """``EASE(l2=100.0)`` -> ``per_query.EASE-l2=100.0.parquet``, which a shell leaves as it is."""
-    return str(Path(PER_QUERY).with_suffix("." + re.sub(r"[^\w.=]+", "-", baseline).strip("-") + ".parquet"))
 
 
 def _shown(data: RetrievalDataModule) -> Ragged | None:
@@ -71,18 +64,8 @@ def _shown(data: RetrievalDataModule) -> Ragged | None:
     return group(interactions.query[rows], interactions.candidate[rows], len(data.data.queries))
 
 
-def _text_columns(schema: Schema) -> list[str]:
-    return list(dict.fromkeys(feature.source_column for feature in schema if isinstance(feature, TextFeature)))
-
-
 def _texts(table: pl.DataFrame, columns: list[str]) -> list[str] | None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise ValueError(f"corpus_columns {missing}: no such columns; candidates has {', '.join(table.columns)}")
-    if not columns:
-        return None
-    return (
-        table.select(pl.concat_str(pl.col(columns).cast(pl.String), separator=" ", ignore_nulls=True))
-        .to_series()
-        .to_list()
-    )
+    return joined(table, columns) if columns else None

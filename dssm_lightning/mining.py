@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from dssm_lightning import distributed
@@ -32,7 +31,7 @@ def mine(
     batches: Iterable[tuple[Tensor, Features]],
     score: Callable[[Features], Tensor],
     epoch: int,
-) -> None:
+) -> int:
     """Give samplers new pools: each rank mines its share of the queries, and all end with the same.
 
     Args:
@@ -40,6 +39,9 @@ def mine(
         batches: this rank's queries, as rows (Q,) of the query table, with their features.
         score: features of queries -> (Q, N) logits of the corpus.
         epoch: the epoch that is about to begin.
+
+    Returns:
+        how many queries were mined.
     """
     queries: list[Tensor] = []
     pools: list[list[Tensor]] = [[] for _ in samplers]
@@ -51,4 +53,4 @@ def mine(
     every_query = distributed.gather_rows(torch.cat(queries)).cpu()
     for sampler, chosen in zip(samplers, pools, strict=True):
         sampler.keep(every_query, distributed.gather_rows(torch.cat(chosen)).cpu(), epoch)
-    rank_zero_info(f"epoch {epoch}: hard negatives of {len(every_query):,} queries are mined anew")
+    return len(every_query)

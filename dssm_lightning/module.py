@@ -242,7 +242,8 @@ class TwoTower(LightningModule):
         if due:
             with evaluating(self):
                 corpus = self.embed_corpus(data.corpus_batches())
-                mine(due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch)
+                total = mine(due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch)
+            rank_zero_info(f"epoch {self.current_epoch}: hard negatives of {total:,} queries are mined anew")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted mean loss over the rows of all ranks that can be learnt from."""
@@ -317,9 +318,9 @@ class TwoTower(LightningModule):
         """Embed the corpus once for this evaluation."""
         self.on_validation_epoch_start()
 
-    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        """Rank a batch of queries."""
-        self._rank("test", batch)
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Tensor:
+        """Rank a batch of queries; what else is made of the scores (Q, N) is a callback's."""
+        return self._rank("test", batch)
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of all queries."""
@@ -330,11 +331,13 @@ class TwoTower(LightningModule):
         side = self.trainer.datamodule.predict  # type: ignore[attr-defined]  # Lightning sets it, untyped
         return self.scorer.vectors(self.encode_query(batch) if side == "query" else self.encode_candidate(batch))
 
-    def _rank(self, stage: str, batch: EvaluationBatch) -> None:
+    def _rank(self, stage: str, batch: EvaluationBatch) -> Tensor:
         assert self._corpus is not None
         evaluation = self.evaluations[stage]
         assert isinstance(evaluation, Evaluation)
-        evaluation.update(self.score(batch.query, self._corpus), batch)
+        scores = self.score(batch.query, self._corpus)
+        evaluation.update(scores, batch)
+        return scores
 
     def _log_metrics(self, stage: str) -> None:
         evaluation = self.evaluations[stage]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def per_query(rows: RowValues, data: Prepared) -> pl.DataFrame:
     ids = pl.DataFrame([key.alias(name) for key, name in zip(keys, KEYS, strict=False)])
     values = pl.DataFrame(rows.values.numpy(), schema=dict.fromkeys(rows.names, pl.Float32))
     return pl.concat([ids, values.fill_nan(None)], how="horizontal")
+
+
+def per_query_of(name: str) -> str:
+    """``EASE(l2=100.0)`` -> ``per_query.EASE-l2=100.0.parquet``, which a shell leaves as it is."""
+    return str(Path(PER_QUERY).with_suffix("." + re.sub(r"[^\w.=]+", "-", name).strip("-") + ".parquet"))
 
 
 def intervals(rows: RowValues) -> Intervals:

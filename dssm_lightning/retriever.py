@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dssm_lightning.batch import Column, Features
 from dssm_lightning.features import Feature, History
+from dssm_lightning.hybrid import Hybrid
 from dssm_lightning.schema import Schema, Schemas
 from dssm_lightning.scorers import Scorer
 
@@ -39,6 +40,7 @@ class Retriever:
         corpus: (N, D) the candidates, embedded.
         candidates: N rows: their ids in the first column, then whatever is to be shown.
         display: the columns to show beside an answer.
+        hybrid: what fuses the scores with those of the words; None = the model's alone.
     """
 
     def __init__(
@@ -50,10 +52,11 @@ class Retriever:
         corpus: Tensor,
         candidates: pl.DataFrame,
         display: Sequence[str],
+        hybrid: Hybrid | None = None,
     ) -> None:
         self.schemas, self.scorer, self.corpus, self.candidates = schemas, scorer, corpus, candidates
         self.encoders = {"query": encode_query, "candidate": encode_candidate}
-        self.display = list(display)
+        self.display, self.hybrid = list(display), hybrid
 
     @torch.inference_mode()
     def search(self, query: RawValues, k: int = 10, exclude_history: bool = False) -> list[Hit]:
@@ -72,7 +75,10 @@ class Retriever:
         if not 1 <= k <= left:
             out = f", {len(excluded):,} of them in the history" if len(excluded) else ""
             raise ValueError(f"k = {k}: the corpus has {total:,} candidates{out}, ask for 1 to {left:,}")
-        scores = self.scorer(self.embed("query", [query]), self.corpus)[0]  # (N,)
+        scores = self.scorer(self.embed("query", [query]), self.corpus)  # (1, N)
+        if self.hybrid is not None:
+            scores = self.hybrid.fuse(scores, _table("query", self.schemas.query, [query]))
+        scores = scores[0]
         scores[excluded] = -torch.inf
         best = torch.topk(scores, k)
         found = self.candidates[best.indices.cpu().numpy()]

@@ -48,6 +48,11 @@ class Schema:
         """Names of the features, in order."""
         return [feature.name for feature in self.features]
 
+    @property
+    def text_columns(self) -> list[str]:
+        """The columns of texts that the features read, each once."""
+        return list(dict.fromkeys(feature.source_column for feature in self.features if feature.reads_text))
+
     def encode(self, table: pl.DataFrame) -> Features:
         """The raw columns that the features read, encoded: one column (B, …) for each feature."""
         return {feature.name: feature.encode(table[feature.source_column]) for feature in self.features}

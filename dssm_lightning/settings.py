@@ -13,6 +13,7 @@ from rich.progress import track
 from dssm_lightning import runs
 from dssm_lightning.checkpoints import read_checkpoint
 from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.hybrid import Hybrid
 from dssm_lightning.module import TwoTower
 from dssm_lightning.retriever import Retriever
 from dssm_lightning.schema import Schemas
@@ -70,8 +71,14 @@ def load_retriever(checkpoint: str | Path) -> Retriever:
     return make_retriever(*load_run(Path(checkpoint)))
 
 
-def make_retriever(model: TwoTower, data: RetrievalDataModule) -> Retriever:
-    """What answers raw queries with a trained model, over the corpus of these data, which is embedded first."""
+def make_retriever(model: TwoTower, data: RetrievalDataModule, hybrid: Hybrid | None = None) -> Retriever:
+    """What answers raw queries with a trained model, over the corpus of these data, which is embedded first.
+
+    Args:
+        model: trained.
+        data: what is searched.
+        hybrid: what fuses the model's ranking with that of the words; None = the model's alone.
+    """
     batches = data.corpus_batches()
     few = len(batches) < 4  # embedded before a bar could be read
     with torch.inference_mode():
@@ -85,4 +92,5 @@ def make_retriever(model: TwoTower, data: RetrievalDataModule) -> Retriever:
         corpus,
         data.candidates,
         data.data.display,
+        hybrid,
     )

@@ -28,7 +28,7 @@ SHORT = [
     "--trainer.accelerator=cpu",
 ]
 OVERLAYS = {"ddp"}
-OWN_DATA = {"files"}
+OWN_DATA = {"files", "medquad"}
 
 
 def names(kind: str) -> list[str]:
@@ -73,6 +73,19 @@ def test_configs_on_data_that_ships(name: str) -> None:
 def test_configs_on_movielens(name: str, movielens_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSSM_DATA", str(movielens_root.resolve()))
     runs_through(CONFIGS / f"{name}.yaml")
+
+
+def test_the_config_of_medquad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file of the same form."""
+    kinds = ["What is (are) {} ?", "How to treat {} ?", "Who is at risk for {} ?"]
+    pairs = [(kind.format(f"disease {n}"), f"{kind[:3]} {n}: disease {n}") for n in range(40) for kind in kinds]
+    pairs_frame = pl.DataFrame(pairs, schema=["question", "answer"], orient="row")
+    (tmp_path / "medquad").mkdir()
+    pairs_frame.with_columns(focus=pl.lit("x"), qtype=pl.lit("y"), source=pl.lit("z")).write_ndjson(
+        tmp_path / "medquad" / "qa.jsonl"
+    )
+    monkeypatch.setenv("DSSM_DATA", str(tmp_path))
+    runs_through(CONFIGS / "medquad.yaml")
 
 
 def test_the_template_for_ones_own_data(tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ GROUPS = [
         "checkpoints",
         "warm_start",
     },
-    {"baselines", "retriever"},
-    {"runs", "callbacks", "settings", "results", "measure", "comparison"}
+    {"baselines", "hybrid", "retriever"},
+    {"runs", "callbacks", "settings", "results", "measure", "tested", "comparison"}
     | {"layers", "summary", "svg", "plot", "curves", "pictures", "spelling"},
-    {"commands", "arguments", "cli", "__main__"},
+    {"commands", "mined", "arguments", "cli", "__main__"},
 ]
 WITHOUT_LIGHTNING = {"encoders", "fusion", "towers", "scorers", "losses", "retriever", "features", "schema", "batch"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

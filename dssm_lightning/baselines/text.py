@@ -60,28 +60,41 @@ class _TermBaseline(Baseline):
         """Learns the vocabulary and its weights from the corpus; weighs the texts of queries and corpus."""
         assert data.query_texts is not None
         assert data.corpus_texts is not None
-        keys, lengths = self._terms(_series(data.corpus_texts))
-        vocabulary = np.unique(keys)
-        corpus = _bags(keys, lengths, vocabulary)
-        queries = _bags(*self._terms(_series(data.query_texts)), vocabulary)
-        found_in = np.bincount(corpus.term, minlength=len(vocabulary))  # (V,) candidates that have the term
-        self._num_terms = len(vocabulary)
-        self._corpus = _weighted(corpus, self._corpus_weights(corpus, found_in, lengths))
-        self._queries = _weighted(queries, self._query_weights(queries, found_in, len(lengths)))
+        self.fit_corpus(data.corpus_texts)
+        self._queries = self._weighted_queries(data.query_texts)
+
+    def fit_corpus(self, texts: Sequence[str | None]) -> None:
+        """Learns from what the candidates say (N,); then :meth:`search` can score any texts."""
+        keys, lengths = self._terms(_series(texts))
+        self._vocabulary = np.unique(keys)
+        corpus = _bags(keys, lengths, self._vocabulary)
+        self._found_in = np.bincount(corpus.term, minlength=len(self._vocabulary))  # (V,) candidates that have it
+        self._corpus = _weighted(corpus, self._corpus_weights(corpus, self._found_in, lengths))
+
+    def search(self, texts: Sequence[str | None]) -> Tensor:
+        """(Q, N) scores of texts (Q,)."""
+        return self._scores(self._weighted_queries(texts), torch.arange(len(texts)))
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
         """(Q, N)."""
-        rows = batch.query_row.cpu()
-        step = max(1, TABLE_CHUNK // max(1, self._num_terms))
-        parts = [self._score(rows[start : start + step]) for start in range(0, len(rows), step)]
+        return self._scores(self._queries, batch.query_row.cpu())
+
+    def _weighted_queries(self, texts: Sequence[str | None]) -> _Weighted:
+        queries = _bags(*self._terms(_series(texts)), self._vocabulary)
+        num_candidates = len(self._corpus.terms.offsets) - 1
+        return _weighted(queries, self._query_weights(queries, self._found_in, num_candidates))
+
+    def _scores(self, queries: _Weighted, rows: Tensor) -> Tensor:
+        step = max(1, TABLE_CHUNK // max(1, len(self._vocabulary)))
+        parts = [self._score(queries, rows[start : start + step]) for start in range(0, len(rows), step)]
         return torch.cat(parts) if parts else torch.zeros(0, len(self._corpus.terms.offsets) - 1)
 
-    def _score(self, rows: Tensor) -> Tensor:
-        terms = self._queries.terms
+    def _score(self, queries: _Weighted, rows: Tensor) -> Tensor:
+        terms = queries.terms
         entry = take(Ragged(torch.arange(len(terms.values)), terms.offsets), rows)
         assert isinstance(entry, Ragged), "terms are ragged"
-        table = torch.zeros(self._num_terms, len(rows))
-        table[terms.values[entry.values], entry.rows] = self._queries.weights[entry.values]
+        table = torch.zeros(len(self._vocabulary), len(rows))
+        table[terms.values[entry.values], entry.rows] = queries.weights[entry.values]
         corpus = self._corpus.terms
         return F.embedding_bag(
             corpus.values,

@@ -16,6 +16,7 @@ from torch import Tensor
 from dssm_lightning.batch import Batch, Candidates, EvaluationBatch, Features, Ragged, take, take_features
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.cache import Prepared
+from dssm_lightning.data.duplicates import SameText
 from dssm_lightning.data.frequency import CountedFrequency, Frequency
 from dssm_lightning.data.histories import HistoryAssembler, Timeline
 from dssm_lightning.data.interactions import TRAIN, group
@@ -33,6 +34,7 @@ class Assembler:
         data: the memory-mapped data.
         sampler: draws negatives beside the batch's own candidates; None = in-batch only.
         mask_known: never take a candidate that the query is known to like as its negative.
+        mask_duplicates: nor one that says the same as such a candidate, see :class:`SameText`.
         liked_only: train on the liked rows alone, where a loss has no use for label 0.
         by_query: whether the rows of a training batch stand by query, oldest first.
         frequency: how often a row's own candidate is each one; None = as counted in the training rows.
@@ -49,10 +51,12 @@ class Assembler:
         liked_only: bool = False,
         by_query: bool = False,
         frequency: Frequency | None = None,
+        mask_duplicates: bool = False,
     ) -> None:
         self.data, self.sampler, self.by_query = data, sampler, by_query
         self._masks_known = mask_known and (sampler is None or sampler.num_negatives > 0)
         self.likes = Timeline(data.interactions, len(data.queries))
+        self._same_text = SameText(data, self.likes.candidates) if mask_duplicates else None
         self.histories = self._histories()
         self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
         self.frequency = CountedFrequency() if frequency is None else frequency
@@ -98,11 +102,14 @@ class Assembler:
             ),
             target=target,
             negatives=self._own_columns(drawn, columns[len(own) :]),
-            known=take(self.likes.candidates, query) if self._masks_known else None,
+            known=self._known(query) if self._masks_known else None,
             label=None if interactions.label is None else interactions.label[rows],
             weight=None if interactions.weight is None else interactions.weight[rows],
             row=rows,
         )
+
+    def _known(self, query: Tensor) -> Ragged:
+        return take(self.likes.candidates, query) if self._same_text is None else self._same_text.of(query)
 
     def _own_columns(self, drawn: Tensor | None, columns: Tensor) -> Tensor | None:
         if self.sampler is None or drawn is None or not self.sampler.per_row:
@@ -217,6 +224,8 @@ def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
     liked, not_liked = interactions.rows(fold, label=1), interactions.rows(fold, label=0)
     relevant = group(interactions.query[liked], interactions.candidate[liked], num_queries)
     shown = group(interactions.query[not_liked], interactions.candidate[not_liked], num_queries)
+    grade = interactions.grade
+    graded = None if grade is None else group(interactions.query[liked], grade[liked], num_queries)
     queries = (relevant.lengths + shown.lengths).nonzero().squeeze(1)
 
     def make(numbers: Tensor) -> EvaluationBatch:
@@ -227,6 +236,7 @@ def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             relevant=take(relevant, query),
             seen=take(assembler.likes.candidates, query),
             shown=None if interactions.label is None else take(shown, query),
+            grade=None if graded is None else take(graded, query).values,
         )
 
     return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
@@ -257,6 +267,7 @@ def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             seen=take(assembler.likes.candidates, query),
             shown=None if interactions.label is None else _chosen(candidate, ~liked),
             row=rows,
+            grade=None if interactions.grade is None else interactions.grade[rows[liked]],
         )
 
     return Slices(make, len(events), _queries_at_once(assembler), rank, world_size)

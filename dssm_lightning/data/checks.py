@@ -36,7 +36,7 @@ def query_columns(interactions: pl.DataFrame, queries: pl.DataFrame | None, name
     own: Sequence[str] = [] if queries is None else queries.columns
     for name in names:
         role = f"query feature column {name!r}"
-        if name in (keys.candidate_id, keys.label):
+        if name in (keys.candidate_id, keys.label, keys.grade):
             raise ValueError(f"{role} is what the model is to predict; it cannot be a feature of the query")
         if name in own and name in interactions.columns and name != keys.query_id:
             raise ValueError(
@@ -210,4 +210,32 @@ def times(interactions: pl.DataFrame, column: str | None) -> None:
         raise ValueError(
             f"time column {column!r} is missing in {count:,} of {len(values):,} interactions, first in row "
             f"{missing.arg_max()}; drop them, or leave out time where no order is known"
+        )
+
+
+def grades(interactions: pl.DataFrame, column: str | None, label: str | None) -> None:
+    """Every grade is a whole number, 0 or more, and that of a liked row at least 1.
+
+    Raises:
+        ValueError: one is not; how many, and the first.
+    """
+    if column is None:
+        return
+    values = interactions[column]
+    if not values.dtype.is_numeric():
+        raise ValueError(f"grade column {column!r} must hold numbers, it is {values.dtype}")
+    floats = values.cast(pl.Float64)
+    wrong = ~(floats.is_finite() & (floats == floats.floor()) & (floats >= 0)).fill_null(False)
+    if count := int(wrong.sum()):
+        row = wrong.arg_max()
+        raise ValueError(
+            f"grade column {column!r}: {count:,} of {len(values):,} grades are negative, broken or missing, first "
+            f"{values[row]!r} in row {row}; they must be whole numbers, 0 or more"
+        )
+    liked = floats.is_not_null() if label is None else interactions[label].cast(pl.Float64) > 0
+    if count := int((liked & (floats == 0)).sum()):
+        hint = "name a label column that is 0 there" if label is None else f"set {label!r} to 0 there"
+        raise ValueError(
+            f"grade column {column!r}: {count:,} liked rows have grade 0, first in row "
+            f"{(liked & (floats == 0)).arg_max()}; what is relevant has at least 1: drop these rows, or {hint}"
         )

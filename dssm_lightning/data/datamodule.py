@@ -47,6 +47,8 @@ class RetrievalDataModule(LightningDataModule):
         batch_size: training rows in a batch on each rank; in batches by query, queries.
         negatives: draws candidates beside those of the batch; None = in-batch only.
         mask_known: never take a candidate that the query is known to like as its negative.
+        mask_duplicates: nor one that says the same as such a candidate, or that a query of the same words is known to
+            like: by the columns of all text features of a side, where texts stand in the data under several ids.
         frequency: how often a training row's own candidate is each one, for losses that correct by ``log_q``; None =
             as counted in the training rows.
         batch_by: what is shuffled into batches: single rows, or queries with all their rows. A history by time is then
@@ -59,8 +61,8 @@ class RetrievalDataModule(LightningDataModule):
         cache_dir: folder for encoded data.
 
     Raises:
-        ValueError: a size below 1; no feature on a side; ``rows_per_query`` that is of no use, or beyond what a
-            history looks back.
+        ValueError: a size below 1; no feature on a side; duplicates masked, but not what is known; ``rows_per_query``
+            that is of no use, or beyond what a history looks back.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class RetrievalDataModule(LightningDataModule):
         evaluate: Literal["query", "event"] = "query",
         predict: Literal["query", "candidate"] = "candidate",
         cache_dir: str = "cache",
+        mask_duplicates: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -85,10 +88,13 @@ class RetrievalDataModule(LightningDataModule):
         for side, features in (("query", query), ("candidate", candidate)):
             if not features:
                 raise ValueError(f"data.{side} declares no feature; a tower needs at least one column")
+        if mask_duplicates and not mask_known:
+            raise ValueError("mask_duplicates extends mask_known, which is false: set it to true, or drop both")
         check_rows_per_query(batch_by, rows_per_query, [f for f in query if isinstance(f, History)])
-        explicit = None if negatives is None else negatives.column
-        self.recipe = Recipe(source, Schema(tuple(query)), Schema(tuple(candidate)), split, explicit)
-        self.batch_size, self.negatives, self.mask_known = batch_size, negatives, mask_known
+        explicit = (None, None) if negatives is None else (negatives.column, negatives.file)
+        self.recipe = Recipe(source, Schema(tuple(query)), Schema(tuple(candidate)), split, *explicit)
+        self.batch_size, self.negatives = batch_size, negatives
+        self.mask_known, self.mask_duplicates = mask_known, mask_duplicates
         self.frequency, self.batch_by, self.rows_per_query = frequency, batch_by, rows_per_query
         self.evaluate, self.predict, self.cache_dir = evaluate, predict, Path(cache_dir)
         self.fitted: Schemas | None = None
@@ -117,8 +123,15 @@ class RetrievalDataModule(LightningDataModule):
                 f"Hard mines each query once, but {sorted(data.event)} are columns of the interactions, one value for "
                 "each event: put the columns into the query table, or draw other negatives"
             )
-        by_query = self.batch_by == "query"
-        self._assembler = Assembler(data, self.negatives, self.mask_known, self._liked_only(), by_query, self.frequency)
+        self._assembler = Assembler(
+            data,
+            self.negatives,
+            self.mask_known,
+            self._liked_only(),
+            self.batch_by == "query",
+            self.frequency,
+            self.mask_duplicates,
+        )
         if stage == "fit":
             told = {"queries": len(data.queries), "candidates": len(data.candidates), **data.report}
             rank_zero_info("data: " + ", ".join(f"{count:,} {what}" for what, count in told.items()))

@@ -23,6 +23,7 @@ class Interactions(NamedTuple):
     weight: Tensor | None  # (R,) float32
     time: Tensor | None  # (R,) float64
     negatives: Ragged | None  # R rows of corpus rows: negatives that the data itself names for an event
+    grade: Tensor | None = None  # (R,) float32, how relevant what is liked is; None = all alike
 
     def rows(self, fold: int, *, label: int | None = None) -> Tensor:
         """(·,) int64: rows of one fold, all of them or those with the given label (every row is 1 without labels)."""

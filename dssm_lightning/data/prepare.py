@@ -13,8 +13,9 @@ from torch import Tensor
 
 from dssm_lightning.batch import Ragged
 from dssm_lightning.data import cache
+from dssm_lightning.data.explicit import explicit_negatives, positions
 from dssm_lightning.data.interactions import FOLDS, TRAIN, Interactions
-from dssm_lightning.data.sources import Source
+from dssm_lightning.data.sources import Source, formats
 from dssm_lightning.data.splits import Split
 from dssm_lightning.data.tables import Keys, Tables, collapse
 from dssm_lightning.features import Categorical, Feature, History
@@ -31,11 +32,17 @@ class Recipe:
     split: Split
     negatives_column: str | None
     """Interaction column that lists candidate ids as an event's own negatives."""
+    negatives_file: str | None = None
+    """Where that column is, by query; None = in the interactions."""
 
     def fingerprint(self, schemas: Schemas) -> str:
         """The cache's name when these schemas (fitted or not) are what is asked for."""
         split = f"{type(self.split).__name__}{sorted(vars(self.split).items())}"
-        return cache.fingerprint(self.source.fingerprint(), schemas.to_json(), split, str(self.negatives_column))
+        named = str(self.negatives_column)
+        if self.negatives_file is not None:
+            files = [(file, file.stat()) for file in formats.locate(self.negatives_file, "negatives")]
+            named += "".join(f"|{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in files)
+        return cache.fingerprint(self.source.fingerprint(), schemas.to_json(), split, named)
 
 
 def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> Path:
@@ -62,7 +69,12 @@ def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
     )
     frame, repeated = collapse(raw.interactions, raw.keys)
     tables = Tables(frame, raw.queries, raw.candidates, raw.keys, raw.display)
-    interactions = _interactions(tables, recipe.split, recipe.negatives_column)
+    negatives = (
+        None
+        if recipe.negatives_column is None
+        else explicit_negatives(tables, recipe.negatives_column, recipe.negatives_file)
+    )
+    interactions = _interactions(tables, recipe.split, negatives)
     event = Schema(tuple(f for f in query_features if f.source_column not in tables.queries.columns))
     schemas = fitted or _fit(recipe, tables, interactions)
     prepared = cache.Prepared(
@@ -96,17 +108,18 @@ def _fold_sizes(interactions: Interactions) -> dict[str, int]:
 # -- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _interactions(tables: Tables, split: Split, negatives_column: str | None) -> Interactions:
+def _interactions(tables: Tables, split: Split, negatives: Ragged | None) -> Interactions:
     keys, frame = tables.keys, tables.interactions
     fold = torch.from_numpy(np.asarray(split.assign(tables), dtype=np.int8))
     interactions = Interactions(
-        query=_positions(frame[keys.query_id], tables.queries[keys.query_id]),
-        candidate=_positions(frame[keys.candidate_id], tables.candidates[keys.candidate_id]),
+        query=positions(frame[keys.query_id], tables.queries[keys.query_id]),
+        candidate=positions(frame[keys.candidate_id], tables.candidates[keys.candidate_id]),
         fold=fold,
         label=_floats(frame, keys.label),
         weight=_floats(frame, keys.weight),
         time=_times(frame, keys),
-        negatives=None if negatives_column is None else _explicit_negatives(tables, negatives_column),
+        negatives=negatives,
+        grade=_floats(frame, keys.grade),
     )
     if len(interactions.rows(TRAIN, label=1)) == 0:
         raise ValueError(
@@ -114,14 +127,6 @@ def _interactions(tables: Tables, split: Split, negatives_column: str | None) ->
             f"the training fold, none with {keys.label or 'a label'} = 1; look at the split and the labels"
         )
     return interactions
-
-
-def _positions(values: pl.Series, ids: pl.Series) -> Tensor:
-    """The row of each value among the ids, all of which are there (the tables are checked)."""
-    rows = pl.DataFrame({"id": ids, "row": np.arange(len(ids), dtype=np.int64)})
-    found = pl.DataFrame({"id": values}).join(rows, on="id", how="left", maintain_order="left")["row"]
-    assert found.null_count() == 0
-    return torch.from_numpy(found.to_numpy().copy())
 
 
 def _floats(frame: pl.DataFrame, column: str | None) -> Tensor | None:
@@ -134,26 +139,6 @@ def _times(frame: pl.DataFrame, keys: Keys) -> Tensor | None:
     column = frame[keys.time]
     seconds = column.dt.epoch("us") / 1e6 if column.dtype.is_temporal() else column
     return torch.from_numpy(seconds.cast(pl.Float64).to_numpy().copy())
-
-
-def _explicit_negatives(tables: Tables, column: str) -> Ragged:
-    if column not in tables.interactions.columns:
-        raise ValueError(
-            f"negatives column {column!r}: no such column; interactions has {', '.join(tables.interactions.columns)}"
-        )
-    lists = tables.interactions[column]
-    if not isinstance(lists.dtype, pl.List):
-        raise ValueError(f"negatives column {column!r} must hold lists of candidate ids, found {lists.dtype}")
-    ids = tables.candidates[tables.keys.candidate_id]
-    flat = lists.fill_null([]).explode(empty_as_null=False).cast(ids.dtype)
-    unknown = flat.filter(~flat.is_in(ids.implode()))
-    if len(unknown):
-        raise ValueError(
-            f"negatives column {column!r} names {len(unknown):,} candidates that the corpus does not have, "
-            f"first {unknown.head(3).to_list()}"
-        )
-    lengths = torch.from_numpy(lists.list.len().fill_null(0).cast(pl.Int64).to_numpy().copy())
-    return Ragged(_positions(flat, ids), torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]))
 
 
 # -- fitting --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ class Keys:
     """Column with a weight, 0 or more, for each interaction; None = all count the same."""
     time: str | None = None
     """Column that orders a query's interactions (a number or a datetime); None = no order is known."""
+    grade: str | None = None
+    """Column that says how relevant what is liked is, a whole number from 1 on: the gain of NDCG; None = 1."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class RawTables:
 
         Raises:
             ValueError: a column that is missing, stands in both tables or would tell the answer; an empty table; ids
-                that are null, repeated, unknown or of different types; a label, weight or time that cannot be one;
+                that are null, repeated, unknown or of different types; a label, weight, time or grade that is none;
                 candidate rows that contradict each other.
         """
         self._check_keys()
@@ -76,6 +78,7 @@ class RawTables:
         checks.labels(interactions, self.keys.label)
         checks.weights(interactions, self.keys.weight)
         checks.times(interactions, self.keys.time)
+        checks.grades(interactions, self.keys.grade, self.keys.label)
         queries, candidates = _key_first(queries, query_id), _key_first(candidates, candidate_id)
         return Tables(interactions, queries, candidates, self.keys, self.display)
 

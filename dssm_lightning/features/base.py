@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import polars as pl
 
@@ -20,6 +20,9 @@ class Feature:
     (a vocabulary, a mean, bucket edges); whatever the user gave is kept. A fitted feature encodes any column of
     raw values, seen or unseen, and is equal to another one exactly if both encode alike.
     """
+
+    reads_text: ClassVar[bool] = False
+    """Whether its column holds texts, which TF-IDF and BM25 can search as well."""
 
     name: str
     """Name of the feature; the column's name too, unless ``column`` says otherwise."""

@@ -42,9 +42,12 @@ def ngrams(letters: Letters, unit: Literal["letters", "words"], min_n: int, max_
         symbols, starts = word_hashes(letters)
         end = np.repeat(starts[1:], np.diff(starts))  # (W,) of each word's text
         exists = [np.arange(n, n + len(symbols)) <= end for n in range(min_n, max_n + 1)]
-    chosen = np.flatnonzero(_interleaved(exists))  # (T,)
-    keys = _interleaved(_keys(symbols, min_n, max_n)).take(chosen)
-    return keys, np.diff(np.searchsorted(chosen, starts * len(exists)))
+    there = _interleaved(exists)
+    keys = _interleaved(_keys(symbols, min_n, max_n)).take(np.flatnonzero(there))  # (T,)
+    before = np.zeros(len(there) + 1, np.int32)  # a running count is cheaper than a search for each text's first
+    np.cumsum(there, dtype=np.int32, out=before[1:])
+    first = before[starts * len(exists)].astype(np.int64)  # n-gram of each text
+    return keys, first[1:] - first[:-1]
 
 
 def _interleaved(columns: list[NDArray[Any]]) -> NDArray[Any]:
@@ -65,10 +68,13 @@ def _letter_windows(letters: Letters, min_n: int, max_n: int) -> list[NDArray[np
 
 def _keys(symbols: Keys, min_n: int, max_n: int) -> list[Keys]:
     """For each n, the key of the n symbols from each place on; nothing but zeros follow the last."""
-    digits, keys = symbols.copy(), []
+    digits, keys = symbols, []
     for n in range(1, max_n + 1):
-        if n > 1:
+        if n == 2:
+            digits = digits * np.uint64(BASE)  # the symbols stay as they are
+        elif n > 2:
             digits *= np.uint64(BASE)
+        if n > 1:
             digits[: 1 - n] += symbols[n - 1 :]
         if n >= min_n:
             keys.append(digits + salt(n))
@@ -95,11 +101,12 @@ def word_hashes(letters: Letters) -> tuple[Keys, Counts]:
 
 def mix64(values: Keys) -> Keys:
     """The finaliser of splitmix64 (Steele et al. 2014), **in place**: each bit in reaches every bit out."""
-    values ^= values >> np.uint64(30)
+    shifted = np.empty_like(values)  # one for all steps: to allocate costs as much as to shift
+    values ^= np.right_shift(values, np.uint64(30), out=shifted)
     values *= np.uint64(0xBF58476D1CE4E5B9)
-    values ^= values >> np.uint64(27)
+    values ^= np.right_shift(values, np.uint64(27), out=shifted)
     values *= np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
+    values ^= np.right_shift(values, np.uint64(31), out=shifted)
     return values
 
 

@@ -24,13 +24,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dssm_lightning.features.folding import folded_column
+
 VERSION = 1
 """Raised whenever some text would get other words or other ids than before; part of every fitted text feature."""
 
 Counts = NDArray[np.int64]
 
 _PIECE = 1 << 16  # characters worked on at once: the arrays of a piece then fit into a second-level cache
-_SEPARATOR = "\x01"  # between texts that are normalised together; no letter composes across it
 _UTF32 = f"utf-32-{sys.byteorder[0]}e"
 _SPACE, _LETTER, _JOINER, _MARK = range(4)
 _JOINERS, _LETTERS, _MARKS = frozenset(".'’&@*:·"), frozenset("#%+"), frozenset("<=>^`|~")
@@ -51,13 +52,9 @@ def normalised(texts: pl.Series) -> pl.Series:
     if not foreign.any():
         return texts.str.to_lowercase()  # of ASCII, all that step 1 does
     plain, rest = texts.filter(~foreign).str.to_lowercase(), texts.filter(foreign)
-    joined = rest.str.join(_SEPARATOR)[0]
-    if joined.count(_SEPARATOR) >= len(rest):  # some text holds one, which ends a word as a blank does
-        joined = rest.str.replace_all(_SEPARATOR, " ", literal=True).str.join(_SEPARATOR)[0]
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", joined).casefold())
     row = np.empty(len(texts), np.int64)
     row[np.argsort(foreign.to_numpy(), kind="stable")] = np.arange(len(texts))
-    spelled: pl.Series = pl.concat([plain, pl.Series(folded.split(_SEPARATOR), dtype=pl.String)]).gather(row)
+    spelled: pl.Series = pl.concat([plain, folded_column(rest)]).gather(row)
     return spelled
 
 
@@ -69,9 +66,10 @@ def has_foreign(texts: pl.Series) -> pl.Series:
 
 def pieces(texts: pl.Series) -> Iterator[Letters]:
     """The letters of normalised texts (B,), some texts at a time, in order; at least one piece."""
-    starts = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(texts.str.len_chars().to_numpy() + 1, out=starts[1:])
     joined = f"\0{texts.str.join(chr(0))[0]}\0"
+    lengths = texts.str.len_bytes() if joined.isascii() else texts.str.len_chars()  # bytes need not be counted
+    starts = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(lengths.to_numpy() + 1, out=starts[1:])
     cuts = np.searchsorted(starts[:-1], np.arange(0, int(starts[-1]) + 1, _PIECE))
     edges = np.unique(np.append(cuts, len(texts)))
     for first, last in zip(edges.tolist(), edges[1:].tolist() or [len(texts)], strict=False):
@@ -96,11 +94,11 @@ def _codes(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
 def _silent(kinds: NDArray[np.uint8]) -> Counts:
     """Places of the punctuation that belongs to no word. All is done on the few characters that are punctuation."""
     place = np.flatnonzero(kinds > _LETTER)
-    joins = (kinds[place] == _JOINER) & (kinds[place - 1] == _LETTER) & (kinds[place + 1] == _LETTER)
-    first = np.flatnonzero(np.diff(place, prepend=-1) != 1)  # of each run of neighbours
-    lengths = np.diff(first, append=len(place))
-    alone = (kinds[place[first] - 1] == _SPACE) & (kinds[place[first] + lengths] == _SPACE)
-    silent: Counts = place[~(joins | np.repeat(alone, lengths))]
+    before, after = kinds[place - 1], kinds[place + 1]
+    joins = (kinds[place] == _JOINER) & (before == _LETTER) & (after == _LETTER)
+    first, last = np.flatnonzero(before <= _LETTER), np.flatnonzero(after <= _LETTER)  # of each run of neighbours
+    alone = (before[first] == _SPACE) & (after[last] == _SPACE)
+    silent: Counts = place[~(joins | np.repeat(alone, last - first + 1))]
     return silent
 
 

@@ -17,6 +17,9 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.hashing import MAX_BUCKETS
 from dssm_lightning.features.letters import VERSION, Counts, has_foreign, normalised
 
+MANY_PER_FOREIGN = 50
+"""Texts for each one that is not ASCII, from which on the two kinds are encoded apart."""
+
 TextT = TypeVar("TextT", bound="TextFeature")
 
 
@@ -53,6 +56,19 @@ def ragged(ids: NDArray[np.int32], lengths: Counts, max_length: int | None = Non
     return Ragged(torch.from_numpy(ids), torch.from_numpy(offsets))
 
 
+def inserted(many: Ragged, few: Ragged, place: Counts) -> Ragged:
+    """The rows of both; row i of ``few`` becomes row ``place[i]`` (ascending)."""
+    is_few = np.zeros(len(many.lengths) + len(few.lengths), np.bool_)
+    is_few[place] = True
+    lengths = np.empty(len(is_few), np.int64)
+    lengths[is_few], lengths[~is_few] = few.lengths.numpy(), many.lengths.numpy()
+    before = torch.from_numpy(place - np.arange(len(place)))  # rows of ``many``
+    stretches, rows = many.values.tensor_split(many.offsets[before]), few.values.tensor_split(few.offsets[1:-1])
+    values = [part for pair in zip(stretches, rows, strict=False) for part in pair]
+    offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
+    return Ragged(torch.cat([*values, stretches[-1]]), offsets)
+
+
 def require_positive(feature: Feature, **sizes: int | None) -> None:
     """Raises ValueError where a size is given and is not at least 1 (or does not fit an int32 id)."""
     for name, size in sizes.items():
@@ -68,6 +84,8 @@ class TextFeature(Feature):
     tables keep what they once said of a letter; with other tables than those of ``fit``, only a letter that one of both
     does not know yet can encode differently. So a text that is not ASCII then warns, and is encoded.
     """
+
+    reads_text = True
 
     on_empty: Literal["error", "allow"] = "error"
     """What a null, empty or blank text is: an error, or a row without values (its bag is the zero vector)."""
@@ -107,7 +125,16 @@ class TextFeature(Feature):
                 f"{unicodedata.unidata_version}: letters that only one of them knows may be encoded differently",
                 stacklevel=2,
             )
-        return self._encode(normalised(texts))
+        return self._encode_apart(texts.fill_null(""))
+
+    def _encode_apart(self, texts: pl.Series) -> Ragged:
+        """Encode texts, few of which are foreign among many in ASCII, in two columns: in one they slow all down."""
+        foreign = has_foreign(texts)
+        place = foreign.arg_true().to_numpy().astype(np.int64)
+        if not 0 < len(place) <= len(texts) // MANY_PER_FOREIGN:
+            return self._encode(normalised(texts))
+        many = self._encode(texts.filter(~foreign).str.to_lowercase())  # of ASCII, all that `normalised` does
+        return inserted(many, self._encode(normalised(texts.filter(foreign))), place)
 
     def _encode(self, texts: pl.Series) -> Ragged:
         raise NotImplementedError

@@ -92,6 +92,8 @@ class Tokens(Feature):
     their texts: encoders pad, and what the file says of padding and truncation is not used.
     """
 
+    reads_text = True
+
     on_empty: Literal["error", "allow"] = "error"
     """What a null, empty or blank text is: an error, or a row without tokens."""
     tokenizer: str | None = None

@@ -42,6 +42,8 @@ class Ranks:
     """(Q + 1,) int64: query i owns places offsets[i] … offsets[i + 1] - 1."""
     eligible: Tensor
     """(Q,) int64: candidates that are ranked: the corpus without the excluded."""
+    gain: Tensor | None = None
+    """(T,) float32: how relevant each is; None = all alike."""
 
     # Cached: some thirty metrics ask the same of one batch.
 
@@ -58,7 +60,8 @@ class Ranks:
     def only(self, chosen: Tensor) -> Ranks:
         """The same rankings where only the chosen (T,) of the places are relevant: the others are rivals like any."""
         offsets = F.pad(chosen.cumsum(0), (1, 0))[self.offsets]
-        return Ranks(self.above[chosen], self.ties[chosen], offsets, self.eligible)
+        gain = None if self.gain is None else self.gain[chosen]
+        return Ranks(self.above[chosen], self.ties[chosen], offsets, self.eligible, gain)
 
     @cached_property
     def first_group(self) -> TieGroup:
@@ -70,6 +73,17 @@ class Ranks:
         size = zeros.scatter_reduce(0, self.rows, torch.where(first, self.ties + 1, 0), "amax")
         relevant = zeros.index_add(0, self.rows, first.long())
         return TieGroup(above, size.clamp(min=1), relevant.clamp(min=1))
+
+    @cached_property
+    def ideal_place(self) -> Tensor:
+        """(T,) 0-based place of each relevant candidate among the query's in the best order: most gain first."""
+        own = torch.arange(len(self.rows), device=self.rows.device)
+        place = own - self.offsets[self.rows]
+        if self.gain is None:
+            return place
+        order = self.gain.argsort(descending=True, stable=True)
+        order = order[self.rows[order].argsort(stable=True)]  # by query, then by gain
+        return torch.empty_like(place).scatter_(0, order, place)
 
     @cached_property
     def relevant_around(self) -> tuple[Tensor, Tensor]:
@@ -97,10 +111,13 @@ def rank(scores: Tensor, relevant: Ragged, exclude: Ragged | None = None) -> Ran
     return kept if masked is None else masked
 
 
-def rank_both(scores: Tensor, relevant: Ragged, seen: Ragged | None) -> tuple[Ranks | None, Ranks]:
+def rank_both(
+    scores: Tensor, relevant: Ragged, seen: Ragged | None, gain: Tensor | None = None
+) -> tuple[Ranks | None, Ranks]:
     """:func:`rank` without the seen candidates, and with them, for the price of one.
 
     The corpus is compared once. What the seen contribute is then found by comparing only them, and subtracted.
+    ``gain`` (T,) says how relevant each of the relevant is, where they are not all alike.
 
     Returns:
         Ranks with ``seen`` masked (None where ``seen`` is None), and with it kept.
@@ -110,12 +127,12 @@ def rank_both(scores: Tensor, relevant: Ragged, seen: Ragged | None) -> tuple[Ra
     above, at_least = _count(scores, relevant, wanted)
     ties = at_least - above - 1  # all that score the same, but for itself
     eligible = torch.full_like(relevant.lengths, scores.shape[1])
-    kept = Ranks(above, ties, relevant.offsets, eligible)
+    kept = Ranks(above, ties, relevant.offsets, eligible, gain)
     if seen is None:
         return None, kept
     seen_above, seen_at_least = _count(_padded(scores, seen), relevant, wanted)
-    masked = Ranks(above - seen_above, ties - (seen_at_least - seen_above), relevant.offsets, eligible - seen.lengths)
-    return masked, kept
+    above, ties = above - seen_above, ties - (seen_at_least - seen_above)
+    return Ranks(above, ties, relevant.offsets, eligible - seen.lengths, gain), kept
 
 
 def _offsets(lengths: Tensor) -> Tensor:

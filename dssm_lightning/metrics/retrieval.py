@@ -101,9 +101,10 @@ class Precision(CutMetric):
 
 
 class NDCG(CutMetric):
-    """Discounted gain of the first k places, 1 / log2(place + 1) for a relevant one, divided by the best possible.
+    """Discounted gain of the first k places, gain / log2(place + 1) for a relevant one, divided by the best possible.
 
-    The ideal ranking is cut at k, too. Source: Järvelin and Kekäläinen 2002, with binary gains.
+    The gain is the grade, or 1 where relevance has no grades. The ideal ranking is cut at k, too: trec_eval's
+    ``ndcg_cut``. Source: Järvelin and Kekäläinen 2002.
     """
 
     def __init__(self, k: int) -> None:
@@ -114,8 +115,12 @@ class NDCG(CutMetric):
         """(Q,) as :meth:`RankMetric.value`."""
         discounts = self._discounts.to(ranks.above.device)
         start = ranks.above.clamp(max=self.k)
-        gain = (discounts[start + self.places(ranks)] - discounts[start]) / (ranks.ties + 1)
-        return _sum(gain, ranks) / discounts[ranks.num_relevant.clamp(max=self.k)]
+        found = (discounts[start + self.places(ranks)] - discounts[start]) / (ranks.ties + 1)
+        if ranks.gain is None:
+            return _sum(found, ranks) / discounts[ranks.num_relevant.clamp(max=self.k)]
+        ideal = ranks.ideal_place.clamp(max=self.k)
+        best = discounts[(ideal + 1).clamp(max=self.k)] - discounts[ideal]
+        return _sum(ranks.gain * found, ranks) / _sum(ranks.gain * best, ranks)
 
 
 class MAP(CutMetric):

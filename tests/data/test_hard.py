@@ -51,6 +51,17 @@ def test_a_margin_below_the_mean_of_the_positives() -> None:
     assert hard(margin=1.5).choose(TRAINED, SCORES).tolist() == [[-1, -1, -1], [-1, -1, -1], [1, 2, 3]]
 
 
+def test_a_margin_as_a_part_of_the_positives_mean() -> None:
+    """Means of 5 and 4: at most 80 % is 4 and 3.2; of two margins the wider one holds."""
+    assert hard(relative_margin=0.2).choose(TRAINED, SCORES).tolist() == [[-1, -1, -1], [-1, -1, 3], [1, 2, 3]]
+    assert hard(1, (3, 6), relative_margin=0.2).choose(TRAINED, SCORES)[0].tolist() == [-1, 6, 7]
+    assert hard(1, (3, 6), relative_margin=0.2, margin=2.0).choose(TRAINED, SCORES)[0].tolist() == [-1, -1, 7]
+    negative = hard(1, (0, 6), relative_margin=0.5).choose(
+        TRAINED[:1], SCORES[:1] - 10
+    )  # a mean of −5, a limit of −7.5
+    assert negative.tolist() == hard(1, (0, 6), margin=2.5).choose(TRAINED[:1], SCORES[:1] - 10).tolist()
+
+
 def test_a_query_that_likes_nearly_all_has_a_shorter_pool() -> None:
     assert hard(1, (5, 8)).choose(TRAINED, SCORES).tolist() == [[7, -1, -1], [1, 0, -1], [5, 6, 7]]
 

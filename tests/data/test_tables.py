@@ -186,6 +186,30 @@ def test_weights_that_are_text() -> None:
     refused("weight column 'w' must hold numbers, it is String", make_raw({"w": list("abcd")}, weight="w"))
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            [1, 2, -1, 3],
+            r"1 of 4 grades are negative, broken or missing, first -1 in row 2; they must be whole numbers",
+        ),
+        ([1, None, None, 3], r"2 of 4 grades are negative, broken or missing, first None in row 1"),
+        ([1.0, 2.5, 1.0, 3.0], r"1 of 4 grades are negative, broken or missing, first 2.5 in row 1"),
+        ([1, 0, 0, 3], r"2 liked rows have grade 0, first in row 1; what is relevant has at least 1: drop these rows"),
+        (list("abcd"), "must hold numbers, it is String"),
+    ],
+)
+def test_grades_that_are_none(values: list[Any], message: str) -> None:
+    refused(f"grade column 'g'.*{message}", make_raw({"g": values}, grade="g"))
+
+
+def test_what_is_not_liked_may_have_grade_0() -> None:
+    rows = {"g": [1, 0, 2, 3], "liked": [1, 0, 1, 1]}
+    assert make_raw(rows, grade="g", label="liked").resolve(["text"], ["name"]).keys.grade == "g"
+    all_liked = make_raw({**rows, "liked": [1] * 4}, grade="g", label="liked")
+    refused(r"1 liked rows have grade 0, first in row 1.*or set 'liked' to 0 there", all_liked)
+
+
 def test_times_that_are_none() -> None:
     refused("time column 't' must hold numbers or datetimes, it is String", make_raw({"t": list("abcd")}, time="t"))
     refused("time column 't' is missing in 2 of 4 .*row 1", make_raw({"t": [1.0, None, float("nan"), 2.0]}, time="t"))

@@ -209,3 +209,17 @@ def test_as_many_trigrams_share_a_row_as_the_docstring_says(trigrams, bits, shar
     feature = HashedNgrams(name="t", unit="letters", min_n=6, max_n=6, num_buckets=1 << bits)
     distinct = feature.encode(pl.Series(words)).values.unique()
     assert 1 - len(distinct) / trigrams == pytest.approx(share, abs=0.005)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize(
+    "foreign", [{0: "кот"}, {199: "größe"}, {7: "猫", 8: "", 9: "naïve ’cat’"}, {0: "ﬁ", 199: "Å"}]
+)
+def test_a_few_foreign_texts_among_many_change_no_row(feature, foreign):
+    """They are encoded apart, which nobody must notice: each row is that of its text alone."""
+    texts = pl.Series("text", [foreign.get(i, f"line {i} of C++ code" if i % 3 else None) for i in range(200)])
+    fitted = dataclasses.replace(feature, on_empty="allow").fit(texts)
+    found = fitted.encode(texts)
+    assert found.offsets[-1] == len(found.values)
+    for i, ids in enumerate(found.values.split(found.lengths.tolist())):
+        assert ids.equal(fitted.encode(texts[i : i + 1]).values)

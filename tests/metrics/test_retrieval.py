@@ -25,6 +25,7 @@ from dssm_lightning.metrics import (
     Ranks,
     Recall,
     rank,
+    rank_both,
     retrieval,
     ties,
 )
@@ -196,3 +197,40 @@ def test_a_metric_of_no_query_is_no_number() -> None:
 def test_a_cut_of_nothing_is_refused(metric: type[retrieval.CutMetric]) -> None:
     with pytest.raises(ValueError, match="k=0: a ranking is cut after at least one candidate"):
         metric(0)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 40])
+def test_graded_ndcg_is_scikit_learns(k: int) -> None:
+    generator = torch.Generator().manual_seed(8)
+    scores = torch.randn(25, 30, generator=generator)
+    grades = torch.randint(0, 4, scores.shape, generator=generator) * (
+        torch.rand(scores.shape, generator=generator) < 0.3
+    )
+    grades[:, 0] = 2  # nobody is without
+    wanted = table((grades > 0).long())
+    found = rank_both(scores, wanted, None, grades[wanted.rows, wanted.values].float())[1]
+    expected = ndcg_score(grades.numpy(), scores.numpy(), k=k)
+    assert mean(NDCG(k), found) == pytest.approx(expected, abs=1e-9)
+    alike = rank_both(scores, wanted, None, torch.full((len(wanted.values),), 3.0))[1]
+    assert mean(NDCG(k), alike) == pytest.approx(mean(NDCG(k), rank(scores, wanted)), abs=1e-12)
+
+
+def test_graded_ndcg_with_ties_is_the_mean_over_all_their_orders() -> None:
+    scores, grades = [2.0, 1.0, 1.0, 1.0, 0.0], [0, 3, 0, 1, 2]
+    wanted = table((torch.tensor([grades]) > 0).long())
+    gains = torch.tensor(grades)[wanted.values].float()
+    orders = [order for order in permutations(range(5)) if all(scores[a] >= scores[b] for a, b in pairwise(order))]
+    for k in range(1, 6):
+        expected = np.mean([discounted_gain([grades[i] for i in order], k) for order in orders])
+        found = rank_both(torch.tensor([scores]), wanted, None, gains)[1]
+        assert mean(NDCG(k), found) == pytest.approx(expected, abs=1e-12)
+
+
+def test_grades_stay_with_their_candidates_in_a_slice() -> None:
+    scores, wanted = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]]), table(torch.ones(2, 3, dtype=torch.int64))
+    found = rank_both(scores, wanted, None, torch.tensor([1.0, 2, 3, 4, 5, 6]))[1]
+    part = found.only(torch.tensor([True, False, True, False, True, False]))
+    assert part.gain is not None
+    assert part.gain.tolist() == [1.0, 3.0, 5.0]
+    expected = [(1 + 3 / 2) / (3 + 1 / math.log2(3)), 1 / math.log2(3)]
+    assert NDCG(3).value(part).tolist() == pytest.approx(expected)

@@ -27,6 +27,8 @@ class NegativeSampler:
 
     column: str | None = None
     """Interaction column whose lists of candidates must be in ``Interactions.negatives``."""
+    file: str | None = None
+    """The file that has this column, by query; None = the interactions have it."""
 
     def __init__(self, num_negatives: int, per_row: bool = False) -> None:
         if num_negatives <= 0:

@@ -38,11 +38,13 @@ class Hard(NegativeSampler):
         warm_up: epochs before the first mining; 0 for towers that are trained already.
         margin: take only candidates that score at least this much below the mean of the query's training positives
             (of a query with one positive: below it), in units of the logits; None = whatever they score.
+        relative_margin: likewise, but as a part of that mean: with .05 what scores at most 95 % of it, whatever the
+            scale of the logits. Where both are given, both must hold.
         per_row: each row has its own, and only they are its negatives. Otherwise every draw is for a row of the batch
             chosen at random, and is a negative of all rows, beside the batch's other candidates.
 
     Sources: Xiong et al., arXiv 2007.00808 (ANCE: mined anew as the model changes); Moreira et al., arXiv 2407.15831
-    (a margin to the positive).
+    (both margins to the positive).
 
     Raises:
         ValueError: ranks that do not ascend, or hold fewer candidates than are drawn; a margin below 0; epochs that
@@ -57,6 +59,7 @@ class Hard(NegativeSampler):
         warm_up: int = 1,
         margin: float | None = None,
         per_row: bool = True,
+        relative_margin: float | None = None,
     ) -> None:
         super().__init__(num_negatives, per_row)
         first, end = rank_range
@@ -70,7 +73,9 @@ class Hard(NegativeSampler):
             )
         if margin is not None and not 0 <= margin < math.inf:
             raise ValueError(f"Hard: margin is {margin}; it must be 0 or more")
-        self.first, self.end, self.margin = first, end, margin
+        if relative_margin is not None and not 0 <= relative_margin <= 1:
+            raise ValueError(f"Hard: relative_margin is {relative_margin}; it must lie in 0 … 1")
+        self.first, self.end, self.margin, self.relative_margin = first, end, margin, relative_margin
         self.every_n_epochs, self.warm_up = every_n_epochs, warm_up
         self._uniform = Uniform(num_negatives, per_row)
 
@@ -121,9 +126,12 @@ class Hard(NegativeSampler):
         best, ids = scores.index_put((rows, columns), scores.new_tensor(-math.inf)).topk(self.end)  # (Q, end)
         best, ids = best[:, self.first :], ids[:, self.first :]
         outside = best == -math.inf
-        if self.margin is not None:
+        if self.margin is not None or self.relative_margin is not None:
             mean = scores.new_zeros(len(query)).index_add(0, rows, liked) / known.lengths.to(scores.device)
-            outside |= best > (mean - self.margin)[:, None]  # NaN, of a query that likes nothing, leaves all inside
+            limit = mean - torch.maximum(
+                mean.abs() * (self.relative_margin or 0.0), mean.new_tensor(self.margin or 0.0)
+            )
+            outside |= best > limit[:, None]  # NaN, of a query that likes nothing, leaves all inside
         return ids.masked_fill(outside, -1).int()
 
     def keep(self, query: Tensor, pools: Tensor, epoch: int) -> None:
@@ -142,6 +150,12 @@ class Hard(NegativeSampler):
         of_row = self._rows / self._rows.sum() / pools.lengths.clamp(min=1)  # (num_queries,) each of its pool
         self._chance = torch.zeros(self._num_candidates, dtype=torch.float64)
         self._chance.index_add_(0, pools.values.long(), of_row.double()[pools.rows])
+
+    @property
+    def pools(self) -> Ragged:
+        """num_queries rows of int32 corpus rows: what was mined last."""
+        assert self._pools is not None, "nothing is mined yet"
+        return self._pools
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 

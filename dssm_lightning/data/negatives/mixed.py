@@ -29,11 +29,12 @@ class Mixed(NegativeSampler):
         if len({sampler.per_row for sampler in samplers}) > 1:
             found = ", ".join(f"{type(sampler).__name__} per_row={sampler.per_row}" for sampler in samplers)
             raise ValueError(f"Mixed: samplers must be all shared by the batch or all per row; found {found}")
-        columns = sorted({sampler.column for sampler in samplers if sampler.column is not None})
-        if len(columns) > 1:
-            raise ValueError(f"Mixed: samplers may read one column of negatives; found {', '.join(columns)}")
+        columns = {sampler.column: sampler for sampler in samplers if sampler.column is not None}
+        if len({(sampler.column, sampler.file) for sampler in columns.values()}) > 1:
+            raise ValueError(f"Mixed: samplers may read one column of negatives; found {', '.join(sorted(columns))}")
         super().__init__(sum(sampler.num_negatives for sampler in samplers), samplers[0].per_row)
-        self.column = columns[0] if columns else None
+        for self.column, reader in columns.items():
+            self.file = reader.file
         self.samplers = samplers
 
     def bind(

@@ -15,13 +15,15 @@ class FromColumn(NegativeSampler):
     """Those that the data itself names for an interaction.
 
     Args:
-        column: of ``interactions``, holding lists of candidate ids.
+        column: of ``interactions``, holding lists of candidate ids (in CSV and TSV as JSON, ``[1, 2]``).
         num_negatives: at most so many for each row, others at each draw where a row names more; None = all.
+        file: CSV, TSV, JSON Lines or Parquet with a row for each query, its id and this column, as ``mine`` writes it:
+            read in place of a column of the interactions, whatever the source.
     """
 
-    def __init__(self, column: str, num_negatives: int | None = None) -> None:
+    def __init__(self, column: str, num_negatives: int | None = None, file: str | None = None) -> None:
         super().__init__(1 if num_negatives is None else num_negatives, per_row=True)
-        self.column = column
+        self.column, self.file = column, file
         self._limit = num_negatives
 
     def bind(

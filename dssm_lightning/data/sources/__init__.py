@@ -4,8 +4,9 @@ from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.emoji import Emoji
 from dssm_lightning.data.sources.files import Files
 from dssm_lightning.data.sources.frames import Frames
+from dssm_lightning.data.sources.medquad import MedQuAD
 from dssm_lightning.data.sources.movielens import MovieLens
 from dssm_lightning.data.sources.synthetic import Synthetic
 from dssm_lightning.data.sources.tldr import Tldr
 
-__all__ = ["Emoji", "Files", "Frames", "MovieLens", "Source", "Synthetic", "Tldr"]
+__all__ = ["Emoji", "Files", "Frames", "MedQuAD", "MovieLens", "Source", "Synthetic", "Tldr"]

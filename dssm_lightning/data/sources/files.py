@@ -33,6 +33,8 @@ class Files(Source):
         weight: column of ``interactions`` with a weight, 0 or more; None = all count the same.
         time: column of ``interactions`` with a number, or a date or time (ISO 8601 in text files); None = unknown.
         display: columns of ``candidates`` to show beside an answer.
+        grade: column of ``interactions`` with how relevant what is liked is, a whole number from 1 on, the gain of
+            NDCG; None = all alike.
         quote: whether ``"`` encloses fields of CSV and TSV; None = in CSV only.
     """
 
@@ -48,10 +50,11 @@ class Files(Source):
         time: str | None = None,
         display: list[str] | None = None,
         quote: bool | None = None,
+        grade: str | None = None,
     ) -> None:
         self.interactions, self.queries, self.candidates = interactions, queries, candidates
         self.query_id, self.candidate_id = query_id, candidate_id
-        self.label, self.weight, self.time = label, weight, time
+        self.label, self.weight, self.time, self.grade = label, weight, time, grade
         self.display, self.quote = display, quote
 
     @property
@@ -75,7 +78,7 @@ class Files(Source):
         if len(frames) == 1 and TRIPLET <= set(frames["interactions"].columns) <= TRIPLET | {"negative_docs"}:
             return _texts(frames["interactions"], display)
         frames = self._typed_ids(self._typed_ids(frames, self.query_id), self.candidate_id)
-        keys = Keys(self.query_id, self.candidate_id, self.label, self.weight, self.time)
+        keys = Keys(self.query_id, self.candidate_id, self.label, self.weight, self.time, self.grade)
         interactions = _with_times(frames["interactions"], self.time)
         return RawTables(interactions, frames.get("queries"), frames.get("candidates"), keys, display)
 

@@ -30,6 +30,8 @@ class Frames(Source):
         weight: column of ``interactions`` with a weight, 0 or more; None = all count the same.
         time: column of ``interactions`` with a number or a datetime; None = no order is known.
         display: columns of ``candidates`` to show beside an answer.
+        grade: column of ``interactions`` with how relevant what is liked is, a whole number from 1 on, the gain of
+            NDCG; None = all alike.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Frames(Source):
         weight: str | None = None,
         time: str | None = None,
         display: list[str] | None = None,
+        grade: str | None = None,
     ) -> None:
         self._interactions, self._queries, self._candidates = interactions, queries, candidates
-        self.keys = Keys(query_id, candidate_id, label, weight, time)
+        self.keys = Keys(query_id, candidate_id, label, weight, time, grade)
         self.display = tuple(display or ())
 
     def tables(self) -> RawTables:
