@@ -169,9 +169,17 @@ class Tokens(Feature):
         if not path.is_file():
             raise FileNotFoundError(f"feature {self.name!r}: there is no tokenizer file {str(path)!r}")
         text = path.read_bytes().decode(errors="replace")
+        label = f"feature {self.name!r}: {str(path)!r}"
         if not text.lstrip().startswith("{"):
+            raise ValueError(f"{label} is no file of the `tokenizers` library (a JSON object)")
+        try:
+            keys = list(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{label} is no file of the `tokenizers` library: {error}") from error
+        if "model" not in keys:  # a model's settings, or a bare vocabulary, which lie beside it under similar names
             raise ValueError(
-                f"feature {self.name!r}: {str(path)!r} is no file of the `tokenizers` library (a JSON object)"
+                f"{label} is another kind of file: it holds {', '.join(keys[:4])}, …, and no `model`, as the file "
+                "tokenizer.json of the `tokenizers` library does"
             )
         return text
 

@@ -56,6 +56,45 @@ def test_trigrams_and_words_are_ngrams_of_one_kind():
     assert torch.equal(HashedWords(name="t", num_buckets=999).encode(TEXTS).values, words.encode(TEXTS).values)
 
 
+SCRIPTS = {
+    "numbers and punctuation": ("C++17, 3.14!", ["#c+", "c++", "++1", "+17", "17#", "#3.", "3.1", ".14", "14#"]),
+    "cyrillic": ("Кот-Ёж", ["#ко", "кот", "от-", "т-ё", "-ёж", "ёж#"]),
+    "chinese": ("東京 猫", ["#東京", "東京#", "#猫#"]),
+    "japanese, wide and narrow": ("ﾈｺ ネコ", ["#ネコ", "ネコ#"] * 2),
+    "korean, composed or not": ("한국 \u1112\u1161\u11ab국", ["#한국", "한국#"] * 2),
+    "arabic, stored in reading order": ("قطة", ["#قط", "قطة", "طة#"]),
+    "hebrew with points": ("חָתוּל", ["#ח\u05b8", "ח\u05b8ת", "\u05b8תו", "תו\u05bc", "ו\u05bcל", "\u05bcל#"]),
+    "devanagari": ("बिल्ली", ["#बि", "बिल", "िल्", "ल्ल", "्ली", "ली#"]),
+    "one emoji": ("😸", ["#😸#"]),
+    "a skin tone": ("👍🏽", ["#👍🏽", "👍🏽#"]),
+    "a family, joined by U+200D": (
+        "👩\u200d👧",
+        ["#👩\u200d", "👩\u200d👧", "\u200d👧#"],
+    ),
+    "a flag": ("🇫🇷", ["#🇫🇷", "🇫🇷#"]),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_trigrams_are_over_code_points_in_every_script(script):
+    """The docstring's claim, spelt out; # is the boundary."""
+    text, expected = SCRIPTS[script]
+    fitted = Trigrams(name="t").fit(pl.Series([text]))
+    assert [fitted.vocabulary[i - 1].replace("\0", "#") for i in row(fitted, text)] == expected
+    hashed = row(HashedTrigrams(name="t"), text)
+    assert len(hashed) == len(expected)
+    assert len(set(hashed)) == len(set(expected))
+
+
+def test_word_ngrams_stand_after_the_trigrams_in_the_same_table():
+    both = HashedTrigrams(name="t", num_buckets=999, max_word_n=2)
+    trigrams = HashedTrigrams(name="t", num_buckets=999)
+    words = HashedNgrams(name="t", unit="words", min_n=1, max_n=2, num_buckets=999)
+    assert both.cardinality == 999
+    for text in TEXTS.to_list():
+        assert row(both, text) == row(trigrams, text) + row(words, text)
+
+
 def test_ids_agree_with_scikit_learns_trigrams():
     """Two texts' rows have as many ids in common as ``char_wb`` trigrams, where there is no punctuation."""
     from sklearn.feature_extraction.text import CountVectorizer
