@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dssm_lightning.arguments import as_json, find_checkpoint
+from dssm_lightning.collisions import hashing_report
 from dssm_lightning.comparison import compare
 from dssm_lightning.retriever import Hit, RawValues
 from dssm_lightning.spelling import SpellingParser
@@ -228,7 +229,9 @@ def _print_json(query: str, hits: list[Hit]) -> None:
     print(json.dumps({"query": query, "hits": [hit._asdict() for hit in hits]}, ensure_ascii=False, default=str))
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (baseline, search, score, summary, compare)}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    each.__name__.replace("_", "-"): each for each in (baseline, search, score, summary, compare, hashing_report)
+}
 
 
 def run(arguments: list[str]) -> Any:

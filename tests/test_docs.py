@@ -156,7 +156,7 @@ def test_links_resolve(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_configs_and_scripts_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    verbs = re.findall(r"python -m dssm_lightning (\w+)", text)
+    verbs = re.findall(r"python -m dssm_lightning ([\w-]+)", text)
     assert set(verbs) <= {*TRAINER_VERBS, *commands.COMMANDS, "COMMAND"}
     for path in re.findall(r"\b(?:configs|scripts|tests)/[\w-]+\.(?:yaml|sh|py)\b", text):
         assert (ROOT / path).is_file(), f"{document.name}: {path} is not there"

@@ -27,7 +27,7 @@ GROUPS = [
         "warm_start",
     },
     {"baselines", "retriever"},
-    {"runs", "callbacks", "settings", "results", "measure", "comparison"}
+    {"runs", "callbacks", "settings", "results", "measure", "comparison", "collisions"}
     | {"layers", "summary", "svg", "plot", "pictures"},
     {"commands", "arguments", "spelling", "cli", "__main__"},
 ]
