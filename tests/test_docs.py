@@ -162,6 +162,13 @@ def test_commands_configs_and_scripts_exist(document: Path) -> None:
         assert (ROOT / path).is_file(), f"{document.name}: {path} is not there"
 
 
+def test_the_figures_are_what_their_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    script = import_module("draw_dssm")
+    assert (ROOT / "docs" / "dssm-network.svg").read_text(encoding="utf-8") == script.draw_network()
+    assert (ROOT / "docs" / "dssm-gamma.svg").read_text(encoding="utf-8") == script.draw_gamma()
+
+
 def test_classes_that_are_named_exist() -> None:
     text = re.sub(r"```.*?```", "", OWN_DATA.read_text(encoding="utf-8"), flags=re.DOTALL)
     known = {name for family in FAMILIES for name in vars(import_module(f"dssm_lightning.{family}"))}
