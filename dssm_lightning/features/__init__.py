@@ -4,6 +4,7 @@ from dssm_lightning.features.base import Feature, feature_from_dict
 from dssm_lightning.features.categorical import Categorical, CategoricalList
 from dssm_lightning.features.history import History
 from dssm_lightning.features.image import Image
+from dssm_lightning.features.liked_by import LikedBy
 from dssm_lightning.features.numeric import Bucketized, Numeric
 from dssm_lightning.features.projection import BagOfWordsRandomProjection
 from dssm_lightning.features.text import HashedNgrams, HashedTrigrams, HashedWords
@@ -22,6 +23,7 @@ __all__ = [
     "HashedWords",
     "History",
     "Image",
+    "LikedBy",
     "Numeric",
     "Tokens",
     "Trigrams",
