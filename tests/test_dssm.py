@@ -34,12 +34,21 @@ def model() -> TwoTower:
     return built
 
 
+def with_two_towers(folder: Path) -> Path:
+    """The config, changed as its head says."""
+    text = CONFIG.read_text(encoding="utf-8")
+    assert "\n  candidate_tower: null" in text
+    path = folder / "two.yaml"
+    path.write_text(text.replace("\n  candidate_tower: null", "\n  candidate_tower: *tower"), encoding="utf-8")
+    return path
+
+
 def test_it_has_the_papers_layers(model: TwoTower) -> None:
     tower = model.query_tower
     sizes = [tuple(parameter.shape) for parameter in tower.parameters()]
     assert sorted(sizes) == sorted([(30_000, 300), (300,), (300, 300), (300,), (128, 300), (128,)])
     assert sum(isinstance(layer, nn.Tanh) for layer in tower.modules()) == 3
-    assert model.candidate_tower is not tower
+    assert model.candidate_tower is tower
     assert model.scorer.logit_scale.item() == pytest.approx(10)
 
 
@@ -78,8 +87,8 @@ def options() -> dict[str, list[str]]:
     return {about: shlex.split(line) for about, line in pairwise(head) if line.startswith("--")}
 
 
-def fit(*arguments: str) -> Any:
-    return main(["fit", "--config", str(CONFIG), *arguments, *SHORT])
+def fit(*arguments: str, config: Path = CONFIG) -> Any:
+    return main(["fit", "--config", str(config), *arguments, *SHORT])
 
 
 @pytest.fixture
@@ -89,7 +98,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_option_is_tested_below() -> None:
-    assert [about.split()[0] for about in options()] == ["four", "γ", "plain", "one", "no", "a"]
+    assert [about.split()[0] for about in options()] == ["four", "γ", "plain", "no", "have"]
 
 
 @pytest.mark.usefixtures("_elsewhere")
@@ -118,23 +127,20 @@ def _known_columns(batch: Any, row: int) -> set[int]:
 
 
 @pytest.mark.usefixtures("_elsewhere")
-def test_gradient_descent_on_one_tower() -> None:
+def test_gradient_descent_and_a_linear_output() -> None:
     found = options()
-    descent, shared = (next(value for about, value in found.items() if about.startswith(n)) for n in ("plain", "one"))
-    cli = fit(*descent, *shared)
+    descent, linear = (next(value for about, value in found.items() if about.startswith(n)) for n in ("plain", "no"))
+    cli = fit(*descent, *linear)
     assert isinstance(cli.trainer.optimizers[0], torch.optim.SGD)
     assert cli.datamodule.batch_size == 1024
-    assert cli.model.candidate_tower is cli.model.query_tower
+    assert sum(isinstance(layer, nn.Tanh) for layer in cli.model.query_tower.modules()) == 2
 
 
 @pytest.mark.usefixtures("_elsewhere")
-def test_a_linear_output_and_fitted_trigrams() -> None:
-    found = options()
-    linear, fitted = (next(value for about, value in found.items() if about.startswith(name)) for name in ("no", "a"))
-    cli = fit(*linear, *fitted)
-    assert [sum(isinstance(layer, nn.Tanh) for layer in tower.modules()) for tower in cli.model.towers.values()] == [
-        2,
-        2,
-    ]
-    table = cli.model.query_tower.encoders["trigrams"].table
-    assert len(table.weight) == len(cli.datamodule.schemas.query["trigrams"].vocabulary) + 1 > 5000
+def test_two_towers_and_fitted_trigrams(tmp_path: Path) -> None:
+    [fitted] = [value for about, value in options().items() if about.startswith("have")]
+    cli = fit(*fitted, config=with_two_towers(tmp_path))
+    assert cli.model.candidate_tower is not cli.model.query_tower
+    tables = [tower.encoders["trigrams"].table.weight for tower in cli.model.towers.values()]
+    assert len(tables[0]) == len(cli.datamodule.schemas.query["trigrams"].vocabulary) + 1 > 5000
+    assert len(tables[1]) == 30_000
