@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dssm_lightning.arguments import as_json, find_checkpoint
+from dssm_lightning.collisions import hashing_report
 from dssm_lightning.comparison import compare
 from dssm_lightning.curves import curves
 from dssm_lightning.mined import mine
@@ -237,7 +238,8 @@ def _print_json(query: str, hits: list[Hit]) -> None:
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (baseline, search, score, summary, compare, curves, mine)
+    each.__name__.replace("_", "-"): each
+    for each in (baseline, search, score, summary, compare, curves, mine, hashing_report)
 }
 
 

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 from torch import nn
 
-from dssm_lightning.batch import Features, take_features, to_device
-from dssm_lightning.features import Feature, History
+from dssm_lightning.batch import Features, to_device
+from dssm_lightning.features import Feature, History, LikedBy
 from dssm_lightning.layers import (
     BATCHES,
     Layer,
@@ -41,6 +41,8 @@ class Branch(NamedTuple):
     def reads(self) -> str:
         """The raw column, or what a history is assembled from."""
         feature = self.feature
+        if isinstance(feature, LikedBy):
+            return f"liked by {feature.of}"
         return f"{feature.events} {feature.of}" if isinstance(feature, History) else feature.source_column
 
 
@@ -97,7 +99,7 @@ def _batches(data: RetrievalDataModule, side: str) -> list[Features]:
     rows = [torch.arange(size) % total for size in BATCHES]
     if side == "query":  # as an event, since a query may have columns that vary by event
         return [data.assembler.event_features(each) for each in rows]
-    return [take_features(data.data.candidate, each) for each in rows]
+    return [data.assembler.candidate_features(each) for each in rows]
 
 
 def _tower(side: str, model: TwoTower, shapes: dict[nn.Module, Shape | None]) -> TowerSummary:

@@ -156,10 +156,17 @@ def test_links_resolve(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_configs_and_scripts_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    verbs = re.findall(r"python -m dssm_lightning (\w+)", text)
+    verbs = re.findall(r"python -m dssm_lightning ([\w-]+)", text)
     assert set(verbs) <= {*TRAINER_VERBS, *commands.COMMANDS, "COMMAND"}
     for path in re.findall(r"\b(?:configs|scripts|tests)/[\w-]+\.(?:yaml|sh|py)\b", text):
         assert (ROOT / path).is_file(), f"{document.name}: {path} is not there"
+
+
+def test_the_figures_are_what_their_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    script = import_module("draw_dssm")
+    assert (ROOT / "docs" / "dssm-network.svg").read_text(encoding="utf-8") == script.draw_network()
+    assert (ROOT / "docs" / "dssm-gamma.svg").read_text(encoding="utf-8") == script.draw_gamma()
 
 
 def test_classes_that_are_named_exist() -> None:

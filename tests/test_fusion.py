@@ -18,6 +18,17 @@ def test_sum_adds_encodings():
     assert fused.tolist() == [[111.0, 222.0]]
 
 
+def test_sum_with_an_activation_is_a_layer():
+    fusion = Sum([2, 2], activation="Tanh")
+    with torch.no_grad():
+        fusion.bias.copy_(torch.tensor([0.5, 0.0]))
+    fused = fusion([torch.tensor([[1.0, 2.0]]), torch.tensor([[0.25, -2.0]])])
+    torch.testing.assert_close(fused, torch.tensor([[1.75, 0.0]]).tanh())
+    assert list(Sum([2]).parameters()) == []
+    with pytest.raises(ValueError, match=r"unknown activation 'tanh'; nearest in torch\.nn: "):
+        Sum([2], activation="tanh")
+
+
 def test_one_feature_is_fused_to_itself():
     encoding = torch.randn(4, 3)
     for kind in (Concat, Sum):

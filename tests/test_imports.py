@@ -27,7 +27,7 @@ GROUPS = [
         "warm_start",
     },
     {"baselines", "hybrid", "retriever"},
-    {"runs", "callbacks", "settings", "results", "measure", "tested", "comparison"}
+    {"runs", "callbacks", "settings", "results", "measure", "tested", "comparison", "collisions"}
     | {"layers", "summary", "svg", "plot", "curves", "pictures", "spelling"},
     {"commands", "mined", "arguments", "cli", "__main__"},
 ]

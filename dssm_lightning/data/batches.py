@@ -20,9 +20,10 @@ from dssm_lightning.data.duplicates import SameText
 from dssm_lightning.data.frequency import CountedFrequency, Frequency
 from dssm_lightning.data.histories import HistoryAssembler, Timeline
 from dssm_lightning.data.interactions import TRAIN, group
+from dssm_lightning.data.liked_by import LikedByAssembler
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.orders import Order
-from dssm_lightning.features import History
+from dssm_lightning.features import History, LikedBy
 
 T = TypeVar("T")
 
@@ -58,6 +59,11 @@ class Assembler:
         self.likes = Timeline(data.interactions, len(data.queries))
         self._same_text = SameText(data, self.likes.candidates) if mask_duplicates else None
         self.histories = self._histories()
+        self.liked_by = {
+            feature.name: LikedByAssembler(feature, data.query, data.interactions, len(data.candidates))
+            for feature in data.schemas.candidate
+            if isinstance(feature, LikedBy)
+        }
         self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
         self.frequency = CountedFrequency() if frequency is None else frequency
         self.frequency.bind(data.interactions.candidate[self.rows], len(data.candidates))
@@ -81,10 +87,13 @@ class Assembler:
 
     # -- training ---------------------------------------------------------------------------------------------------
 
-    def batch(self, rows: Tensor, counter: Counter, expected_rows: float | None = None) -> Batch:
+    def batch(
+        self, rows: Tensor, counter: Counter, expected_rows: float | None = None, every_row: Tensor | None = None
+    ) -> Batch:
         """The training batch of these interaction rows (B,); draws come from the counter.
 
-        ``expected_rows`` is the mean B of such batches, where it differs from batch to batch.
+        ``expected_rows`` is the mean B of such batches, where it differs from batch to batch; ``every_row`` are the
+        rows (W · B,) of all ranks at this step, where there are several.
         """
         interactions = self.data.interactions
         query, own = interactions.query[rows], interactions.candidate[rows]
@@ -95,7 +104,7 @@ class Assembler:
         return Batch(
             query=self._query(rows, counter),
             candidates=Candidates(
-                take_features(self.data.candidate, ids),
+                self.candidate_features(ids, rows if every_row is None else every_row, counter),
                 ids,
                 torch.bincount(target, minlength=len(ids)).float(),
                 self._log_q(ids, expected_rows or len(rows)),
@@ -135,6 +144,13 @@ class Assembler:
             shared = counter is not None and self.by_query and history.feature.order == "time"
             found[name] = history.of_sequences(rows, counter) if shared else history.of_events(rows, counter)
         return {name: found[name] for name in self.data.schemas.query.names}
+
+    def candidate_features(self, ids: Tensor, held: Tensor | None = None, counter: Counter | None = None) -> Features:
+        """Features of corpus rows (C,) in the schema's order; in training without what the rows ``held`` would tell."""
+        found = take_features(self.data.candidate, ids)
+        for name, liked_by in self.liked_by.items():
+            found[name] = liked_by.of_candidates(ids, held, counter)
+        return {name: found[name] for name in self.data.schemas.candidate.names}
 
     # -- evaluation -------------------------------------------------------------------------------------------------
 
@@ -182,14 +198,16 @@ class TrainLoader:
         progress.started = True
         rows, expected = self.order.epoch(progress.epoch), self.order.expected_rows
         frequency, owned = self.assembler.frequency, self.assembler.data.interactions.candidate
-        every_row = self.order.epoch(progress.epoch, every_rank=True) if frequency.streams else None
+        looks_at_all = frequency.streams or self.assembler.liked_by
+        every_row = self.order.epoch(progress.epoch, every_rank=True) if looks_at_all else None
         for step in range(progress.done, len(self)):
             counter = self.place._replace(epoch=progress.epoch, step=step)
             frequency.commit()  # the batch before this one has been trained on
-            batch = self.assembler.batch(rows(step), counter, expected)
+            all_rows = None if every_row is None else every_row(step)
+            batch = self.assembler.batch(rows(step), counter, expected, all_rows)
             progress.done = step + 1  # only now: who is interrupted while a batch is made has not had it
-            if every_row is not None:
-                frequency.hold(owned[every_row(step)])
+            if all_rows is not None and frequency.streams:
+                frequency.hold(owned[all_rows])
             yield batch
 
 

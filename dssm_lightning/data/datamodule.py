@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from dssm_lightning.batch import EvaluationBatch, Features, take_features
+from dssm_lightning.batch import EvaluationBatch, Features
 from dssm_lightning.counter import Counter, run_seed
 from dssm_lightning.data import cache
 from dssm_lightning.data.batches import (
@@ -248,11 +248,8 @@ class RetrievalDataModule(LightningDataModule):
         return self._features(self.predict)
 
     def _features(self, side: str) -> Slices[Features]:
-        def corpus(rows: Tensor) -> Features:
-            return take_features(self.data.candidate, rows)
-
         make, total = (
-            (corpus, self.num_candidates)
+            (self.assembler.candidate_features, self.num_candidates)
             if side == "candidate"
             else (self.assembler.query_features, len(self.data.queries))
         )

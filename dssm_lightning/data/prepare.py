@@ -18,7 +18,7 @@ from dssm_lightning.data.interactions import FOLDS, TRAIN, Interactions
 from dssm_lightning.data.sources import Source, formats
 from dssm_lightning.data.splits import Split
 from dssm_lightning.data.tables import Keys, Tables, collapse
-from dssm_lightning.features import Categorical, Feature, History
+from dssm_lightning.features import Categorical, Feature, History, LikedBy
 from dssm_lightning.schema import Schema, Schemas
 
 
@@ -63,9 +63,9 @@ def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> P
 
 
 def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
-    query_features = Schema(tuple(f for f in recipe.query if not isinstance(f, History)))
+    query_features, candidate_features = _read(recipe.query), _read(recipe.candidate)
     raw = recipe.source.tables().resolve(
-        [feature.source_column for feature in query_features], [f.source_column for f in recipe.candidate]
+        [feature.source_column for feature in query_features], [f.source_column for f in candidate_features]
     )
     frame, repeated = collapse(raw.interactions, raw.keys)
     tables = Tables(frame, raw.queries, raw.candidates, raw.keys, raw.display)
@@ -92,9 +92,14 @@ def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
     encoded = {
         "query": (Schema(tuple(schemas.query[name] for name in own)), tables.queries),
         "event": (Schema(tuple(schemas.query[name] for name in event.names)), tables.interactions),
-        "candidate": (schemas.candidate, tables.candidates),
+        "candidate": (_read(schemas.candidate), tables.candidates),
     }
     cache.write(folder, prepared, encoded)
+
+
+def _read(schema: Schema) -> Schema:
+    """The features that read a column; the others are assembled from the training rows."""
+    return Schema(tuple(f for f in schema if not isinstance(f, History | LikedBy)))
 
 
 def _without_pictures(table: pl.DataFrame) -> pl.DataFrame:
@@ -166,11 +171,12 @@ def _fit(recipe: Recipe, tables: Tables, interactions: Interactions) -> Schemas:
 
     candidate = _fit_side(recipe.candidate, candidate_column)
     bound = Schema(tuple(_bind(f, candidate) if isinstance(f, History) else f for f in recipe.query))
-    return Schemas(_fit_side(bound, query_column), candidate)
+    query = _fit_side(bound, query_column)
+    return Schemas(query, Schema(tuple(_bind_query(f, query) if isinstance(f, LikedBy) else f for f in candidate)))
 
 
 def _fit_side(schema: Schema, column_of: Callable[[Feature], pl.Series]) -> Schema:
-    return Schema(tuple(f if isinstance(f, History) else f.fit(column_of(f)) for f in schema))
+    return Schema(tuple(f if isinstance(f, History | LikedBy) else f.fit(column_of(f)) for f in schema))
 
 
 def _bind(history: History, candidate: Schema) -> History:
@@ -179,6 +185,11 @@ def _bind(history: History, candidate: Schema) -> History:
             raise ValueError(
                 f"query feature {history.name!r}: `of: {history.of}` means whole candidates, and a candidate feature "
                 "has that name, too; give the feature another name, and the column's as its `column`"
+            )
+        if any(isinstance(feature, LikedBy) for feature in candidate):
+            raise ValueError(
+                f"query feature {history.name!r} is a history of whole candidates, which cannot be told of what else "
+                "liked them: leave out the candidates' LikedBy, or name a feature as `of`"
             )
         return history
     if history.of not in candidate.names:
@@ -193,3 +204,12 @@ def _bind(history: History, candidate: Schema) -> History:
             f"{history.of!r} is {type(item).__name__}"
         )
     return history.bind(item)
+
+
+def _bind_query(feature: LikedBy, query: Schema) -> LikedBy:
+    if feature.of not in query.names:
+        raise ValueError(
+            f"candidate feature {feature.name!r}: `of` names {feature.of!r}, which is no query feature; there are "
+            f"{query.names}"
+        )
+    return feature.bind(query[feature.of])

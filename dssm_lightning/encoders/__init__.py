@@ -1,16 +1,20 @@
 """How one feature becomes a vector. A feature's kind chooses an encoder, unless a tower's ``encoders`` names one."""
 
+from dssm_lightning.encoders.attention import AttentionPooling
 from dssm_lightning.encoders.backbone import Backbone
 from dssm_lightning.encoders.bag import EmbeddingBag
 from dssm_lightning.encoders.base import Encoder
 from dssm_lightning.encoders.causal import GRU, SelfAttention
 from dssm_lightning.encoders.codes import Codes
+from dssm_lightning.encoders.convolution import ConvTrigrams
 from dssm_lightning.encoders.decayed import DecayedEmbeddingBag
 from dssm_lightning.encoders.dense import Identity, Linear
 from dssm_lightning.encoders.embedding import Embedding
 from dssm_lightning.encoders.image import ConvNet
 from dssm_lightning.encoders.recurrent import BiLSTM
+from dssm_lightning.encoders.word_vectors import WordVectors
 from dssm_lightning.features import (
+    BagOfWordsRandomProjection,
     Bucketized,
     Categorical,
     CategoricalList,
@@ -20,18 +24,23 @@ from dssm_lightning.features import (
     HashedWords,
     History,
     Image,
+    LikedBy,
     Numeric,
     Tokens,
+    Trigrams,
     Vector,
     Words,
+    WordTrigrams,
 )
 
 __all__ = [
     "GRU",
+    "AttentionPooling",
     "Backbone",
     "BiLSTM",
     "Codes",
     "ConvNet",
+    "ConvTrigrams",
     "DecayedEmbeddingBag",
     "Embedding",
     "EmbeddingBag",
@@ -39,6 +48,7 @@ __all__ = [
     "Identity",
     "Linear",
     "SelfAttention",
+    "WordVectors",
     "default_encoder",
 ]
 
@@ -47,12 +57,16 @@ _DEFAULTS: dict[type[Feature], type[Encoder]] = {
     Bucketized: Embedding,
     CategoricalList: EmbeddingBag,
     HashedTrigrams: EmbeddingBag,
+    Trigrams: EmbeddingBag,
+    WordTrigrams: ConvTrigrams,
     HashedNgrams: EmbeddingBag,
     HashedWords: EmbeddingBag,
     Words: EmbeddingBag,
     Tokens: EmbeddingBag,
     History: EmbeddingBag,
+    LikedBy: EmbeddingBag,
     Numeric: Identity,
+    BagOfWordsRandomProjection: Identity,
     Vector: Linear,
     Image: ConvNet,
 }

@@ -8,6 +8,7 @@ from dssm_lightning.batch import Column
 from dssm_lightning.encoders.base import Encoder
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.numeric import Numeric
+from dssm_lightning.features.projection import BagOfWordsRandomProjection
 from dssm_lightning.features.vector import Vector
 
 
@@ -15,7 +16,7 @@ class Identity(Encoder):
     """(B, width) floats as they are.
 
     Args:
-        feature: a fitted Numeric or Vector.
+        feature: a fitted Numeric, Vector or BagOfWordsRandomProjection.
 
     Raises:
         ValueError: a feature of another kind.
@@ -35,7 +36,7 @@ class Linear(Encoder):
     """(B, width) floats -> (B, output_dim) by one linear layer with a bias.
 
     Args:
-        feature: a fitted Numeric or Vector.
+        feature: a fitted Numeric, Vector or BagOfWordsRandomProjection.
         output_dim: width of the result.
 
     Raises:
@@ -56,7 +57,9 @@ class Linear(Encoder):
 
 
 def _width(encoder: Encoder, feature: Feature) -> int:
-    if not isinstance(feature, Numeric | Vector):
+    if not isinstance(feature, Numeric | Vector | BagOfWordsRandomProjection):
         name, kind = type(encoder).__name__, type(feature).__name__
-        raise ValueError(f"{name} encodes Numeric and Vector features; {feature.name!r} is {kind}")
+        raise ValueError(
+            f"{name} encodes Numeric, Vector and BagOfWordsRandomProjection features; {feature.name!r} is {kind}"
+        )
     return feature.width

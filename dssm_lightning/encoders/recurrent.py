@@ -15,7 +15,7 @@ from dssm_lightning.features.base import Feature
 
 
 class BiLSTM(Encoder):
-    """Embedded tokens through a bidirectional LSTM; the mean (or maximum) of its states over a row's own tokens.
+    """Embedded tokens through a bidirectional LSTM; the mean of its states over a row's own tokens, or another pooling.
 
     Rows are padded to the longest of the batch and packed, so that padding is never read: a row gives the same vector
     alone and in any batch. A row without tokens gives zeros (before the last layer, if there is one).
@@ -27,7 +27,8 @@ class BiLSTM(Encoder):
         hidden_dim: width of the states of each direction.
         num_layers: number of LSTM layers.
         dropout: share of the embedded tokens' values, and of those between the layers, that training drops.
-        pooling: what is taken over the states.
+        pooling: what is taken of the states: their "mean", their "max", or the "last" that each direction comes to (the
+            forward one's at the last token, the backward one's at the first).
 
     Raises:
         ValueError: a width or number below 1, a dropout outside [0, 1), another pooling, or a feature without ids.
@@ -41,7 +42,7 @@ class BiLSTM(Encoder):
         hidden_dim: int = 128,
         num_layers: int = 1,
         dropout: float = 0.0,
-        pooling: Literal["mean", "max"] = "mean",
+        pooling: Literal["mean", "max", "last"] = "mean",
     ) -> None:
         super().__init__()
         sizes = {
@@ -55,8 +56,8 @@ class BiLSTM(Encoder):
                 raise ValueError(f"encoder of {feature.name!r}: {name} is {size}; it must be at least 1")
         if not 0 <= dropout < 1:
             raise ValueError(f"encoder of {feature.name!r}: dropout is {dropout}; it must lie in [0, 1)")
-        if pooling not in ("mean", "max"):
-            raise ValueError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be mean, max")
+        if pooling not in ("mean", "max", "last"):
+            raise ValueError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be mean, max, last")
         self.table = id_table(feature, embedding_dim)
         self.dropout = nn.Dropout(dropout)
         between = dropout if num_layers > 1 else 0.0  # a single layer has no between, and PyTorch warns of it
@@ -78,11 +79,15 @@ class BiLSTM(Encoder):
         packed = pack_padded_sequence(
             self.dropout(self.table(ids)), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
         )
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # (B, L, 2 · hidden)
-        pooled: Tensor = self.output(self._pool(states, real))
+        packed_states, (final, _) = self.lstm(packed)  # final: (2 · layers, B, hidden)
+        last = final[-2:].movedim(0, 1).flatten(1)  # (B, 2 · hidden) of the last layer
+        states, _ = pad_packed_sequence(packed_states, batch_first=True)  # (B, L, 2 · hidden)
+        pooled: Tensor = self.output(self._pool(states, real, last))
         return pooled
 
-    def _pool(self, states: Tensor, real: Tensor) -> Tensor:
+    def _pool(self, states: Tensor, real: Tensor, last: Tensor) -> Tensor:
+        if self.pooling == "last":
+            return last.masked_fill(~real.any(1, keepdim=True), 0.0)
         if self.pooling == "mean":
             return states.masked_fill(~real[..., None], 0.0).sum(1) / real.sum(1, keepdim=True).clamp(min=1)
         greatest = states.masked_fill(~real[..., None], float("-inf")).amax(1)

@@ -4,12 +4,16 @@ from dssm_lightning.features.base import Feature, feature_from_dict
 from dssm_lightning.features.categorical import Categorical, CategoricalList
 from dssm_lightning.features.history import History
 from dssm_lightning.features.image import Image
+from dssm_lightning.features.liked_by import LikedBy
 from dssm_lightning.features.numeric import Bucketized, Numeric
+from dssm_lightning.features.projection import BagOfWordsRandomProjection
 from dssm_lightning.features.text import HashedNgrams, HashedTrigrams, HashedWords
 from dssm_lightning.features.tokens import Tokens, Words
+from dssm_lightning.features.trigrams import Trigrams, WordTrigrams
 from dssm_lightning.features.vector import Vector
 
 __all__ = [
+    "BagOfWordsRandomProjection",
     "Bucketized",
     "Categorical",
     "CategoricalList",
@@ -19,9 +23,12 @@ __all__ = [
     "HashedWords",
     "History",
     "Image",
+    "LikedBy",
     "Numeric",
     "Tokens",
+    "Trigrams",
     "Vector",
+    "WordTrigrams",
     "Words",
     "feature_from_dict",
 ]

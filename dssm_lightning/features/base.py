@@ -71,10 +71,12 @@ def _kinds(root: type[Feature]) -> dict[str, type[Feature]]:
 
 
 def feature_from_dict(values: dict[str, Any]) -> Feature:
-    """The feature that :meth:`Feature.to_dict` described.
+    """The feature that :meth:`Feature.to_dict` described, perhaps in an earlier release: a field that said nothing
+    and is no longer there is passed over.
 
     Raises:
-        ValueError: no class of that name is defined (a user's own class must be imported first).
+        ValueError: no class of that name is defined (a user's own class must be imported first), or it has no such
+            field.
     """
     kinds = _kinds(Feature)
     kind = values["kind"]
@@ -82,7 +84,15 @@ def feature_from_dict(values: dict[str, Any]) -> Feature:
         raise ValueError(
             f"unknown feature kind {kind!r}; import the module that defines it first (known: {sorted(kinds)})"
         )
-    return kinds[kind](**{key: _frozen(value) for key, value in values.items() if key != "kind"})
+    known = {field.name for field in fields(kinds[kind])}
+    given = {key: value for key, value in values.items() if key != "kind" and (key in known or value is not None)}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"feature {values.get('name')!r}: a {kind} of this release has no {', '.join(unknown)}; it was saved by "
+            "another one"
+        )
+    return kinds[kind](**{key: _frozen(value) for key, value in given.items()})
 
 
 def _frozen(value: Any) -> Any:

@@ -130,6 +130,13 @@ def word_places(letters: Letters) -> tuple[Counts, Counts]:
     return begins, np.searchsorted(begins, letters.starts)
 
 
+def word_lengths(letters: Letters) -> tuple[Counts, Counts]:
+    """How many letters each word has (W,), and how many words each text (B,)."""
+    begins, starts = word_places(letters)
+    first = np.searchsorted(np.flatnonzero(letters.codes), begins)
+    return np.diff(first, append=np.count_nonzero(letters.codes)), np.diff(starts)
+
+
 def word_strings(texts: pl.Series) -> tuple[pl.Series, Counts]:
     """The words (W,) of normalised texts (B,), in order, and how many each text has (B,)."""
     words, counts = [], []

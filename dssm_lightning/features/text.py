@@ -1,4 +1,4 @@
-"""Text as bags of hashed (or counted) n-grams: what the deep structured semantic model reads.
+"""Text as bags of hashed n-grams: what the deep structured semantic model reads.
 
 The original (Huang et al., CIKM 2013) calls it word hashing: every word becomes its letter trigrams, so that a small
 table serves an open vocabulary, and a misspelt word still shares most of its trigrams with the right one.
@@ -7,16 +7,15 @@ table serves an open vocabulary, and a misspelt word still shares most of its tr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+import torch
 
 from dssm_lightning.batch import Ragged
-from dssm_lightning.features.hashing import BASE, Keys, buckets, lookup, ngrams, salt
-from dssm_lightning.features.letters import Counts, pieces
+from dssm_lightning.features.hashing import buckets, ngrams
+from dssm_lightning.features.letters import pieces
 from dssm_lightning.features.text_column import TextFeature, ragged, require_positive
 
 
@@ -78,72 +77,49 @@ class HashedWords(TextFeature):
 
 @dataclass(frozen=True, kw_only=True)
 class HashedTrigrams(TextFeature):
-    """The letter trigrams of the words, ``#ca cat at#``: word hashing of the DSSM (Huang et al., CIKM 2013).
+    """The letter trigrams of the words, ``#ca cat at#``, hashed: word hashing of the DSSM (Huang et al., CIKM 2013).
 
-    By default they are hashed, as ``HashedNgrams`` of three letters: nothing is learnt and every script is served. The
-    paper's own way is a dictionary of all trigrams that occur, one row each: ``num_buckets: null`` fits it.
+    ``HashedNgrams`` of three letters: nothing is learnt and every script is served. A letter is a code point, so that
+    a script needs no rules of its own: *кот* is ``#ко кот от#``, *猫* ``#猫#``, and a word of one sign has one trigram.
+    What people see as one sign may be several: a flag, a family or a thumb with a skin tone is a run of code points
+    (joined by U+200D, say), whose trigrams overlap, and so shares some with its relatives. Right-to-left scripts are
+    taken in the order in which they are stored, which is the order of reading. Chinese and Japanese, which put no
+    blanks between words, give the trigrams of a whole phrase. The paper's own way, a row for each trigram that occurs,
+    is :class:`~dssm_lightning.features.trigrams.Trigrams`.
     """
 
-    num_buckets: int | None = 1 << 16
-    """Rows of the table; null = one for each trigram of ``vocabulary``.
+    num_buckets: int = 1 << 16
+    """Rows of the table.
 
     40,000 English words have 10,306 trigrams and 500,000 have 30,621 (the paper's table 1). Hashed, 7 % and 20 % of
     them share a row of 2^16 with another, 2 % and 6 % of 2^18; of 30,000 rows, 37 % would. 2^16 rows are still few
     enough that an optimizer may sweep over all of them in each step.
     """
-    vocabulary: tuple[str, ...] | None = None
-    """With ``num_buckets: null``: the trigrams, U+0000 for the boundary, whose rows are 1, 2, …; fitted unless given.
-    Row 0 is for any other trigram."""
+    max_word_n: int = 0
+    """Hash a text's n-grams of words with n up to this into the same rows, after its trigrams; 0 = none of them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, num_buckets=self.num_buckets)
-        if self.vocabulary is None:
-            return
-        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # a list would not equal what JSON gives
-        if self.num_buckets is not None:
-            raise ValueError(f"feature {self.name!r}: a vocabulary takes the place of hashing; set num_buckets: null")
-        wrong = next((trigram for trigram in self.vocabulary if len(trigram) != 3), None)
-        if wrong is not None or len(set(self.vocabulary)) < len(self.vocabulary):
-            found = "some trigram twice" if wrong is None else repr(wrong)
-            raise ValueError(f"feature {self.name!r}: its vocabulary holds {found}; it must hold distinct trigrams")
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether the feature can encode: always when it hashes."""
-        return self.num_buckets is not None or self.vocabulary is not None
+        if self.max_word_n < 0:
+            raise ValueError(f"feature {self.name!r}: max_word_n is {self.max_word_n}; it must be at least 0")
 
     @property
     def cardinality(self) -> int:
-        """Rows of the embedding table; row 0 means unknown if there is a vocabulary."""
-        return len(self.vocabulary or ()) + 1 if self.num_buckets is None else self.num_buckets
-
-    @cached_property
-    def _known(self) -> tuple[Keys, NDArray[np.int32]]:
-        """Keys of the vocabulary, sorted, and their rows."""
-        codes = (
-            np.frombuffer("".join(self.vocabulary or ()).encode("utf-32-le"), "<u4").astype(np.uint64).reshape(-1, 3)
-        )
-        base = np.uint64(BASE)
-        keys = (codes[:, 0] * base + codes[:, 1]) * base + codes[:, 2] + salt(3)
-        order = np.argsort(keys)
-        return keys[order], (order + 1).astype(np.int32)
-
-    def _learn(self, texts: pl.Series) -> dict[str, Any]:
-        if self.is_fitted:
-            return {}
-        parts, _ = _trigram_keys(texts)
-        digits = np.unique(np.concatenate([np.unique(keys) for keys in parts]) - salt(3))
-        base = np.uint64(BASE)
-        codes = np.stack([digits // base // base, digits // base % base, digits % base], 1)
-        text = codes.astype("<u4").tobytes().decode("utf-32-le")
-        return {"vocabulary": tuple(text[i : i + 3] for i in range(0, len(text), 3))}
+        """Rows of the embedding table; none of them means unknown."""
+        return self.num_buckets
 
     def _encode(self, texts: pl.Series) -> Ragged:
-        if self.num_buckets is not None:
-            return _hashed(texts, "letters", 3, 3, self.num_buckets)
-        keys, lengths = _trigram_keys(texts)
-        return ragged(lookup(np.concatenate(keys), *self._known), lengths)
+        trigrams = _hashed(texts, "letters", 3, 3, self.num_buckets)
+        if self.max_word_n == 0:
+            return trigrams
+        return _joined(trigrams, _hashed(texts, "words", 1, self.max_word_n, self.num_buckets))
+
+
+def _joined(first: Ragged, second: Ragged) -> Ragged:
+    """Each row's values of the first, then those of the second."""
+    order = torch.cat([first.rows, second.rows]).argsort(stable=True)
+    return Ragged(torch.cat([first.values, second.values])[order], first.offsets + second.offsets)
 
 
 def _hashed(texts: pl.Series, unit: Literal["letters", "words"], min_n: int, max_n: int, num_buckets: int) -> Ragged:
@@ -153,8 +129,3 @@ def _hashed(texts: pl.Series, unit: Literal["letters", "words"], min_n: int, max
         ids.append(buckets(keys, num_buckets))
         lengths.append(counts)
     return ragged(np.concatenate(ids), np.concatenate(lengths))
-
-
-def _trigram_keys(texts: pl.Series) -> tuple[list[Keys], Counts]:
-    parts = [ngrams(letters, "letters", 3, 3) for letters in pieces(texts)]
-    return [keys for keys, _ in parts], np.concatenate([lengths for _, lengths in parts])

@@ -23,8 +23,14 @@ MANY_PER_FOREIGN = 50
 TextT = TypeVar("TextT", bound="TextFeature")
 
 
-def text_column(feature: Feature, column: pl.Series, on_empty: Literal["error", "allow"]) -> pl.Series:
-    """The column (B,) as texts, checked.
+MAX_CHARACTERS = 100_000
+"""What a text is cut to: a novel in one cell would be a row of a million values in every batch that it stands in."""
+
+
+def text_column(
+    feature: Feature, column: pl.Series, on_empty: Literal["error", "allow"], max_characters: int
+) -> pl.Series:
+    """The column (B,) as texts, checked; what is longer than ``max_characters`` is cut, and counted in a warning.
 
     Raises:
         ValueError: the column holds no texts, or, with ``on_empty="error"``, some text is null or has nothing visible.
@@ -34,7 +40,7 @@ def text_column(feature: Feature, column: pl.Series, on_empty: Literal["error", 
             f"feature {feature.name!r}: column {feature.source_column!r} holds {column.dtype}, not text; "
             "cast it to String, or declare another kind of feature"
         )
-    texts: pl.Series = column.cast(pl.String)
+    texts = _shortened(feature, column.cast(pl.String), max_characters)
     if on_empty == "error":
         empty = (~texts.str.contains(r"[^\p{Z}\p{Cc}]").fill_null(False)).arg_true()
         if len(empty):
@@ -44,6 +50,22 @@ def text_column(feature: Feature, column: pl.Series, on_empty: Literal["error", 
                 "or set on_empty: allow, which encodes them as no words"
             )
     return texts
+
+
+def _shortened(feature: Feature, texts: pl.Series, limit: int) -> pl.Series:
+    long = (texts.str.len_bytes() > limit).arg_true()  # no text has more characters than bytes
+    lengths = texts[long].str.len_chars()
+    long, lengths = long.filter(lengths > limit), lengths.filter(lengths > limit)
+    if len(long) == 0:
+        return texts
+    warnings.warn(
+        f"feature {feature.name!r}: {len(long):,} of {len(texts):,} texts have more than {limit:,} characters, the "
+        f"first ({lengths[0]:,}) in row {long[0]} of column {feature.source_column!r}; what follows is left out "
+        "(max_characters sets the limit)",
+        stacklevel=3,
+    )
+    shortened: pl.Series = texts.str.head(limit)
+    return shortened
 
 
 def ragged(ids: NDArray[np.int32], lengths: Counts, max_length: int | None = None) -> Ragged:
@@ -89,12 +111,15 @@ class TextFeature(Feature):
 
     on_empty: Literal["error", "allow"] = "error"
     """What a null, empty or blank text is: an error, or a row without values (its bag is the zero vector)."""
+    max_characters: int = MAX_CHARACTERS
+    """What a text has beyond is left out, and such texts are counted in a warning."""
     text_version: int = VERSION
     """Version of the algorithm; there is one so far."""
     unicode_version: str | None = None
     """Version of Python's Unicode tables; ``fit`` fills it in."""
 
     def __post_init__(self) -> None:
+        require_positive(self, max_characters=self.max_characters)
         if self.text_version != VERSION:
             raise ValueError(
                 f"feature {self.name!r}: its texts were encoded by version {self.text_version} of the algorithm, this "
@@ -103,22 +128,22 @@ class TextFeature(Feature):
 
     def fit(self: TextT, column: pl.Series) -> TextT:
         """A copy that knows its vocabulary, where it has one, and the Unicode tables it was learnt with."""
-        texts = text_column(self, column, self.on_empty)
+        texts = text_column(self, column, self.on_empty, self.max_characters)
         return replace(self, unicode_version=unicodedata.unidata_version, **self._learn(normalised(texts)))
 
     def _learn(self, texts: pl.Series) -> dict[str, Any]:
         """The fields that normalised texts teach."""
         return {}
 
-    def encode(self, column: pl.Series) -> Ragged:
-        """Texts (B,) as B rows of int32 ids; the same text gets the same row, alone or in any column.
+    def encode(self, column: pl.Series) -> Ragged | torch.Tensor:
+        """Texts (B,) as B rows of int32 ids, or vectors; the same text gets the same row, alone or in any column.
 
         Raises:
             ValueError: the feature is not fitted, the column holds no texts, or (unless allowed) an empty one.
         """
         if not self.is_fitted:
             raise ValueError(f"feature {self.name!r}: its vocabulary is not known yet; fit it, or give `vocabulary`")
-        texts = text_column(self, column, self.on_empty)
+        texts = text_column(self, column, self.on_empty, self.max_characters)
         if self.unicode_version not in (None, unicodedata.unidata_version) and has_foreign(texts.fill_null("")).any():
             warnings.warn(
                 f"feature {self.name!r} was fitted with the tables of Unicode {self.unicode_version}, this Python has "
@@ -136,5 +161,6 @@ class TextFeature(Feature):
         many = self._encode(texts.filter(~foreign).str.to_lowercase())  # of ASCII, all that `normalised` does
         return inserted(many, self._encode(normalised(texts.filter(foreign))), place)
 
-    def _encode(self, texts: pl.Series) -> Ragged:
+    def _encode(self, texts: pl.Series) -> Ragged | torch.Tensor:
+        """The encoding of normalised texts (B,)."""
         raise NotImplementedError

@@ -19,17 +19,26 @@ from dssm_lightning.batch import Ragged
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.hashing import Keys, lookup, word_hashes
 from dssm_lightning.features.letters import normalised, pieces, word_strings
-from dssm_lightning.features.text_column import TextFeature, ragged, require_positive, text_column
+from dssm_lightning.features.text_column import MAX_CHARACTERS, TextFeature, ragged, require_positive, text_column
+from dssm_lightning.features.vector_table import read_vector_table
 
 TokensT = TypeVar("TokensT", bound="Tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words(TextFeature):
-    """The words of a text, in its order, as rows of a fitted vocabulary; row 0 is for all other words."""
+    """The words of a text, in its order, as rows of a vocabulary; row 0 is for all other words.
 
+    The vocabulary is fitted, given, or that of a table of word vectors, which the encoder ``WordVectors`` then reads.
+    """
+
+    vectors: str | None = None
+    """Path of a table of word vectors (:mod:`~dssm_lightning.features.vector_table`) whose words, in its order, are the
+    vocabulary: also of words that no training text has, the table says something."""
+    vector_dim: int | None = None
+    """Numbers of each of its vectors; ``fit`` fills it in."""
     max_tokens: int | None = None
-    """Keep at most so many words, the most frequent ones; null = all."""
+    """Keep at most so many words, the most frequent ones (of a table of vectors, the first); null = all."""
     max_length: int | None = None
     """Keep at most so many words of each text, the first ones; null = all."""
     vocabulary: tuple[str, ...] | None = None
@@ -72,6 +81,9 @@ class Words(TextFeature):
         if self.vocabulary is not None:
             assert self._known  # raises if the vocabulary that was given is wrong
             return {}
+        if self.vectors is not None:
+            table = read_vector_table(Path(self.vectors), f"feature {self.name!r}")
+            return {"vocabulary": tuple(table.words[: self.max_tokens].to_list()), "vector_dim": table.vectors.shape[1]}
         words, _ = word_strings(texts)
         counted = words.alias("word").value_counts(name="count").sort(["count", "word"], descending=[True, False])
         limit = len(counted) if self.max_tokens is None else self.max_tokens
@@ -96,6 +108,8 @@ class Tokens(Feature):
 
     on_empty: Literal["error", "allow"] = "error"
     """What a null, empty or blank text is: an error, or a row without tokens."""
+    max_characters: int = MAX_CHARACTERS
+    """What a text has beyond is left out, and such texts are counted in a warning."""
     tokenizer: str | None = None
     """Path of a tokenizer file (JSON), read by ``fit``; from then on its content. null = train one."""
     model: Literal["bpe", "wordpiece", "unigram"] = "bpe"
@@ -109,7 +123,9 @@ class Tokens(Feature):
     """Whether the tokenizer's own marks, as ``[CLS]`` and ``[SEP]``, are put around each text."""
 
     def __post_init__(self) -> None:
-        require_positive(self, vocab_size=self.vocab_size, max_length=self.max_length)
+        require_positive(
+            self, vocab_size=self.vocab_size, max_length=self.max_length, max_characters=self.max_characters
+        )
         if self.model not in _MODELS:
             raise ValueError(f"feature {self.name!r}: model is {self.model!r}; it can be {', '.join(_MODELS)}")
 
@@ -130,7 +146,7 @@ class Tokens(Feature):
             FileNotFoundError: there is no such file.
             ValueError: the file holds no tokenizer, the column no texts, or (unless allowed) an empty one.
         """
-        texts = text_column(self, column, self.on_empty)
+        texts = text_column(self, column, self.on_empty, self.max_characters)
         if self.tokenizer is None:
             return replace(self, tokenizer=_train(texts.fill_null(""), self.model, self.vocab_size))
         fitted = self if self.is_fitted else replace(self, tokenizer=self._read(Path(self.tokenizer)))
@@ -144,7 +160,7 @@ class Tokens(Feature):
             ValueError: the feature is not fitted, the column holds no texts, or (unless allowed) an empty one.
         """
         tokenizer = self._loaded()
-        texts = text_column(self, column, self.on_empty).fill_null("").to_list()
+        texts = text_column(self, column, self.on_empty, self.max_characters).fill_null("").to_list()
         rows = list(
             map(attrgetter("ids"), tokenizer.encode_batch_fast(texts, add_special_tokens=self.add_special_tokens))
         )
@@ -155,9 +171,17 @@ class Tokens(Feature):
         if not path.is_file():
             raise FileNotFoundError(f"feature {self.name!r}: there is no tokenizer file {str(path)!r}")
         text = path.read_bytes().decode(errors="replace")
+        label = f"feature {self.name!r}: {str(path)!r}"
         if not text.lstrip().startswith("{"):
+            raise ValueError(f"{label} is no file of the `tokenizers` library (a JSON object)")
+        try:
+            keys = list(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{label} is no file of the `tokenizers` library: {error}") from error
+        if "model" not in keys:  # a model's settings, or a bare vocabulary, which lie beside it under similar names
             raise ValueError(
-                f"feature {self.name!r}: {str(path)!r} is no file of the `tokenizers` library (a JSON object)"
+                f"{label} is another kind of file: it holds {', '.join(keys[:4])}, …, and no `model`, as the file "
+                "tokenizer.json of the `tokenizers` library does"
             )
         return text
 

@@ -32,20 +32,30 @@ class Sum(Fusion):
     Followed by a linear layer it is :class:`Concat` with one weight matrix for all features: fewer weights, and a
     feature that has nothing to say is told from the others by nothing but its values.
 
+    With an activation f it is f(Σ encodings + b) with a learnt b (d,). Where the encodings are sums of table rows, that
+    is a term vector times a matrix, and so the first layer of the DSSM (Huang et al., CIKM 2013).
+
     Args:
         input_dims: width of each encoding, all alike.
+        activation: name of a ``torch.nn`` class; None = the sum as it is, without b.
 
     Raises:
-        ValueError: encodings of different widths.
+        ValueError: encodings of different widths; an activation that torch does not have.
     """
 
-    def __init__(self, input_dims: list[int]) -> None:
+    def __init__(self, input_dims: list[int], activation: str | None = None) -> None:
         super().__init__(input_dims)
         self.output_dim = self._one_width()
+        self.bias = None if activation is None else nn.Parameter(torch.zeros(self.output_dim))
+        self.activation = None if activation is None else activation_layer(activation)
 
     def forward(self, encodings: list[Tensor]) -> Tensor:
         """[(B, d), (B, d), …] -> (B, d)."""
-        return torch.stack(encodings).sum(dim=0)
+        total = torch.stack(encodings).sum(dim=0)
+        if self.activation is None or self.bias is None:
+            return total
+        activated: Tensor = self.activation(total + self.bias)
+        return activated
 
 
 class MLP(Fusion):

@@ -53,6 +53,19 @@ def test_a_quotation_mark_encloses_or_is_a_letter(tmp_path: Path) -> None:
     assert Files(str(path), quote=True).tables().interactions["x"].to_list() == ["a"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv", "jsonl"])
+def test_a_line_that_is_no_utf8_is_named(tmp_path: Path, suffix: str) -> None:
+    content = b'query_id,candidate_id\nq,c\n"two\nlines",c\ncaf\xe9,c\nq,c\n'
+    if suffix == "tsv":
+        content = content.replace(b",", b"\t")
+    elif suffix == "jsonl":
+        content = b'{"query_id": "q", "candidate_id": "c"}\n' * 4 + b'{"query_id": "caf\xe9", "candidate_id": "c"}\n'
+    path = tmp_path / f"events.{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == "csv.gz" else content)
+    with pytest.raises(ValueError, match=r"interactions: line 5 of .*events\.\S+ is no UTF-8, at byte \d+: .*caf"):
+        Files(str(path)).tables()
+
+
 def test_folders_globs_and_compressed_files(tmp_path: Path) -> None:
     (tmp_path / "events" / "day=1").mkdir(parents=True)
     EVENTS[:2].write_parquet(tmp_path / "events" / "day=1" / "a.parquet")

@@ -12,7 +12,8 @@ from dssm_lightning.batch import Ragged
 from dssm_lightning.encoders.bag import EmbeddingBag, bag_sums
 from dssm_lightning.encoders.decayed import DecayedEmbeddingBag
 from dssm_lightning.features.numeric import Numeric
-from dssm_lightning.features.text import HashedTrigrams, HashedWords
+from dssm_lightning.features.text import HashedWords
+from dssm_lightning.features.trigrams import Trigrams
 
 FEATURE = HashedWords(name="words", num_buckets=50)
 
@@ -109,7 +110,7 @@ def test_rows_without_values_are_zeros():
 
 
 def test_a_column_of_text_trains_its_table_and_nothing_else():
-    feature = HashedTrigrams(name="t", num_buckets=None).fit(pl.Series(["cat", "dog"]))
+    feature = Trigrams(name="t").fit(pl.Series(["cat", "dog"]))
     encoder = EmbeddingBag(feature, output_dim=8)
     encoder(feature.encode(pl.Series(["cat", "bird"]))).sum().backward()
     rows = encoder.table.weight.grad.abs().sum(1) > 0

@@ -29,7 +29,7 @@ def test_linear_by_hand():
 
 def test_other_features():
     for kind in (Identity, Linear):
-        message = f"{kind.__name__} encodes Numeric and Vector features; 'c' is Categorical"
+        message = f"{kind.__name__} encodes Numeric, Vector and BagOfWordsRandomProjection features; 'c' is Categorical"
         with pytest.raises(ValueError, match=message):
             kind(Categorical(name="c", num_buckets=3))
     with pytest.raises(ValueError, match="Linear of 'x': output_dim must be at least 1, found 0"):

@@ -22,7 +22,7 @@ def ragged(rows):
 ROWS = [[1, 2, 3], [], [0], [0, 0], [5, 4, 3, 2, 1, 0, 7], [], [19]]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "last"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_rows_equal_a_loop_over_single_rows(pooling, layers):
     encoder = BiLSTM(FEATURE, embedding_dim=4, hidden_dim=3, num_layers=layers, pooling=pooling)
@@ -32,7 +32,8 @@ def test_rows_equal_a_loop_over_single_rows(pooling, layers):
         expected = torch.zeros(6)
         if row:
             states = encoder.lstm(encoder.table(torch.tensor([row])))[0][0]  # no padding, nothing packed
-            expected = states.mean(0) if pooling == "mean" else states.amax(0)
+            last = torch.cat([states[-1, :3], states[0, 3:]])  # where each direction ends
+            expected = {"mean": states.mean(0), "max": states.amax(0), "last": last}[pooling]
         torch.testing.assert_close(vector, expected)
 
 
@@ -95,7 +96,7 @@ def test_autocast():
         (lambda: BiLSTM(FEATURE, output_dim=0), "'words': output_dim is 0"),
         (lambda: BiLSTM(FEATURE, num_layers=0), "'words': num_layers is 0"),
         (lambda: BiLSTM(FEATURE, dropout=1.0), r"'words': dropout is 1.0; it must lie in \[0, 1\)"),
-        (lambda: BiLSTM(FEATURE, pooling="last"), "'words': pooling is 'last'; it can be mean, max"),
+        (lambda: BiLSTM(FEATURE, pooling="sum"), "'words': pooling is 'sum'; it can be mean, max, last"),
         (lambda: BiLSTM(Numeric(name="x")), "'x': a Numeric has no ids"),
     ],
 )

@@ -14,12 +14,16 @@ import torch
 
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.text import HashedNgrams, HashedTrigrams, HashedWords
+from dssm_lightning.features.trigrams import Trigrams, WordTrigrams
 
 TEXTS = pl.Series("text", ["The cat", "C#, c++!", "Кот и кот", "猫", "e\u0301te\u0301 👍🏽"])
 FEATURES = [
     HashedTrigrams(name="text"),
-    HashedTrigrams(name="text", num_buckets=None, vocabulary=("\0ca", "cat", "at\0")),
-    HashedTrigrams(name="text", num_buckets=None),
+    HashedTrigrams(name="text", num_buckets=5000, max_word_n=2),
+    Trigrams(name="text", vocabulary=("\0ca", "cat", "at\0")),
+    Trigrams(name="text"),
+    Trigrams(name="text", min_frequency=1, max_tokens=3),
+    WordTrigrams(name="text", max_length=2),
     HashedNgrams(name="text", unit="letters", min_n=1, max_n=3, num_buckets=30_000),
     HashedNgrams(name="text", unit="words", min_n=1, max_n=2),
     HashedWords(name="title", column="text", num_buckets=1000),
@@ -52,31 +56,43 @@ def test_trigrams_and_words_are_ngrams_of_one_kind():
     assert torch.equal(HashedWords(name="t", num_buckets=999).encode(TEXTS).values, words.encode(TEXTS).values)
 
 
-def test_the_papers_example():
-    """Huang et al. 2013, section 3.2: good -> #go, goo, ood, od#; here each is a row of its own."""
-    fitted = HashedTrigrams(name="t", num_buckets=None).fit(pl.Series(["good"]))
-    assert fitted.vocabulary == ("\0go", "goo", "od\0", "ood")
-    assert fitted.cardinality == 5
-    assert row(fitted, "GOOD goods") == [1, 2, 4, 3, 1, 2, 4, 0, 0]
+SCRIPTS = {
+    "numbers and punctuation": ("C++17, 3.14!", ["#c+", "c++", "++1", "+17", "17#", "#3.", "3.1", ".14", "14#"]),
+    "cyrillic": ("Кот-Ёж", ["#ко", "кот", "от-", "т-ё", "-ёж", "ёж#"]),
+    "chinese": ("東京 猫", ["#東京", "東京#", "#猫#"]),
+    "japanese, wide and narrow": ("ﾈｺ ネコ", ["#ネコ", "ネコ#"] * 2),
+    "korean, composed or not": ("한국 \u1112\u1161\u11ab국", ["#한국", "한국#"] * 2),
+    "arabic, stored in reading order": ("قطة", ["#قط", "قطة", "طة#"]),
+    "hebrew with points": ("חָתוּל", ["#ח\u05b8", "ח\u05b8ת", "\u05b8תו", "תו\u05bc", "ו\u05bcל", "\u05bcל#"]),
+    "devanagari": ("बिल्ली", ["#बि", "बिल", "िल्", "ल्ल", "्ली", "ली#"]),
+    "one emoji": ("😸", ["#😸#"]),
+    "a skin tone": ("👍🏽", ["#👍🏽", "👍🏽#"]),
+    "a family, joined by U+200D": (
+        "👩\u200d👧",
+        ["#👩\u200d", "👩\u200d👧", "\u200d👧#"],
+    ),
+    "a flag": ("🇫🇷", ["#🇫🇷", "🇫🇷#"]),
+}
 
 
-def test_fitted_trigrams_are_all_that_occur_and_no_others():
-    text = "Señor 猫猫 \U0010ffff a"
-    fitted = HashedTrigrams(name="t", num_buckets=None).fit(pl.Series([text, "señor"]))
-    words = [f"\0{word}\0" for word in text.casefold().split()]
-    trigrams = {word[i : i + 3] for word in words for i in range(len(word) - 2)}
-    assert fitted.vocabulary == tuple(sorted(trigrams))
-    assert sorted(row(fitted, text)) == list(range(1, len(trigrams) + 1))
-    assert row(fitted, "b") == [0]
-    many = fitted.encode(pl.Series(["señor b"] * 100))  # more values than the vocabulary: looked up the other way
-    assert many.values.tolist() == row(fitted, "señor b") * 100
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_trigrams_are_over_code_points_in_every_script(script):
+    """The docstring's claim, spelt out; # is the boundary."""
+    text, expected = SCRIPTS[script]
+    fitted = Trigrams(name="t").fit(pl.Series([text]))
+    assert [fitted.vocabulary[i - 1].replace("\0", "#") for i in row(fitted, text)] == expected
+    hashed = row(HashedTrigrams(name="t"), text)
+    assert len(hashed) == len(expected)
+    assert len(set(hashed)) == len(set(expected))
 
 
-def test_a_vocabulary_may_be_given_and_is_kept():
-    given = HashedTrigrams(name="t", num_buckets=None, vocabulary=["cat", "\0ca"])  # as YAML gives it
-    assert given.is_fitted
-    assert given.fit(pl.Series(["dog"])).vocabulary == ("cat", "\0ca")
-    assert row(given, "cats") == [2, 1, 0, 0]
+def test_word_ngrams_stand_after_the_trigrams_in_the_same_table():
+    both = HashedTrigrams(name="t", num_buckets=999, max_word_n=2)
+    trigrams = HashedTrigrams(name="t", num_buckets=999)
+    words = HashedNgrams(name="t", unit="words", min_n=1, max_n=2, num_buckets=999)
+    assert both.cardinality == 999
+    for text in TEXTS.to_list():
+        assert row(both, text) == row(trigrams, text) + row(words, text)
 
 
 def test_ids_agree_with_scikit_learns_trigrams():
@@ -171,16 +187,8 @@ def test_other_types_are_an_error(column, found):
         (lambda: HashedWords(name="t", num_buckets=2**31), "'t': num_buckets is 2147483648"),
         (lambda: HashedNgrams(name="t", unit="bytes"), "'t': unit is 'bytes'; it can be 'letters' or 'words'"),
         (lambda: HashedNgrams(name="t", unit="words", min_n=3, max_n=2), "'t': min_n is 3 and max_n 2; 1 <= min_n"),
-        (
-            lambda: HashedTrigrams(name="t", vocabulary=("cat",)),
-            "'t': a vocabulary takes the place of hashing; set num",
-        ),
-        (lambda: HashedTrigrams(name="t", num_buckets=None, vocabulary=("cats",)), "'t': its vocabulary holds 'cats'"),
-        (lambda: HashedTrigrams(name="t", num_buckets=None, vocabulary=("cat",) * 2), "holds some trigram twice"),
-        (
-            lambda: HashedTrigrams(name="t", num_buckets=None).encode(TEXTS),
-            "'t': its vocabulary is not known yet; fit it",
-        ),
+        (lambda: HashedTrigrams(name="t", max_word_n=-1), "'t': max_word_n is -1; it must be at least 0"),
+        (lambda: HashedTrigrams(name="t", max_characters=0), "'t': max_characters is 0; it must lie in 1 … 2,147"),
         (lambda: HashedTrigrams(name="t", text_version=2), "'t': its texts were encoded by version 2 of the algorithm"),
     ],
 )

@@ -140,6 +140,30 @@ def test_what_is_no_tokenizer_is_an_error(tmp_path):
             Tokens(name="text", tokenizer=str(tmp_path / "t.json")).fit(TEXTS)
 
 
+def test_a_json_file_of_another_kind_is_named(tmp_path):
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text('{"do_lower_case": true, "unk_token": "[UNK]", "model_max_length": 512}', encoding="utf-8")
+    message = (
+        r"'text': '.*tokenizer_config.json' is another kind of file: it holds do_lower_case, unk_token, .*no `model`"
+    )
+    with pytest.raises(ValueError, match=message):
+        Tokens(name="text", tokenizer=str(path)).fit(TEXTS)
+
+
+def test_a_text_of_ten_megabytes_is_cut_and_counted():
+    texts = pl.Series("text", ["cat dog", "dog " * 2_500_000, "猫" * 100_001])
+    message = (
+        "'t': 2 of 3 texts have more than 100,000 characters, the first \\(10,000,000\\) in row 1 of column 'text'"
+    )
+    for feature in (Words(name="t", column="text"), Tokens(name="t", column="text", vocab_size=20)):
+        with pytest.warns(UserWarning, match=message):
+            fitted = feature.fit(texts)
+        with pytest.warns(UserWarning, match=r"what follows is left out \(max_characters sets the limit\)"):
+            lengths = fitted.encode(texts).lengths.tolist()
+        assert lengths[1] <= 50_000
+    assert Words(name="t", vocabulary=("dog",)).encode(pl.Series(["dog " * 25_000])).lengths.tolist() == [25_000]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from difflib import get_close_matches
 from glob import escape, glob
@@ -101,7 +102,23 @@ def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) 
     try:
         return _scan(path, kind, quote, text_columns).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
+        _require_utf8([] if kind == "Parquet" else files, role)
         raise ValueError(f"{role}: {path} cannot be read as {kind}: {error}") from error
+
+
+def _require_utf8(files: Sequence[Path], role: str) -> None:
+    """Name the line that cannot be decoded, which Polars does not; a file that zstd has packed is passed over."""
+    for path in (each for each in files if each.suffix != ".zst"):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError as error:
+                    found = line[max(error.start - 20, 0) : error.end + 20].rstrip()
+                    raise ValueError(
+                        f"{role}: line {number:,} of {path} is no UTF-8, at byte {error.start + 1}: …{found!r}…; save "
+                        "the file as UTF-8"
+                    ) from error
 
 
 def _scan(path: str, kind: Format, quote: bool | None, text_columns: Sequence[str]) -> pl.LazyFrame:
