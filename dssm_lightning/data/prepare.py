@@ -201,10 +201,4 @@ def _bind(history: History, candidate: Schema) -> History:
             f"query feature {history.name!r}: `of` names {history.of!r}, which is no candidate feature; "
             f"there are {candidate.names} (or candidate, for whole candidates as their tower embeds them)"
         )
-    item = candidate[history.of]
-    if not isinstance(item, Categorical):
-        raise ValueError(
-            f"query feature {history.name!r}: `of` must name a Categorical candidate feature, "
-            f"{history.of!r} is {type(item).__name__}"
-        )
-    return history.bind(item)
+    return history.bind(candidate[history.of])
