@@ -105,8 +105,9 @@ class RetrievalDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Map the cache into memory (every process)."""
-        folder = prepare(self.recipe, self.cache_dir, self._known_schemas()) if self._folder is None else self._folder
-        data = cache.read(folder)
+        if self._folder is None:  # prepare_data is called in one process of each machine
+            self._folder = prepare(self.recipe, self.cache_dir, self._known_schemas())
+        data = cache.read(self._folder)
         if self.evaluate == "query" and data.event:
             raise ValueError(
                 f"evaluation by query, but {sorted(data.event)} are columns of the interactions, one value for each "
@@ -145,6 +146,14 @@ class RetrievalDataModule(LightningDataModule):
     def data(self) -> cache.Prepared:
         """The prepared data, memory-mapped."""
         return self.assembler.data
+
+    @property
+    def folder(self) -> Path:
+        """Where the encoded data lie."""
+        if self._folder is None:
+            self.prepare_data()
+        assert self._folder is not None
+        return self._folder
 
     @property
     def schemas(self) -> Schemas:
