@@ -135,12 +135,15 @@ class DetailedEvaluation(Evaluation):
     Args:
         ks: cuts, as :func:`resolve_ks` returns them.
         labelled: whether the data tells shown-and-not-liked from never shown.
-        popularity: (N,) training positives of each candidate.
+        popularity: (N,) training positives of each candidate that is ranked.
+        groups: further slices, by name (N,) which candidates count.
     """
 
-    def __init__(self, ks: list[int], labelled: bool, popularity: Tensor) -> None:
+    def __init__(
+        self, ks: list[int], labelled: bool, popularity: Tensor, groups: dict[str, Tensor] | None = None
+    ) -> None:
         super().__init__(ks, labelled)
-        self.slices = Slices(ks, popularity)
+        self.slices = Slices(ks, popularity, groups)
         self.recommended = Recommended(ks, popularity)
         self._keeper = RowKeeper([name for name, _ in self._by_row()])
 

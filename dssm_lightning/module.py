@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from dssm_lightning import distributed
 from dssm_lightning.batch import Batch, EvaluationBatch, Features, num_rows, take_features, to_device, with_items
 from dssm_lightning.counter import mix, run_seed
+from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.distributed import Pool
 from dssm_lightning.encoders import Backbone
 from dssm_lightning.evaluation import DetailedEvaluation, Evaluation, resolve_ks
@@ -148,9 +149,10 @@ class TwoTower(LightningModule):
         if self.memory_size is not None:
             own = data.negatives is not None and data.negatives.per_row
             check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)
-        ks = resolve_ks(self.ks, data.num_candidates)
-        detailed = DetailedEvaluation(ks, data.labelled, data.popularity)
-        self.evaluations = nn.ModuleDict({"val": Evaluation(ks, data.labelled), "test": detailed})
+        val, test = data.ranking(VALIDATION), data.ranking(TEST)
+        detailed = DetailedEvaluation(resolve_ks(self.ks, test.size), data.labelled, test.popularity, test.groups)
+        plain = Evaluation(resolve_ks(self.ks, val.size), data.labelled)
+        self.evaluations = nn.ModuleDict({"val": plain, "test": detailed})
 
     def configure_model(self) -> None:
         """Build from the data's schemas (in ``load_from_checkpoint`` there is no trainer: nothing to do yet)."""
@@ -332,8 +334,8 @@ class TwoTower(LightningModule):
     on_test_start = on_predict_start = on_validation_start
 
     def on_validation_epoch_start(self) -> None:
-        """Embed the corpus once for this evaluation."""
-        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches())  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        """Embed what is ranked once for this evaluation."""
+        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches(VALIDATION))  # type: ignore[attr-defined]  # Lightning sets it, untyped
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         """Rank a batch of queries."""
@@ -344,8 +346,8 @@ class TwoTower(LightningModule):
         self._log_metrics("val")
 
     def on_test_epoch_start(self) -> None:
-        """Embed the corpus once for this evaluation."""
-        self.on_validation_epoch_start()
+        """Embed what is ranked once for this evaluation."""
+        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches(TEST))  # type: ignore[attr-defined]  # Lightning sets it, untyped
 
     def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         """Rank a batch of queries."""
