@@ -163,7 +163,11 @@ def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
     Raises:
         ValueError: no such feature, one without a table, or tables of different shapes.
     """
-    encoders = {name: encoder for tower in towers.values() for name, encoder in tower.encoders.items()}
+    encoders = {
+        name: encoder.encoder if isinstance(encoder, Dense) else encoder
+        for tower in towers.values()
+        for name, encoder in tower.encoders.items()
+    }
     for name, owner in tied.items():
         for feature in (name, owner):
             if feature not in encoders or not isinstance(getattr(encoders[feature], "table", None), nn.Embedding):

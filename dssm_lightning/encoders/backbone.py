@@ -90,6 +90,10 @@ class Backbone(PictureEncoder):
         """Whether a picture has the same features for ever."""
         return self.frozen and not self.transforms.are_random
 
+    def extra_repr(self) -> str:
+        """What ``print(model)`` and a summary show."""
+        return self.pretrained.name
+
     def start_epoch(self, epoch: int) -> None:
         """Say which epoch of the fit it is."""
         if epoch != self.epoch:
