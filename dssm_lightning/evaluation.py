@@ -150,7 +150,7 @@ class DetailedEvaluation(Evaluation):
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
         """Adds a batch of queries, as :meth:`Evaluation.update`."""
         masked, kept = super().update(scores, batch)
-        self.slices.update(masked, batch.relevant, batch.seen)
+        self.slices.update(masked, batch.relevant, batch.liked)
         self.recommended.update(scores, batch.seen)
         values = []
         for name, metric in self._by_row():

@@ -97,6 +97,8 @@ def test_held_out_candidates_are_ranked_among_themselves(tmp_path: Path) -> None
     for name, each in values.items():
         assert metrics[f"test/{name}recall@10"] == pytest.approx(sum(each) / len(each), abs=1e-6)
     assert metrics["test/with_note/queries"] == len(values["with_note/"])
+    assert "test/cold_queries/mrr" not in metrics  # what they liked is known, though none of it is ranked
+    assert metrics["test/cold_candidates/queries"] == len(values[""])
 
 
 def test_baselines_rank_the_same_candidates(tmp_path: Path) -> None:

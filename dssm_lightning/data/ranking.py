@@ -38,7 +38,12 @@ def renumbered(batch: EvaluationBatch, place: Tensor) -> EvaluationBatch:
         place: (N,) int64, −1 for a candidate that is not ranked.
     """
     shown = None if batch.shown is None else _renumbered(batch.shown, place)
-    return batch._replace(relevant=_renumbered(batch.relevant, place), seen=_renumbered(batch.seen, place), shown=shown)
+    return batch._replace(
+        relevant=_renumbered(batch.relevant, place),
+        seen=_renumbered(batch.seen, place),
+        shown=shown,
+        num_liked=batch.seen.lengths,
+    )
 
 
 def _renumbered(candidates: Ragged, place: Tensor) -> Ragged:

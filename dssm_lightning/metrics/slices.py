@@ -38,16 +38,16 @@ class Slices(nn.Module):
         self._names = ["cold_queries", *self._chosen]
         self.collections = nn.ModuleList(_collection(ks, name) for name in self._names)
 
-    def update(self, ranks: Ranks, relevant: Ragged, seen: Ragged) -> None:
+    def update(self, ranks: Ranks, relevant: Ragged, liked: Tensor) -> None:
         """Adds a batch of queries.
 
         Args:
             ranks: places of their T relevant candidates.
             relevant: which candidates these are.
-            seen: training positives of each query.
+            liked: (Q,) how many training positives each query has.
         """
         candidate = relevant.values.long()
-        cold_query = (seen.lengths == 0)[ranks.rows]
+        cold_query = (liked == 0)[ranks.rows]
         slices = [cold_query, *(chosen.to(candidate.device)[candidate] for chosen in self._chosen.values())]
         for collection, chosen in zip(self._collections, slices, strict=True):
             collection.update(ranks.only(chosen))
