@@ -29,7 +29,7 @@ from dssm_lightning.features import Categorical, Image
 SHAPES = ((480, 640, 224), (128, 192, 96))  # pictures as the web has them and thumbnails, with the size of the feature
 
 
-def pictures(num_pictures: int = 256, batch_size: int = 64, repeats: int = 5) -> Section:
+def pictures(num_pictures: int = 256, batch_size: int = 32, repeats: int = 5) -> Section:
     """An epoch of pictures from the cache, against `torchvision.datasets.ImageFolder` and torch's `DataLoader`.
 
     Both bring JPEG files to one size, white around them, and make floats of them; with transforms, both cut a random
@@ -90,7 +90,7 @@ def _ours(data: RetrievalDataModule, encoder: ConvNet, batch_size: int) -> None:
     for batch in TrainLoader(data.assembler, order, Counter(0), Progress()):
         pixels = batch.candidates.features["picture"]
         assert isinstance(pixels, Tensor)
-        encoder.transforms(pixels, encoder.present(pixels), training=True).float().div_(255)
+        encoder.transforms(pixels, encoder.present(pixels), training=True)[:, :-1].float().div_(255)
 
 
 def _theirs(folder: Path, size: int, steps: list[nn.Module], batch_size: int) -> None:
