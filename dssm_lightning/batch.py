@@ -93,6 +93,12 @@ class EvaluationBatch(NamedTuple):
     shown: Ragged | None  # corpus rows shown and not liked (label 0); None where the data has no labels
     row: Tensor | None = None  # (Q,) int64 rows of the interaction table, by event; None by query
     grade: Tensor | None = None  # (T,) float32: how relevant each of the relevant is; None = all alike
+    num_liked: Tensor | None = None  # (Q,) int64 training positives of each; None = `seen` holds all of them
+
+    @property
+    def liked(self) -> Tensor:
+        """(Q,) number of training positives of each query, also of those that are not ranked."""
+        return self.seen.lengths if self.num_liked is None else self.num_liked
 
 
 def spans(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

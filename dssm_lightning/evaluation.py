@@ -135,19 +135,22 @@ class DetailedEvaluation(Evaluation):
     Args:
         ks: cuts, as :func:`resolve_ks` returns them.
         labelled: whether the data tells shown-and-not-liked from never shown.
-        popularity: (N,) training positives of each candidate.
+        popularity: (N,) training positives of each candidate that is ranked.
+        groups: further slices, by name (N,) which candidates count.
     """
 
-    def __init__(self, ks: list[int], labelled: bool, popularity: Tensor) -> None:
+    def __init__(
+        self, ks: list[int], labelled: bool, popularity: Tensor, groups: dict[str, Tensor] | None = None
+    ) -> None:
         super().__init__(ks, labelled)
-        self.slices = Slices(ks, popularity)
+        self.slices = Slices(ks, popularity, groups)
         self.recommended = Recommended(ks, popularity)
         self._keeper = RowKeeper([name for name, _ in self._by_row()])
 
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
         """Adds a batch of queries, as :meth:`Evaluation.update`."""
         masked, kept = super().update(scores, batch)
-        self.slices.update(masked, batch.relevant, batch.seen)
+        self.slices.update(masked, batch.relevant, batch.liked)
         self.recommended.update(scores, batch.seen)
         values = []
         for name, metric in self._by_row():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import torch
 from rich.progress import track
 
 from dssm_lightning.baselines import BaselineData, default_baselines
@@ -13,6 +14,7 @@ from dssm_lightning.batch import Ragged
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS, TRAIN, group
 from dssm_lightning.evaluation import DetailedEvaluation, resolve_ks
+from dssm_lightning.features import Categorical, CategoricalList
 from dssm_lightning.results import per_query, per_query_of, write_parquet
 
 
@@ -36,6 +38,7 @@ def measure_baselines(
     batches = data.evaluation_batches(FOLDS.index(fold))
     if len(batches) == 0:
         raise ValueError(f"the split keeps no {fold} rows to rank")
+    attributes = _attributes(data)
     known = BaselineData(
         positives=data.assembler.likes.candidates,
         num_candidates=data.num_candidates,
@@ -43,13 +46,15 @@ def measure_baselines(
         evaluated=data.data.interactions.query[data.data.interactions.rows(FOLDS.index(fold))],
         query_texts=_texts(data.data.queries, data.schemas.query.text_columns),
         corpus_texts=_texts(data.candidates, corpus_columns or data.schemas.candidate.text_columns),
+        attributes=attributes,
     )
-    evaluation = DetailedEvaluation(resolve_ks(None, data.num_candidates), data.labelled, data.popularity)
+    ranking = data.ranking(FOLDS.index(fold))
+    evaluation = DetailedEvaluation(resolve_ks(None, ranking.size), data.labelled, ranking.popularity, ranking.groups)
     results = {}
-    for baseline in track(default_baselines(), description="baselines", transient=True):
+    for baseline in track(default_baselines(attributes), description="baselines", transient=True):
         if baseline.obstacle(known) is None:
             baseline.fit(known)
-            results[str(baseline)] = baseline.evaluate(batches, evaluation)
+            results[str(baseline)] = baseline.evaluate(batches, evaluation, ranking.rows)
             if folder is not None:
                 write_parquet(folder / per_query_of(str(baseline)), per_query(evaluation.by_row(), data.data))
     return results
@@ -62,6 +67,17 @@ def _shown(data: RetrievalDataModule) -> Ragged | None:
         return None
     rows = interactions.rows(TRAIN, label=0)
     return group(interactions.query[rows], interactions.candidate[rows], len(data.data.queries))
+
+
+def _attributes(data: RetrievalDataModule) -> dict[str, Ragged]:
+    """The candidates' categories but for their own id, which says nothing of another candidate."""
+    key, found = data.candidates.columns[0], {}
+    for feature in data.schemas.candidate:
+        if isinstance(feature, Categorical | CategoricalList) and feature.source_column != key:
+            column = data.data.candidate[feature.name]
+            each = torch.arange(data.num_candidates + 1)
+            found[feature.name] = column if isinstance(column, Ragged) else Ragged(torch.as_tensor(column), each)
+    return found
 
 
 def _texts(table: pl.DataFrame, columns: list[str]) -> list[str] | None:

@@ -16,10 +16,13 @@ from torch.utils.checkpoint import checkpoint
 from dssm_lightning import distributed
 from dssm_lightning.batch import Batch, EvaluationBatch, Features, num_rows, take_features, to_device, with_items
 from dssm_lightning.counter import mix, run_seed
+from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.distributed import Pool
+from dssm_lightning.encoders import Backbone
 from dssm_lightning.evaluation import DetailedEvaluation, Evaluation, resolve_ks
 from dssm_lightning.factories import make, plain_settings
 from dssm_lightning.features import History
+from dssm_lightning.frozen import backbones, keep_fixed_features, parameter_groups
 from dssm_lightning.losses import Loss
 from dssm_lightning.memory import Memory, check_use
 from dssm_lightning.metrics import RowValues
@@ -89,6 +92,7 @@ class TwoTower(LightningModule):
         self.memory: Memory | None = None
         self.warm_start = warm_start
         self.schemas: Schemas | None = None
+        self._backbones: list[Backbone] = []
         self.evaluations = nn.ModuleDict()
         self.row_values: RowValues | None = None
         """How each query or event fared in the last test."""
@@ -124,6 +128,7 @@ class TwoTower(LightningModule):
         if self.memory_size is not None:
             biases = sum(tower.bias is not None for tower in (self.query_tower, self.candidate_tower))
             self.memory = Memory(self.memory_size, self.candidate_tower.output_dim + biases)
+        self._backbones = backbones(self)
         self.schemas = schemas
 
     @property
@@ -144,9 +149,10 @@ class TwoTower(LightningModule):
         if self.memory_size is not None:
             own = data.negatives is not None and data.negatives.per_row
             check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)
-        ks = resolve_ks(self.ks, data.num_candidates)
-        detailed = DetailedEvaluation(ks, data.labelled, data.popularity)
-        self.evaluations = nn.ModuleDict({"val": Evaluation(ks, data.labelled), "test": detailed})
+        val, test = data.ranking(VALIDATION), data.ranking(TEST)
+        detailed = DetailedEvaluation(resolve_ks(self.ks, test.size), data.labelled, test.popularity, test.groups)
+        plain = Evaluation(resolve_ks(self.ks, val.size), data.labelled)
+        self.evaluations = nn.ModuleDict({"val": plain, "test": detailed})
 
     def configure_model(self) -> None:
         """Build from the data's schemas (in ``load_from_checkpoint`` there is no trainer: nothing to do yet)."""
@@ -178,7 +184,7 @@ class TwoTower(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over all that trains, and its schedule."""
-        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = self.make_optimizer(parameter_groups(self))
         check_sparse_tables(self, optimizer)
         if self.make_lr_scheduler is None:
             return optimizer
@@ -221,11 +227,13 @@ class TwoTower(LightningModule):
 
     def on_fit_start(self) -> None:
         """Take the weights of an earlier run, once, and say what is new."""
+        self._read_weights()
         if self.warm_start is not None:
             assert self.schemas is not None
             told = warm_start(Path(self.warm_start), self, self.towers, self.schemas)
             rank_zero_info(f"warm start from {self.warm_start}; {'; '.join(told) or 'nothing is new'}")
             self.warm_start = None
+        self._keep_fixed_features()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout of this batch is a function of its number, not of what was drawn before."""
@@ -234,6 +242,8 @@ class TwoTower(LightningModule):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a hundred times as long
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+        for backbone in self._backbones:
+            backbone.start_epoch(self.current_epoch)  # here: a fit that is resumed begins no epoch
 
     def on_train_epoch_start(self) -> None:
         """Mine hard negatives from the model as it is, where they are due."""
@@ -302,9 +312,31 @@ class TwoTower(LightningModule):
         assert isinstance(logits, Tensor)
         return logits
 
+    def _read_weights(self) -> None:
+        """Read what backbones start from, so that a file that does not fit is an error before anything is computed."""
+        for backbone in self._backbones:
+            backbone.pretrained.read()
+
+    def _keep_fixed_features(self) -> None:
+        """Let batches hold what frozen backbones give, in the place of pictures."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        for table, tower in (
+            ("query", self.query_tower),
+            ("event", self.query_tower),
+            ("candidate", self.candidate_tower),
+        ):
+            keep_fixed_features(tower, getattr(data.data, table), data.folder / table)
+
+    def on_validation_start(self) -> None:
+        """Whatever is measured for the first time here, and not in a fit."""
+        self._read_weights()
+        self._keep_fixed_features()
+
+    on_test_start = on_predict_start = on_validation_start
+
     def on_validation_epoch_start(self) -> None:
-        """Embed the corpus once for this evaluation."""
-        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches())  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        """Embed what is ranked once for this evaluation."""
+        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches(VALIDATION))  # type: ignore[attr-defined]  # Lightning sets it, untyped
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         """Rank a batch of queries."""
@@ -315,8 +347,8 @@ class TwoTower(LightningModule):
         self._log_metrics("val")
 
     def on_test_epoch_start(self) -> None:
-        """Embed the corpus once for this evaluation."""
-        self.on_validation_epoch_start()
+        """Embed what is ranked once for this evaluation."""
+        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches(TEST))  # type: ignore[attr-defined]  # Lightning sets it, untyped
 
     def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Tensor:
         """Rank a batch of queries; what else is made of the scores (Q, N) is a callback's."""

@@ -88,13 +88,14 @@ def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:
 
 
 def _slices(values: Mapping[str, float]) -> Table:
-    names = {name.partition("/")[2] for name in values if name.startswith(SLICES)}
+    found = [name.removesuffix("/queries") for name in values if name.endswith("/queries")]
+    slices = [*(name for name in SLICES if name in found), *sorted(set(found) - {*SLICES})]
+    names = {name.partition("/")[2] for name in values if name.partition("/")[0] in slices}
     columns = sorted(names - {"queries"}, key=by_cut)
     table = _table("seen masked", "queries", *columns)
-    for each in SLICES:
-        if f"{each}/queries" in values:
-            queries = f"{values[f'{each}/queries']:,.0f}"
-            table.add_row(each.replace("_", " "), queries, *(_cell(values, f"{each}/{name}") for name in columns))
+    for each in slices:
+        queries = f"{values[f'{each}/queries']:,.0f}"
+        table.add_row(each.replace("_", " "), queries, *(_cell(values, f"{each}/{name}") for name in columns))
     return table
 
 

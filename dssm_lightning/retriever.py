@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.batch import Column, Features
-from dssm_lightning.features import Feature, History
+from dssm_lightning.features import Categorical, Feature, History
 from dssm_lightning.hybrid import Hybrid
 from dssm_lightning.schema import Schema, Schemas
 from dssm_lightning.scorers import Scorer
@@ -124,7 +124,8 @@ class Retriever:
 def _names_candidates(history: History, key: str) -> bool:
     """Whether its entries are whole candidates, or ids, and not some attribute of theirs."""
     item = history.item
-    return item is None or (item.source_column == key and item.prefix is None)
+    by_id = isinstance(item, Categorical) and item.source_column == key and item.prefix is None
+    return item is None or by_id
 
 
 def _table(side: str, schema: Schema, values: Sequence[RawValues]) -> pl.DataFrame:

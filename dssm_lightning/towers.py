@@ -11,13 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dssm_lightning.batch import Column, Features, Prefixes
-from dssm_lightning.encoders import Encoder, default_encoder
-from dssm_lightning.features import Feature
+from dssm_lightning.encoders import Dense, Encoder, EncoderFactory, default_encoder
 from dssm_lightning.fusion import Fusion
 from dssm_lightning.fusion.plain import activation_layer
 from dssm_lightning.schema import Schema
 
-EncoderFactory: TypeAlias = Callable[[Feature], Encoder]
 FusionFactory: TypeAlias = Callable[[list[int]], Fusion]
 
 
@@ -39,7 +37,7 @@ class Tower(nn.Module):
         norm: normalisation after each hidden linear layer. "batch" mixes the rows of a batch, and is refused where
             batches are encoded in chunks or on several ranks.
         initialization: name of a ``torch.nn.init`` function without its underscore (``xavier_uniform``) for the
-            linear layers' weights, biases then start at zero; None = torch's own.
+            linear layers' weights, those of ``Dense`` encoders too; biases then start at zero. None = torch's own.
         normalize: scale the embedding to length 1, so that a dot product is a cosine.
         num_heads: normalise so many equal parts of the embedding, each for itself: the heads of ``MultiHeadDot``.
         bias: append a learnt scalar of the fused features after normalising. The other side then holds a 1 in its
@@ -98,7 +96,8 @@ class Tower(nn.Module):
         self.num_heads = num_heads
         self.output_dim = width + sum(self.apart_dims)
         if initialization is not None:
-            _initialize([self.hidden, self.output], initialization)
+            dense = [encoder.layers for encoder in self.encoders.values() if isinstance(encoder, Dense)]
+            _initialize([*dense, self.hidden, self.output], initialization)
 
     def forward(self, features: Features) -> Tensor:
         """(B, …) -> (B, D) float32."""
@@ -164,7 +163,11 @@ def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
     Raises:
         ValueError: no such feature, one without a table, or tables of different shapes.
     """
-    encoders = {name: encoder for tower in towers.values() for name, encoder in tower.encoders.items()}
+    encoders = {
+        name: encoder.encoder if isinstance(encoder, Dense) else encoder
+        for tower in towers.values()
+        for name, encoder in tower.encoders.items()
+    }
     for name, owner in tied.items():
         for feature in (name, owner):
             if feature not in encoders or not isinstance(getattr(encoders[feature], "table", None), nn.Embedding):

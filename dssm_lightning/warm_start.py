@@ -97,7 +97,8 @@ def _copy_encoder(label: str, encoder: nn.Module, old: dict[str, Tensor], before
     told: list[str] = []
     with torch.no_grad():
         for key, value in current.items():
-            if key == "table.weight" and old[key].shape[1:] == value.shape[1:]:
+            is_table = key.removeprefix("encoder.") == "table.weight"  # a Dense encoder's lies in the inner one
+            if is_table and old[key].shape[1:] == value.shape[1:]:
                 kept_before, kept_now = _kept_rows(label, before, now, len(old[key]), len(value))
                 value[kept_now] = old[key][kept_before].to(value)
                 if len(kept_now) < len(value):

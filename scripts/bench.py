@@ -26,6 +26,7 @@ import torch.nn.functional as F
 import yaml
 from bench_deep_retrieval import deep_retrieval
 from bench_inputs import dense_data, shipped_lines
+from bench_pictures import pictures
 from bench_report import Row, Section, alternate, head, markdown, rates
 from bench_training import Training, step_limit
 from torch import Tensor
@@ -212,7 +213,7 @@ def _children_clock() -> float:
 # -- all ---------------------------------------------------------------------------------------------------------------
 
 BENCHMARKS: dict[str, Callable[[], Section]] = {
-    each.__name__: each for each in (hashing, text_table, batches, evaluation, deep_retrieval, startup)
+    each.__name__: each for each in (hashing, text_table, batches, pictures, evaluation, deep_retrieval, startup)
 }
 
 

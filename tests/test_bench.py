@@ -75,6 +75,7 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(bench: ModuleType
         ("hashing", {"num_lines": 300, "repeats": 1}, 3),
         ("text_table", {"batch_size": 16, "steps": 1, "repeats": 1}, 2),
         ("batches", {"num_events": 800, "batch_size": 32, "num_batches": 2, "repeats": 1}, 1),
+        ("pictures", {"num_pictures": 9, "batch_size": 4, "repeats": 1}, 4),
         ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
         ("deep_retrieval", {"epochs": 1, "repeats": 1, "num_ratings": 800, "batch_size": 64, "ks": (1, 100)}, 2),
         ("startup", {"base": "json", "ours": "csv", "program": "json.tool", "repeats": 1}, 2),
@@ -123,7 +124,7 @@ def test_the_table_has_medians_and_the_span(bench: ModuleType) -> None:
     [
         (
             ["hashng"],
-            "no benchmark hashng; there are hashing, text_table, batches, evaluation, deep_retrieval, startup",
+            "no benchmark hashng; there are hashing, text_table, batches, pictures, evaluation, deep_retrieval, start",
         ),
         (["hashing", "--write"], "--write makes the whole page: name no benchmark"),
         (["--threads", "0"], "--threads is 0; at least one is needed"),

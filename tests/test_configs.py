@@ -27,12 +27,12 @@ SHORT = [
     "--trainer.enable_model_summary=false",
     "--trainer.accelerator=cpu",
 ]
-OVERLAYS = {"ddp"}
-OWN_DATA = {"files", "medquad"}
+OVERLAYS = {"ddp", "multimodal-emoji"}
+ELSEWHERE = {"files", "medquad", "multimodal"}  # test_the_template_for_ones_own_data, test_multimodal.py, …
 
 
 def names(kind: str) -> list[str]:
-    alone = {path.stem for path in CONFIGS.glob("*.yaml")} - OVERLAYS - OWN_DATA
+    alone = {path.stem for path in CONFIGS.glob("*.yaml")} - OVERLAYS - ELSEWHERE
     movielens = {name for name in alone if name.startswith("movielens")}
     return sorted(movielens if kind == "movielens" else alone - movielens)
 

@@ -22,6 +22,7 @@ GROUPS = [
         "objective",
         "optimizers",
         "factories",
+        "frozen",
         "module",
         "checkpoints",
         "warm_start",

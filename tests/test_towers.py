@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.batch import Features
-from dssm_lightning.encoders import Embedding, EmbeddingBag, Linear
+from dssm_lightning.encoders import Dense, Embedding, EmbeddingBag, Linear
 from dssm_lightning.features import Categorical, History, Numeric, Vector
 from dssm_lightning.fusion import Concat, Sum
 from dssm_lightning.schema import Schema
@@ -204,3 +204,12 @@ def test_a_shared_table_is_one_table() -> None:
 def test_tables_that_cannot_be_shared(tied: dict[str, str], history_dim: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         share_tables(pair(history_dim), tied)
+
+
+def test_tables_of_inner_encoders_can_be_shared() -> None:
+    item = Categorical(name="item", vocabulary=("a", "b"))
+    schemas = [Schema((item,)), Schema((History(name="history", of="item", item=item),))]
+    dense = {"item": lambda f: Dense(f, Embedding), "history": lambda f: Dense(f, lambda g: EmbeddingBag(g, 32))}
+    towers = [Tower(schema, Concat, encoders={schema.names[0]: dense[schema.names[0]]}) for schema in schemas]
+    share_tables({"candidate": towers[0], "query": towers[1]}, {"history": "item"})
+    assert towers[1].encoders["history"].encoder.table is towers[0].encoders["item"].encoder.table

@@ -194,3 +194,20 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert cli.run == Path("runs/shop/version_1")
     main(["test"])
     main([*fit, "--model.warm_start", str(first), "--ckpt_path", "last", "--trainer.max_epochs", "2"])
+
+
+def test_rows_of_an_inner_encoder_follow_their_values_too(tmp_path: Path) -> None:
+    """Also where both tables have the same size, so that rows could be taken for each other."""
+    embedding = {"class_path": "Embedding", "init_args": {"output_dim": 4}}
+    dense = {"class_path": "Dense", "init_args": {"encoder": embedding, "output_dim": 8}}
+    item = Categorical(name="item", num_embeddings=30)
+    changes = {"query_tower": HISTORY, "candidate_tower": tower(item=dense), "tied_embeddings": {}}
+    trainer, before = small_trainer(tmp_path), shop(tmp_path, 0, candidate=[item])
+    trained = small_model(**changes)
+    trainer.fit(trained, datamodule=before)
+    trainer.save_checkpoint(tmp_path / "dense.ckpt")
+    data = shop(tmp_path, 5, candidate=[item])
+    model = built(data, **changes)
+    warm_start(tmp_path / "dense.ckpt", model, model.towers, data.schemas)
+    tables = [each.candidate_tower.encoders["item"].encoder.table.weight for each in (trained, model)]  # type: ignore[union-attr]
+    assert torch.equal(tables[1][1:6], tables[0][6:11])  # items 5 to 9, the first of the new shop

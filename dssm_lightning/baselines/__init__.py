@@ -1,6 +1,9 @@
 """What a trained model must beat: methods without gradients, judged by the same evaluation."""
 
+from collections.abc import Iterable
+
 from dssm_lightning.baselines.base import Baseline, BaselineData
+from dssm_lightning.baselines.content import AttributePopularity, ContentTfIdf
 from dssm_lightning.baselines.interactions import EASE, ItemKNN, Popularity
 from dssm_lightning.baselines.labels import LabelMeans
 from dssm_lightning.baselines.text import BM25, TfIdf
@@ -8,8 +11,10 @@ from dssm_lightning.baselines.text import BM25, TfIdf
 __all__ = [
     "BM25",
     "EASE",
+    "AttributePopularity",
     "Baseline",
     "BaselineData",
+    "ContentTfIdf",
     "ItemKNN",
     "LabelMeans",
     "Popularity",
@@ -18,6 +23,12 @@ __all__ = [
 ]
 
 
-def default_baselines() -> list[Baseline]:
-    """Every baseline with its usual settings, and EASE with three weights of its penalty: one row each in a table."""
-    return [Popularity(), ItemKNN(), EASE(l2=100.0), EASE(l2=300.0), EASE(l2=1000.0), LabelMeans(), TfIdf(), BM25()]
+def default_baselines(attributes: Iterable[str] = ()) -> list[Baseline]:
+    """Every baseline with its usual settings, EASE with three weights of its penalty: one row each in a table.
+
+    Args:
+        attributes: names of the candidates' categories, each of which has a popularity.
+    """
+    eases = [EASE(l2=100.0), EASE(l2=300.0), EASE(l2=1000.0)]
+    of_attributes = [AttributePopularity(name) for name in attributes]
+    return [Popularity(), *of_attributes, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), TfIdf(), BM25()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -27,6 +27,8 @@ class BaselineData:
     """What each query says, by row of the query table; None = queries have no text."""
     corpus_texts: Sequence[str | None] | None = None
     """What each candidate says; None = candidates have no text."""
+    attributes: Mapping[str, Ragged] = field(default_factory=dict)
+    """By name the values of each candidate's categories, N rows of ids."""
 
 
 class Baseline:
@@ -44,9 +46,18 @@ class Baseline:
         """(Q, N) float32 on the CPU: higher is better, 0 is what nothing is known of."""
         raise NotImplementedError
 
-    def evaluate(self, batches: Iterable[EvaluationBatch], evaluation: Evaluation) -> dict[str, float]:
-        """The metrics of this fitted baseline; ``evaluation`` forgets what was before, and keeps what it is given."""
+    def evaluate(
+        self, batches: Iterable[EvaluationBatch], evaluation: Evaluation, ranked: Tensor | None = None
+    ) -> dict[str, float]:
+        """The metrics of this fitted baseline; ``evaluation`` forgets what was before, and keeps what it is given.
+
+        Args:
+            batches: what is ranked; where ``ranked`` is given, their candidates are numbered by it.
+            evaluation: gathers the metrics.
+            ranked: (M,) the rows of the corpus that are ranked; None = all.
+        """
         evaluation.reset()
         for batch in batches:
-            evaluation.update(self.scores(batch), batch)
+            scores = self.scores(batch)
+            evaluation.update(scores if ranked is None else scores[:, ranked], batch)
         return evaluation.compute()

@@ -31,7 +31,7 @@ class Popularity(Baseline):
         return self._counts.expand(len(batch.query_row), -1)
 
 
-class _ItemToItem(Baseline):
+class ItemToItem(Baseline):
     """Scores are the query's training positives times a matrix (N, N) of weights between candidates."""
 
     def obstacle(self, data: BaselineData) -> str | None:
@@ -58,7 +58,7 @@ class _ItemToItem(Baseline):
 
 
 @dataclass(eq=False)
-class ItemKNN(_ItemToItem):
+class ItemKNN(ItemToItem):
     """Cosine between the columns of the query × candidate matrix, for the nearest neighbours of each candidate.
 
     The weight of i for j is G_ij / (√G_ii √G_jj + shrink), G counting the queries that liked both, if i is among the
@@ -84,7 +84,7 @@ class ItemKNN(_ItemToItem):
 
 
 @dataclass(eq=False)
-class EASE(_ItemToItem):
+class EASE(ItemToItem):
     """The linear item-to-item model without self-similarity that reconstructs the training matrix best.
 
     min ‖X − XB‖² + l2 ‖B‖² with diag B = 0 has the closed form B = I − P / diag(P), P = (XᵀX + l2 I)⁻¹, each column

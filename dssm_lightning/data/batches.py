@@ -141,7 +141,7 @@ class Assembler:
         found = take_features(self.data.query, self.data.interactions.query[rows])
         found |= take_features(self.data.event, rows)
         for name, history in self.histories.items():
-            shared = counter is not None and self.by_query and history.feature.order == "time"
+            shared = counter is not None and self.by_query and history.feature.has_prefixes
             found[name] = history.of_sequences(rows, counter) if shared else history.of_events(rows, counter)
         return {name: found[name] for name in self.data.schemas.query.names}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from dssm_lightning.batch import EvaluationBatch, Features
+from dssm_lightning.batch import EvaluationBatch, Features, take_features
 from dssm_lightning.counter import Counter, run_seed
 from dssm_lightning.data import cache
 from dssm_lightning.data.batches import (
@@ -25,11 +26,13 @@ from dssm_lightning.data.batches import (
     mining_slices,
     query_slices,
 )
+from dssm_lightning.data.cold import ColdCandidates  # noqa: F401  # found by its name in YAML
 from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.negatives import Hard, NegativeSampler
 from dssm_lightning.data.orders import Order, QueryOrder, RowOrder, check_rows_per_query
 from dssm_lightning.data.prepare import Recipe, prepare
+from dssm_lightning.data.ranking import Ranking, make_ranking, renumbered
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
 from dssm_lightning.features import Feature, History
@@ -57,6 +60,10 @@ class RetrievalDataModule(LightningDataModule):
             epoch; None = all.
         evaluate: rank "by query" (all of its held-out candidates at once) or by "event" (each held-out interaction
             with its own context).
+        rank: what a query is ranked against: the whole corpus, or "held_out": the candidates alone that the fold holds
+            out, for a split that keeps whole candidates (``ColdCandidates``).
+        tell_apart: candidate columns, such as a picture's, by which the test tells candidates apart that have a value
+            and that have none: slices ``with_<column>`` and ``without_<column>``.
         predict: what ``predict`` embeds.
         cache_dir: folder for encoded data.
 
@@ -78,6 +85,8 @@ class RetrievalDataModule(LightningDataModule):
         batch_by: Literal["row", "query"] = "row",
         rows_per_query: int | None = None,
         evaluate: Literal["query", "event"] = "query",
+        rank: Literal["corpus", "held_out"] = "corpus",
+        tell_apart: list[str] | None = None,
         predict: Literal["query", "candidate"] = "candidate",
         cache_dir: str = "cache",
         mask_duplicates: bool = False,
@@ -96,7 +105,8 @@ class RetrievalDataModule(LightningDataModule):
         self.batch_size, self.negatives = batch_size, negatives
         self.mask_known, self.mask_duplicates = mask_known, mask_duplicates
         self.frequency, self.batch_by, self.rows_per_query = frequency, batch_by, rows_per_query
-        self.evaluate, self.predict, self.cache_dir = evaluate, predict, Path(cache_dir)
+        self.evaluate, self.rank, self.tell_apart = evaluate, rank, tell_apart or []
+        self.predict, self.cache_dir = predict, Path(cache_dir)
         self.fitted: Schemas | None = None
         """Schemas to encode with, where a model that was trained before is measured or served; None = fit."""
         self.progress = Progress()
@@ -111,8 +121,9 @@ class RetrievalDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Map the cache into memory (every process)."""
-        folder = prepare(self.recipe, self.cache_dir, self._known_schemas()) if self._folder is None else self._folder
-        data = cache.read(folder)
+        if self._folder is None:  # prepare_data is called in one process of each machine
+            self._folder = prepare(self.recipe, self.cache_dir, self._known_schemas())
+        data = cache.read(self._folder)
         if self.evaluate == "query" and data.event:
             raise ValueError(
                 f"evaluation by query, but {sorted(data.event)} are columns of the interactions, one value for each "
@@ -158,6 +169,14 @@ class RetrievalDataModule(LightningDataModule):
     def data(self) -> cache.Prepared:
         """The prepared data, memory-mapped."""
         return self.assembler.data
+
+    @property
+    def folder(self) -> Path:
+        """Where the encoded data lie."""
+        if self._folder is None:
+            self.prepare_data()
+        assert self._folder is not None
+        return self._folder
 
     @property
     def schemas(self) -> Schemas:
@@ -232,12 +251,40 @@ class RetrievalDataModule(LightningDataModule):
 
     def evaluation_batches(self, fold: int) -> Slices[EvaluationBatch]:
         """This rank's share of a fold to be ranked."""
-        slices = query_slices if self.evaluate == "query" else event_slices
-        return slices(self.assembler, fold, *self._share)
+        slices = (query_slices if self.evaluate == "query" else event_slices)(self.assembler, fold, *self._share)
+        ranked = self.ranking(fold).rows
+        if ranked is None:
+            return slices
+        make, place = slices.make, torch.full((self.num_candidates,), -1)
+        place[ranked] = torch.arange(len(ranked))
+        return replace(slices, make=lambda numbers: renumbered(make(numbers), place))
 
-    def corpus_batches(self) -> Slices[Features]:
-        """The corpus's features, in order: this rank's contiguous share."""
-        return self._features("candidate")
+    def ranking(self, fold: int) -> Ranking:
+        """Which candidates a fold's queries are ranked against.
+
+        Raises:
+            ValueError: ``tell_apart`` names a column that candidates do not have.
+        """
+        held = self.data.interactions.candidate[self.data.interactions.rows(fold)]
+        groups: dict[str, Tensor] = {}
+        for name in self.tell_apart:
+            if name not in self.candidates.columns:
+                raise ValueError(
+                    f"tell_apart: candidates have no column {name!r}; they have {', '.join(self.candidates.columns)} "
+                    "(bytes of pictures are not kept)"
+                )
+            there = torch.from_numpy(self.candidates[name].is_not_null().to_numpy().copy())
+            groups |= {f"with_{name}": there, f"without_{name}": ~there}
+        return make_ranking(torch.unique(held) if self.rank == "held_out" else None, self.popularity, groups)
+
+    def corpus_batches(self, fold: int | None = None) -> Slices[Features]:
+        """Features of the corpus, or of what a fold ranks, in order: this rank's contiguous share."""
+        rows = None if fold is None else self.ranking(fold).rows
+        if rows is None:
+            return self._features("candidate")
+        return feature_slices(
+            lambda numbers: take_features(self.data.candidate, rows[numbers]), len(rows), *self._share
+        )
 
     def mining_batches(self) -> Slices[tuple[Tensor, Features]]:
         """The queries of the training rows with their features, this rank's share of them."""

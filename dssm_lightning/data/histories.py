@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Features, Prefixes, Ragged, spans, take_features
+from dssm_lightning.batch import Features, Prefixes, Ragged, spans, take, take_features
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
 from dssm_lightning.features import History
+from dssm_lightning.features.history import entries
 
 LABELS = {"liked": 1, "shown": 0, "all": None}
 
@@ -165,9 +166,7 @@ class HistoryAssembler:
         if self.feature.of_candidates:
             distinct, values = torch.unique(rows, return_inverse=True)  # each is encoded once
             return Ragged(values, offsets, age, take_features(self.candidates, distinct))
-        ids = self.candidates[self.feature.of]
-        assert isinstance(ids, Tensor)
-        return Ragged(ids[rows], offsets, age)
+        return entries(take(self.candidates[self.feature.of], rows), offsets, age)
 
 
 def _count(keep: Tensor) -> Tensor:

@@ -197,13 +197,7 @@ def _bind(history: History, candidate: Schema) -> History:
             f"query feature {history.name!r}: `of` names {history.of!r}, which is no candidate feature; "
             f"there are {candidate.names} (or candidate, for whole candidates as their tower embeds them)"
         )
-    item = candidate[history.of]
-    if not isinstance(item, Categorical):
-        raise ValueError(
-            f"query feature {history.name!r}: `of` must name a Categorical candidate feature, "
-            f"{history.of!r} is {type(item).__name__}"
-        )
-    return history.bind(item)
+    return history.bind(candidate[history.of])
 
 
 def _bind_query(feature: LikedBy, query: Schema) -> LikedBy:

@@ -3,12 +3,12 @@
 from dssm_lightning.encoders.attention import AttentionPooling
 from dssm_lightning.encoders.backbone import Backbone
 from dssm_lightning.encoders.bag import EmbeddingBag
-from dssm_lightning.encoders.base import Encoder
+from dssm_lightning.encoders.base import Encoder, EncoderFactory
 from dssm_lightning.encoders.causal import GRU, SelfAttention
 from dssm_lightning.encoders.codes import Codes
 from dssm_lightning.encoders.convolution import ConvTrigrams
 from dssm_lightning.encoders.decayed import DecayedEmbeddingBag
-from dssm_lightning.encoders.dense import Identity, Linear
+from dssm_lightning.encoders.dense import Dense, Identity, Linear
 from dssm_lightning.encoders.embedding import Embedding
 from dssm_lightning.encoders.image import ConvNet
 from dssm_lightning.encoders.recurrent import BiLSTM
@@ -42,9 +42,11 @@ __all__ = [
     "ConvNet",
     "ConvTrigrams",
     "DecayedEmbeddingBag",
+    "Dense",
     "Embedding",
     "EmbeddingBag",
     "Encoder",
+    "EncoderFactory",
     "Identity",
     "Linear",
     "SelfAttention",

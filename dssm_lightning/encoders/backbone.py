@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-import pickle
-from pathlib import Path
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from dssm_lightning.encoders.image import PictureEncoder, group_norm, image_feature
+from dssm_lightning.batch import Column
+from dssm_lightning.encoders.image import PictureEncoder
+from dssm_lightning.encoders.pretrained import PretrainedNet
+from dssm_lightning.encoders.transforms import TransformFactories
 from dssm_lightning.features.base import Feature
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which all of torchvision's weights expect
 
 
 class Backbone(PictureEncoder):
-    """Any classification net of torchvision without its last linear layer, and a linear layer of ours instead.
+    """Any classification net of torchvision up to its last linear layer, and a linear layer of ours instead.
 
-    From scratch, GroupNorm takes BatchNorm's place (arXiv:1803.08494): a row's embedding must not depend on its batch.
-    With given weights BatchNorm stays, frozen at its statistics.
+    The features are cut by torchvision's own feature extraction. From scratch, GroupNorm takes BatchNorm's place
+    (arXiv:1803.08494): a row's embedding must not depend on its batch. With given weights BatchNorm stays, frozen at
+    its statistics.
+
+    Given weights are read when they are first needed, which is never where a checkpoint has brought them: who loads a
+    model needs neither the file nor the network.
+
+    What a frozen backbone gives for a picture never changes. ``Trainer`` runs compute it once for each picture and keep
+    it beside the encoded data (:mod:`dssm_lightning.frozen`); batches then hold it in the pictures' place.
 
     Args:
         feature: an Image of mode RGB or L (grey is repeated).
@@ -29,10 +34,16 @@ class Backbone(PictureEncoder):
         weights: None for random ones, a name of torchvision's (IMAGENET1K_V1, DEFAULT: downloaded once), or the path
             of a state dict (``torch.save`` or safetensors), with or without the classifier.
         frozen: leave the backbone's weights as they are and train the linear layer only.
+        frozen_epochs: leave them for the first so many epochs of a fit. On several ranks this needs
+            ``strategy: ddp_find_unused_parameters_true``.
+        learning_rate: of the backbone's weights, where it should be another than the optimizer's.
+        transforms: while training, see :class:`~dssm_lightning.encoders.transforms.Transforms`.
+        evaluation_transforms: while measuring and serving.
 
     Raises:
-        ValueError: a feature of another kind; an unknown name; pictures of a size that the net cannot take; weights
-            that are unknown or do not fit; a net that does not end in a linear layer.
+        ValueError: a feature of another kind; an unknown name; pictures of a size that the net cannot take; a net that
+            does not end in a linear layer; options that contradict each other. When weights are read: unknown ones, or
+            ones that do not fit.
     """
 
     mean: Tensor
@@ -45,133 +56,91 @@ class Backbone(PictureEncoder):
         output_dim: int | None = 128,
         weights: str | None = None,
         frozen: bool = False,
+        frozen_epochs: int = 0,
+        learning_rate: float | None = None,
+        transforms: TransformFactories | None = None,
+        evaluation_transforms: TransformFactories | None = None,
     ) -> None:
-        image = image_feature(self, feature)
-        label = f"Backbone of {feature.name!r}"
-        if image.mode == "RGBA":
-            raise ValueError(f"{label}: torchvision's nets see three colours; set the feature's mode to RGB")
-        net, width = _without_classifier(name, image.size, weights, label)
-        super().__init__(feature, width if output_dim is None else output_dim)
-        self.backbone = net.requires_grad_(not frozen)
-        self.output = nn.Identity() if output_dim is None else nn.Linear(width, output_dim)
-        self.frozen = frozen
+        super().__init__(feature, 1 if output_dim is None else output_dim, transforms, evaluation_transforms)
+        if self.image.mode == "RGBA":
+            raise ValueError(f"{self.label}: torchvision's nets see three colours; set the feature's mode to RGB")
+        _check_training(self.label, frozen, frozen_epochs, learning_rate)
+        self.pretrained = PretrainedNet(name, self.transforms.size, weights, self.label)
+        self.width = self.pretrained.width
+        self.output: nn.Module = nn.Identity()
+        if output_dim is None:
+            self.output_dim, self.no_picture = self.width, nn.Parameter(torch.zeros(self.width))
+        else:
+            self.output = nn.Linear(self.width, output_dim)
+        self.frozen, self.frozen_epochs, self.learning_rate = frozen, frozen_epochs, learning_rate
+        self.backbone = self.pretrained.net.requires_grad_(not frozen)
+        self.epoch = 0
+        """Of the fit; whoever trains keeps it up to date."""
+        self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]  # torch does not annotate it
         self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
-    def train(self, mode: bool = True) -> Backbone:
-        """Training mode, in which a frozen backbone stays in evaluation mode (no dropout)."""
-        super().train(mode)
-        self.backbone.train(mode and not self.frozen)
-        return self
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the backbone's weights stand still now."""
+        return self.frozen or self.epoch < self.frozen_epochs
+
+    @property
+    def gives_fixed_features(self) -> bool:
+        """Whether a picture has the same features for ever."""
+        return self.frozen and not self.transforms.are_random
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` and a summary show."""
+        return self.pretrained.name
+
+    def start_epoch(self, epoch: int) -> None:
+        """Say which epoch of the fit it is."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.backbone.train(self.training)
+
+    def forward(self, column: Column) -> Tensor:
+        """(B, channels, height, width) uint8, or (B, width + 1) what :meth:`fixed` gave -> (B, output_dim)."""
+        assert isinstance(column, Tensor)
+        if not column.is_floating_point():
+            return super().forward(column)
+        encoded = self.output(column[:, :-1].to(self.no_picture.dtype))
+        return self.or_none(encoded, column[:, -1] > 0)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, channels, height, width) uint8 -> (B, output_dim)."""
-        colours = pixels[:, :-1].expand(-1, 3, -1, -1)
-        embedded: Tensor = self.output(self.backbone((colours - self.mean) / self.std))
+        embedded: Tensor = self.output(self.features(pixels))
         return embedded
 
+    def features(self, pixels: Tensor) -> Tensor:
+        """(B, channels, height, width) uint8 -> (B, width) what the backbone gives."""
+        self.pretrained.read()
+        if self.is_frozen and self.backbone.training:
+            self.backbone.eval()  # no dropout
+        colours = pixels[:, :-1].expand(-1, 3, -1, -1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
+            features: Tensor = self.backbone((colours - self.mean) / self.std)["features"]
+        return features
 
-def _without_classifier(name: str, size: int, weights: str | None, label: str) -> tuple[nn.Module, int]:
-    """The named net up to its last linear layer, and the width of what it gives."""
-    from torchvision import models  # two seconds, which who has no backbone need not wait
+    def fixed(self, column: Tensor) -> Tensor:
+        """(B, channels, height, width) uint8 -> (B, width + 1) float32: features, then 1 where there is a picture."""
+        present = self.present(column)
+        features = self.features(self.transforms(column, present, training=False)).float()
+        return torch.cat([features, present[:, None].float()], dim=1)
 
-    known = models.list_models(module=models)
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
-        raise ValueError(f"{label}: torchvision has no classification net {name!r}; nearest: {', '.join(nearest)}")
-    named = models.get_model_weights(name).__members__
-    if weights is not None and weights not in named and not Path(weights).is_file():
+
+def _loaded(backbone: Backbone, _: object) -> None:
+    backbone.pretrained.loaded()
+
+
+def _check_training(label: str, frozen: bool, frozen_epochs: int, learning_rate: float | None) -> None:
+    if frozen_epochs < 0:
+        raise ValueError(f"{label}: frozen_epochs is {frozen_epochs}; it is a number of epochs, 0 or more")
+    if learning_rate is not None and not learning_rate > 0:
+        raise ValueError(f"{label}: learning_rate is {learning_rate}; it must be above 0")
+    if frozen and (frozen_epochs or learning_rate is not None):
         raise ValueError(
-            f"{label}: weights {weights!r} are no file, and none of torchvision's for {name}: {', '.join(named)}"
+            f"{label}: frozen: true never trains the backbone, so frozen_epochs and learning_rate mean nothing; give "
+            "either frozen or those"
         )
-    net = _build(name, size, weights if weights in named else None, label)
-    head, classifier = [(key, m) for key, m in net.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
-    if not isinstance(classifier, nn.Linear):
-        raise ValueError(f"{label}: {name} does not end in a linear layer, so its features are no vector; take another")
-    if weights is not None and weights not in named:
-        _load(net, head, Path(weights), label)
-    _replace(net, head, nn.Identity())
-    _replace_batch_norm(net, frozen=weights is not None)
-    _try(net, name, size, label)
-    return net, classifier.in_features
-
-
-def _build(name: str, size: int, weights: str | None, label: str) -> nn.Module:
-    options: dict[str, Any] = {"weights": weights}
-    if name.startswith("vit_"):
-        options["image_size"] = size  # its positions are learnt for pictures of one size
-    elif name == "maxvit_t":
-        options["input_size"] = (size, size)
-    elif name in ("googlenet", "inception_v3"):
-        options["aux_logits"] = False  # further classifiers, whose outputs would come beside the features
-        if weights is None:
-            options["init_weights"] = True
-    from torchvision.models import get_model
-
-    try:
-        net = get_model(name, **options)
-    except OSError as error:
-        raise ValueError(
-            f"{label}: cannot download torchvision's weights {weights} of {name} ({error}); give `weights` the path of "
-            "a state dict instead"
-        ) from error
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{label}: {name} cannot be built for pictures of {size} × {size} pixels: {error}") from error
-    assert isinstance(net, nn.Module)
-    return net
-
-
-def _load(net: nn.Module, head: str, path: Path, label: str) -> None:
-    """Load a state dict, whose classifier, of however many classes, is left out."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        wanted = {key: value for key, value in state.items() if not key.startswith(f"{head}.")}
-        missing, unexpected = net.load_state_dict(wanted, strict=False)
-    except (OSError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{label}: weights '{path}' cannot be loaded: {_brief(error)}") from error
-    missing = [key for key in missing if not key.startswith(f"{head}.")]
-    if missing or unexpected:
-        raise ValueError(
-            f"{label}: weights '{path}' are another net's: {len(missing)} tensors are missing (first {missing[:2]}), "
-            f"{len(unexpected)} unexpected (first {unexpected[:2]})"
-        )
-
-
-def _brief(error: Exception) -> str:
-    """The first two of the lines in which torch lists each tensor that does not fit."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return " ".join(line.strip() for line in lines[:2]) + (f" … ({len(lines) - 2} more)" if len(lines) > 2 else "")
-
-
-def _replace(net: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, child = path.rpartition(".")
-    setattr(net.get_submodule(parent), child, module)
-
-
-def _replace_batch_norm(net: nn.Module, frozen: bool) -> None:
-    """Frozen BatchNorm with the same statistics, or GroupNorm, for every BatchNorm."""
-    from torchvision.ops import FrozenBatchNorm2d
-
-    for path, norm in [(path, m) for path, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)]:
-        if not frozen:
-            _replace(net, path, group_norm(norm.num_features))
-            continue
-        fixed = FrozenBatchNorm2d(norm.num_features, eps=norm.eps)
-        fixed.load_state_dict(norm.state_dict())
-        _replace(net, path, fixed)
-
-
-def _try(net: nn.Module, name: str, size: int, label: str) -> None:
-    """One picture through the net, so that one of the wrong size is an error before training, not in it."""
-    training = net.training
-    try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, 3, size, size, device=next(net.parameters()).device))
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"{label}: {name} cannot take pictures of {size} × {size} pixels: {error}") from error
-    net.train(training)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
 from dssm_lightning.batch import Column
+from dssm_lightning.features.base import Feature
 
 
 class Encoder(nn.Module):
@@ -22,3 +24,6 @@ class Encoder(nn.Module):
     def forward(self, column: Column) -> Tensor:
         """(B, …) -> (B, output_dim)."""
         raise NotImplementedError
+
+
+EncoderFactory: TypeAlias = Callable[[Feature], Encoder]

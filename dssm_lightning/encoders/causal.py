@@ -175,6 +175,10 @@ def _history(encoder: Encoder, feature: Feature, sizes: dict[str, int]) -> Histo
     name = type(encoder).__name__
     if not isinstance(feature, History):
         raise ValueError(f"{name} encodes History features; {feature.name!r} is {type(feature).__name__}")
+    if not feature.has_one_id_each:
+        raise ValueError(
+            f"{name} of {feature.name!r} reads one id for each entry, and {feature.of!r} has any number: take BiLSTM"
+        )
     for size, value in sizes.items():
         if value < 1:
             raise ValueError(f"encoder of {feature.name!r}: {size} is {value}; it must be at least 1")

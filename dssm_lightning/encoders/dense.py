@@ -1,15 +1,16 @@
-"""Floats as they are, or through one linear layer."""
+"""Floats as they are, or through one linear layer; any encoder with a layer after it."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from dssm_lightning.batch import Column
-from dssm_lightning.encoders.base import Encoder
+from dssm_lightning.encoders.base import Encoder, EncoderFactory
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.numeric import Numeric
 from dssm_lightning.features.projection import BagOfWordsRandomProjection
 from dssm_lightning.features.vector import Vector
+from dssm_lightning.fusion.plain import activation_layer
 
 
 class Identity(Encoder):
@@ -54,6 +55,39 @@ class Linear(Encoder):
         """(B, width) -> (B, output_dim)."""
         projected: Tensor = self.linear(column)
         return projected
+
+
+class Dense(Encoder):
+    """Another encoder, and a layer after it: (B, …) -> (B, output_dim), a branch with a layer of its own.
+
+    The tower's ``initialization`` reaches this layer, too.
+
+    Args:
+        feature: what the inner encoder takes.
+        encoder: feature -> encoder, the inner one.
+        output_dim: width of the layer.
+        activation: name of a ``torch.nn`` class, after the layer; None for none.
+
+    Raises:
+        ValueError: a width below 1; an activation that torch does not have; what the inner encoder raises.
+    """
+
+    def __init__(
+        self, feature: Feature, encoder: EncoderFactory, output_dim: int = 128, activation: str | None = "ReLU"
+    ) -> None:
+        super().__init__()
+        if output_dim < 1:
+            raise ValueError(f"Dense of {feature.name!r}: output_dim must be at least 1, found {output_dim}")
+        self.encoder = encoder(feature)
+        self.layers = nn.Sequential(nn.Linear(self.encoder.output_dim, output_dim))
+        if activation is not None:
+            self.layers.append(activation_layer(activation))
+        self.output_dim = output_dim
+
+    def forward(self, column: Column) -> Tensor:
+        """(B, …) -> (B, output_dim)."""
+        encoded: Tensor = self.layers(self.encoder(column))
+        return encoded
 
 
 def _width(encoder: Encoder, feature: Feature) -> int:

@@ -9,27 +9,54 @@ from torch import Tensor, nn
 
 from dssm_lightning.batch import Column
 from dssm_lightning.encoders.base import Encoder
+from dssm_lightning.encoders.transforms import TransformFactories, Transforms
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.image import Image
 
 
 class PictureEncoder(Encoder):
-    """What encoders of pictures share: a row without a picture gets a learnt vector of its own."""
+    """What encoders of pictures share: transforms, and that a row without a picture gets a learnt vector of its own.
 
-    def __init__(self, feature: Feature, output_dim: int) -> None:
+    Args:
+        feature: an Image.
+        output_dim: width of the result.
+        transforms: while training, see :class:`~dssm_lightning.encoders.transforms.Transforms`.
+        evaluation_transforms: while measuring and serving.
+
+    Raises:
+        ValueError: a feature of another kind; a width below 1; transforms that such pictures cannot go through.
+    """
+
+    def __init__(
+        self,
+        feature: Feature,
+        output_dim: int,
+        transforms: TransformFactories | None = None,
+        evaluation_transforms: TransformFactories | None = None,
+    ) -> None:
         super().__init__()
+        self.label = f"{type(self).__name__} of {feature.name!r}"
         if output_dim < 1:
-            raise ValueError(
-                f"{type(self).__name__} of {feature.name!r}: output_dim must be at least 1, found {output_dim}"
-            )
+            raise ValueError(f"{self.label}: output_dim must be at least 1, found {output_dim}")
+        self.image = image_feature(self, feature)
+        self.transforms = Transforms(self.image, transforms, evaluation_transforms, self.label)
         self.output_dim = output_dim
         self.no_picture = nn.Parameter(torch.zeros(output_dim))
 
     def forward(self, column: Column) -> Tensor:
         """(B, channels, height, width) uint8 -> (B, output_dim)."""
         assert isinstance(column, Tensor)
-        present = column[:, -1].flatten(1).amax(dim=1) > 0  # (B,) by the coverage channel
-        encoded = self.embed(column)
+        present = self.present(column)
+        encoded = self.embed(self.transforms(column, present, self.training))
+        return self.or_none(encoded, present)
+
+    @staticmethod
+    def present(column: Tensor) -> Tensor:
+        """(B,) which rows have a picture, by the coverage channel."""
+        return column[:, -1].flatten(1).amax(dim=1) > 0
+
+    def or_none(self, encoded: Tensor, present: Tensor) -> Tensor:
+        """(B, output_dim), the learnt vector in the rows without a picture."""
         return torch.where(present[:, None], encoded, self.no_picture.to(encoded.dtype))
 
     def embed(self, pixels: Tensor) -> Tensor:
@@ -49,24 +76,32 @@ class ConvNet(PictureEncoder):
         output_dim: width of the result.
         channels: output channels of each convolution; [16, 32, 64, 128] by default.
         patch: size and stride of the first convolution, which sees each pixel once; the others halve the resolution.
+        transforms: while training, see :class:`~dssm_lightning.encoders.transforms.Transforms`.
+        evaluation_transforms: while measuring and serving.
 
     Raises:
         ValueError: a feature of another kind; pictures too small for so many halvings.
     """
 
     def __init__(
-        self, feature: Feature, output_dim: int = 128, channels: list[int] | None = None, patch: int = 4
+        self,
+        feature: Feature,
+        output_dim: int = 128,
+        channels: list[int] | None = None,
+        patch: int = 4,
+        transforms: TransformFactories | None = None,
+        evaluation_transforms: TransformFactories | None = None,
     ) -> None:
-        super().__init__(feature, output_dim)
-        image = image_feature(self, feature)
+        super().__init__(feature, output_dim, transforms, evaluation_transforms)
+        size = self.transforms.size
         widths = [16, 32, 64, 128] if channels is None else channels
         smallest = patch * 2 ** (len(widths) - 1)
-        if not widths or min(widths) < 1 or not 1 <= patch <= smallest <= image.size:
+        if not widths or min(widths) < 1 or not 1 <= patch <= smallest <= size:
             raise ValueError(
-                f"ConvNet of {feature.name!r}: channels {widths} after patches of {patch} need pictures of at least "
-                f"{smallest} pixels, they have {image.size}; name fewer (positive) channels, or make `patch` smaller"
+                f"{self.label}: channels {widths} after patches of {patch} need pictures of at least "
+                f"{smallest} pixels, they have {size}; name fewer (positive) channels, or make `patch` smaller"
             )
-        layers = nn.Sequential(nn.Conv2d(image.channels, widths[0], kernel_size=patch, stride=patch))
+        layers = nn.Sequential(nn.Conv2d(self.image.channels, widths[0], kernel_size=patch, stride=patch))
         for before, after in pairwise(widths):
             layers.extend([group_norm(before), nn.ReLU(), nn.Conv2d(before, after, 3, stride=2, padding=1)])
         layers.extend([group_norm(widths[-1]), nn.ReLU()])

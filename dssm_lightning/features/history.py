@@ -9,10 +9,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Ragged
+from dssm_lightning.batch import Column, Ragged
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.columns import flatten
+from dssm_lightning.features.numeric import Bucketized
 
 CANDIDATE = "candidate"
 """What ``of`` says where entries are whole candidates."""
@@ -24,19 +25,23 @@ _CHOICES = {"events": ("liked", "shown", "all"), "order": ("time", "leave_one_ou
 class History(Feature):
     """What the query liked before, oldest first: :class:`Ragged` of a candidate feature's ids, or of whole candidates.
 
+    A feature of several ids for each candidate (words of a title, genres) gives those of all entries, one entry's after
+    another's: with ``max_length: 1`` the title of what was liked last reads as if it were a text of the query.
+
     It reads no column of a table: in training and evaluation the data module assembles it from the training rows,
     without the candidate that is to be predicted. Only when serving does it read raw ids, which the caller gives.
 
     In batches by query (``batch_by: query`` of the data module) a history by time is given as
-    :class:`~dssm_lightning.batch.Prefixes`: one sequence for each query, of which each of its events has seen a part.
+    :class:`~dssm_lightning.batch.Prefixes`: one sequence for each query, of which each of its events has seen a part
+    (unless an entry has several ids: then each event has its own).
 
     Raises:
         ValueError: an unknown choice, a length below 1, or a dropout outside [0, 1).
     """
 
     of: str
-    """Name of the Categorical candidate feature that stands for a candidate, its id as a rule; or "candidate": the
-    embeddings that the candidate tower gives of whole candidates."""
+    """Name of the candidate feature whose ids stand for a candidate, a Categorical of its id as a rule; or "candidate":
+    the embeddings that the candidate tower gives of whole candidates."""
     events: Literal["liked", "shown", "all"] = "liked"
     """Which training events: those of label 1, those of label 0 (shown and not liked), or both."""
     order: Literal["time", "leave_one_out"] = "leave_one_out"
@@ -48,7 +53,7 @@ class History(Feature):
     """Keep this many of the newest entries; None keeps all."""
     dropout: float = 0.0
     """Probability with which training leaves an entry out of a history."""
-    item: Categorical | None = None
+    item: Feature | None = None
     """The fitted candidate feature that ``of`` names; :meth:`bind` fills it in."""
 
     def __post_init__(self) -> None:
@@ -84,22 +89,32 @@ class History(Feature):
         return self.of_candidates or (self.item is not None and self.item.is_fitted)
 
     @property
+    def has_one_id_each(self) -> bool:
+        """Whether an entry is one id, and not any number of them."""
+        return self.item is None or isinstance(self.item, Categorical | Bucketized)
+
+    @property
+    def has_prefixes(self) -> bool:
+        """Whether the events of a query can share one sequence."""
+        return self.order == "time" and self.has_one_id_each
+
+    @property
     def cardinality(self) -> int:
         """Rows of the embedding table, which are the candidate feature's."""
         assert self.item is not None, "whole candidates have no table"
-        return self.item.cardinality
+        rows: int = self.item.cardinality  # type: ignore[attr-defined]  # `bind` takes no feature without it
+        return rows
 
     def bind(self, item: Feature) -> History:
         """A copy that encodes its entries by the fitted candidate feature.
 
         Raises:
-            ValueError: ``item`` is not a Categorical.
+            ValueError: ``item`` has no ids.
         """
-        if not isinstance(item, Categorical):
-            kind = type(item).__name__
+        if not hasattr(type(item), "cardinality"):
             raise ValueError(
-                f"{self._label}: `of` must name a Categorical candidate feature, {self.of!r} is {kind}; one category "
-                "stands for a candidate (its id, for instance)"
+                f"{self._label}: `of` must name a candidate feature with ids (a Categorical, a list of categories, "
+                f"a text), {self.of!r} is {type(item).__name__}"
             )
         return replace(self, item=item)
 
@@ -111,7 +126,8 @@ class History(Feature):
         """
         assert self.item is not None
         values, offsets, age = self._served(column)
-        return Ragged(self.item.encode(values), offsets, age)
+        ids = self.item.encode(values)
+        return entries(ids, offsets, age)
 
     def encode_rows(self, column: pl.Series, ids: pl.Series) -> Ragged:
         """(B,) lists of raw candidate ids -> Ragged of rows among ``ids`` (N,), for a history of whole candidates.
@@ -139,3 +155,17 @@ class History(Feature):
             return values.struct.field("id"), offsets, torch.from_numpy(seconds.to_numpy().copy())
         rows = Ragged(torch.arange(len(values)), offsets).rows
         return values, offsets, (offsets[1:][rows] - torch.arange(len(values))).float()
+
+
+def entries(ids: Column, offsets: Tensor, age: Tensor) -> Ragged:
+    """T entries' ids, of which each has one (T,) or any number (Ragged of T rows), as B rows of ids with their ages.
+
+    Args:
+        ids: of the entries.
+        offsets: (B + 1,) where each row's entries begin.
+        age: (T,) of the entries.
+    """
+    if isinstance(ids, Ragged):
+        return Ragged(ids.values, ids.offsets[offsets], torch.repeat_interleave(age, ids.lengths))
+    assert isinstance(ids, Tensor)
+    return Ragged(ids, offsets, age)

@@ -189,5 +189,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PIL.Image.DecompressionBombError):
         return f"more than {MAX_PIXELS:,} pixels"
     if isinstance(error, PIL.UnidentifiedImageError):
-        return "no picture in a format that Pillow knows"
+        return "no picture in a format that Pillow knows, or one of 0 pixels"
     return str(error) or type(error).__name__

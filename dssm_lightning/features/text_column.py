@@ -152,14 +152,22 @@ class TextFeature(Feature):
             )
         return self._encode_apart(texts.fill_null(""))
 
-    def _encode_apart(self, texts: pl.Series) -> Ragged:
+    def _encode_apart(self, texts: pl.Series) -> Ragged | torch.Tensor:
         """Encode texts, few of which are foreign among many in ASCII, in two columns: in one they slow all down."""
         foreign = has_foreign(texts)
         place = foreign.arg_true().to_numpy().astype(np.int64)
         if not 0 < len(place) <= len(texts) // MANY_PER_FOREIGN:
             return self._encode(normalised(texts))
         many = self._encode(texts.filter(~foreign).str.to_lowercase())  # of ASCII, all that `normalised` does
-        return inserted(many, self._encode(normalised(texts.filter(foreign))), place)
+        few = self._encode(normalised(texts.filter(foreign)))
+        if isinstance(many, Ragged) and isinstance(few, Ragged):
+            return inserted(many, few, place)
+        assert isinstance(many, torch.Tensor)
+        assert isinstance(few, torch.Tensor)
+        together = many.new_empty((len(texts), *many.shape[1:]))
+        is_foreign = torch.from_numpy(foreign.to_numpy().copy())
+        together[~is_foreign], together[is_foreign] = many, few
+        return together
 
     def _encode(self, texts: pl.Series) -> Ragged | torch.Tensor:
         """The encoding of normalised texts (B,)."""

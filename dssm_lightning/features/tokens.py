@@ -41,6 +41,8 @@ class Words(TextFeature):
     """Keep at most so many words, the most frequent ones (of a table of vectors, the first); null = all."""
     max_length: int | None = None
     """Keep at most so many words of each text, the first ones; null = all."""
+    num_embeddings: int | None = None
+    """Rows of the embedding table, where it should be larger than the words need."""
     vocabulary: tuple[str, ...] | None = None
     """The words whose rows are 1, 2, …: fitted by frequency, equally frequent ones by alphabet, unless given."""
 
@@ -48,7 +50,14 @@ class Words(TextFeature):
         super().__post_init__()
         if self.vocabulary is not None:
             object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # a list would not equal what JSON gives
-        require_positive(self, max_tokens=self.max_tokens, max_length=self.max_length)
+        require_positive(
+            self, max_tokens=self.max_tokens, max_length=self.max_length, num_embeddings=self.num_embeddings
+        )
+        if self.num_embeddings is not None and self.num_embeddings < self._needed:
+            raise ValueError(
+                f"feature {self.name!r}: num_embeddings is {self.num_embeddings:,}, but {self._needed:,} rows are "
+                "needed (the unknown word and the known ones); raise it, or lower max_tokens"
+            )
         if self.vocabulary is not None and len(set(self.vocabulary)) < len(self.vocabulary):
             raise ValueError(f"feature {self.name!r}: its vocabulary holds some word twice; each has one row")
 
@@ -60,6 +69,11 @@ class Words(TextFeature):
     @property
     def cardinality(self) -> int:
         """Rows of the embedding table; row 0 means unknown."""
+        return self._needed if self.num_embeddings is None else self.num_embeddings
+
+    @property
+    def _needed(self) -> int:
+        """Rows that the words need, as far as they are known."""
         return len(self.vocabulary or ()) + 1
 
     @cached_property

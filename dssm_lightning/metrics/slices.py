@@ -21,38 +21,41 @@ class Slices(nn.Module):
 
     ``cold_queries`` are those without a training positive. The other slices say which relevant candidates count:
     ``cold_candidates`` are nobody's training positive, ``head``, ``middle`` and ``tail`` are :func:`popularity_bands`.
-    What a slice leaves out stays in the ranking as a rival, so a value is what an evaluation would find to which
-    only the slice's candidates are relevant.
+    ``groups`` name further slices of candidates. What a slice leaves out stays in the ranking as a rival, so a value is
+    what an evaluation would find to which only the slice's candidates are relevant.
 
     Args:
         ks: cuts of the evaluation; hit rate, recall and NDCG at 10 and recall at 100 are given if they are among them.
         popularity: (N,) training positives of each candidate.
+        groups: by name (N,) which candidates count.
     """
 
-    def __init__(self, ks: list[int], popularity: Tensor) -> None:
+    def __init__(self, ks: list[int], popularity: Tensor, groups: dict[str, Tensor] | None = None) -> None:
         super().__init__()
-        self._cold, self._band = popularity == 0, popularity_bands(popularity)  # (N,) each
-        self.collections = nn.ModuleList(_collection(ks, name) for name in SLICES)
+        band = popularity_bands(popularity)
+        bands = {name: band == number for name, number in (("head", HEAD), ("middle", MIDDLE), ("tail", TAIL))}
+        self._chosen = {"cold_candidates": popularity == 0, **bands, **(groups or {})}  # (N,) each
+        self._names = ["cold_queries", *self._chosen]
+        self.collections = nn.ModuleList(_collection(ks, name) for name in self._names)
 
-    def update(self, ranks: Ranks, relevant: Ragged, seen: Ragged) -> None:
+    def update(self, ranks: Ranks, relevant: Ragged, liked: Tensor) -> None:
         """Adds a batch of queries.
 
         Args:
             ranks: places of their T relevant candidates.
             relevant: which candidates these are.
-            seen: training positives of each query.
+            liked: (Q,) how many training positives each query has.
         """
         candidate = relevant.values.long()
-        cold, band = self._cold.to(candidate.device)[candidate], self._band.to(candidate.device)[candidate]
-        cold_query = (seen.lengths == 0)[ranks.rows]
-        slices = (cold_query, cold, band == HEAD, band == MIDDLE, band == TAIL)
+        cold_query = (liked == 0)[ranks.rows]
+        slices = [cold_query, *(chosen.to(candidate.device)[candidate] for chosen in self._chosen.values())]
         for collection, chosen in zip(self._collections, slices, strict=True):
             collection.update(ranks.only(chosen))
 
     def compute(self) -> dict[str, Tensor]:
         """Every metric of every slice that has a query: a collective that every rank must call."""
         values: dict[str, Tensor] = {}
-        for name, collection in zip(SLICES, self._collections, strict=True):
+        for name, collection in zip(self._names, self._collections, strict=True):
             found = collection.compute()
             if found[f"{name}/queries"]:
                 values |= {key: value for key, value in found.items() if not value.isnan()}

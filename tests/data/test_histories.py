@@ -11,7 +11,7 @@ from dssm_lightning.batch import Ragged
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.histories import HistoryAssembler, Timeline
 from dssm_lightning.data.interactions import Interactions
-from dssm_lightning.features import Categorical, History
+from dssm_lightning.features import Categorical, History, Words
 
 # query 0 likes 5, 3, 1 at times 10, 20, 20; query 1 likes 2 (and is shown 4); query 2 only has a test row
 QUERY = torch.tensor([0, 0, 0, 1, 1, 2])
@@ -39,6 +39,23 @@ def test_all_but_the_target_oldest_first() -> None:
     assert lists(made) == [[5, 1], [3, 1], [], []]
     assert made.age is not None
     assert made.age.tolist() == [2, 1, 2, 1]
+
+
+def test_entries_of_several_ids_follow_one_another() -> None:
+    """Film i has the i words 10 · i, 10 · i + 1, …: what is strung together is those of the films liked before."""
+    lengths = torch.arange(6)
+    words = torch.cat([10 * film + torch.arange(int(film)) for film in lengths])
+    titles = Ragged(words, torch.nn.functional.pad(lengths.cumsum(0), (1, 0)))
+    interactions = Interactions(QUERY, CANDIDATE, FOLD, LABEL, None, TIME, None)
+    feature = History(name="history", of="title", item=Words(name="title", vocabulary=("a",)), max_length=2)
+    made = HistoryAssembler(feature, {"title": titles}, Timeline(interactions, 3))
+    column = made.of_queries(torch.tensor([0, 1, 2]))  # 5, 3, 1 liked in this order, of which two are kept; 2; nothing
+    assert column.values.tolist() == [30, 31, 32, 10, 20, 21]
+    assert column.offsets.tolist() == [0, 4, 6, 6]
+    assert column.age is not None
+    assert column.age.tolist() == [2, 2, 2, 1, 1, 1]
+    event = made.of_events(torch.tensor([1]))  # all but 5 itself
+    assert event.values.tolist() == [30, 31, 32, 10]
 
 
 def test_time_order_takes_strictly_earlier_events_only() -> None:

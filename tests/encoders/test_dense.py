@@ -1,10 +1,14 @@
 import pytest
 import torch
 
-from dssm_lightning.encoders.dense import Identity, Linear
+from dssm_lightning.encoders.dense import Dense, Identity, Linear
+from dssm_lightning.encoders.embedding import Embedding
 from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.numeric import Numeric
 from dssm_lightning.features.vector import Vector
+from dssm_lightning.fusion import Concat
+from dssm_lightning.schema import Schema
+from dssm_lightning.towers import Tower
 
 
 def test_identity_passes_the_floats_through():
@@ -34,3 +38,29 @@ def test_other_features():
             kind(Categorical(name="c", num_buckets=3))
     with pytest.raises(ValueError, match="Linear of 'x': output_dim must be at least 1, found 0"):
         Linear(Numeric(name="x"), output_dim=0)
+
+
+def test_dense_is_a_layer_after_another_encoder():
+    feature = Categorical(name="c", num_buckets=3)
+    encoder = Dense(feature, lambda inner: Embedding(inner, 5), output_dim=2)
+    column = torch.tensor([0, 1, 3])
+    expected = (encoder.encoder.table(column) @ encoder.layers[0].weight.T + encoder.layers[0].bias).clamp(min=0)
+    assert torch.equal(encoder(column), expected)
+    assert encoder.output_dim == 2
+    linear = Dense(feature, lambda inner: Embedding(inner, 5), output_dim=2, activation=None)
+    assert (linear(column) < 0).any()
+    with pytest.raises(ValueError, match="Dense of 'c': output_dim must be at least 1, found 0"):
+        Dense(feature, Embedding, output_dim=0)
+    with pytest.raises(ValueError, match="unknown activation 'Relu'; nearest in torch"):
+        Dense(feature, Embedding, activation="Relu")
+    with pytest.raises(ValueError, match="Linear encodes Numeric and Vector features; 'c' is Categorical"):
+        Dense(feature, Linear)
+
+
+def test_the_initialization_of_a_tower_reaches_dense_encoders():
+    schema = Schema((Categorical(name="c", num_buckets=300),))
+    tower = Tower(schema, Concat, encoders={"c": lambda f: Dense(f, Embedding)}, initialization="zeros")
+    layer = tower.encoders["c"].layers[0]
+    assert not layer.weight.any()
+    assert not layer.bias.any()
+    assert tower.encoders["c"].encoder.table.weight.any()

@@ -3,6 +3,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.transforms import v2
 
 from dssm_lightning.encoders.backbone import Backbone
 from dssm_lightning.encoders.image import ConvNet
@@ -178,17 +179,121 @@ def test_frozen_backbones_train_the_linear_layer_only(net, tmp_path):
     assert encoder.output.weight.grad is not None
 
 
+@pytest.mark.parametrize(("name", "classifier"), [("convnext_tiny", "classifier.2"), ("vit_b_32", "heads.head")])
+def test_features_are_what_the_classifier_reads(name, classifier):
+    encoder = Backbone(SMALL, name, output_dim=None).eval()  # nets without BatchNorm, which we would replace
+    options = {"image_size": 32} if name.startswith("vit") else {}
+    plain = torchvision.models.get_model(name, num_classes=2, **options).eval()
+    missing = plain.load_state_dict(encoder.backbone.state_dict(), strict=False).missing_keys
+    assert missing == [f"{classifier}.weight", f"{classifier}.bias"]
+    read = []
+    plain.get_submodule(classifier).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    pixels = pictures(2)
+    with torch.no_grad():
+        plain((pixels[:, :3] - encoder.mean) / encoder.std)
+        torch.testing.assert_close(encoder(pixels), read[0], rtol=1e-4, atol=1e-4)
+
+
+def read(**arguments):
+    Backbone(**{"feature": SMALL, "name": "resnet18", **arguments}).pretrained.read()
+
+
 def test_weights_that_do_not_fit(net, tmp_path):
     with pytest.raises(ValueError, match=r"weights 'nowhere.pt' are no file, and none of .*resnet18: IMAGENET1K_V1"):
-        Backbone(SMALL, "resnet18", weights="nowhere.pt")
-    (tmp_path / "bad.pt").write_bytes(b"no weights")
-    with pytest.raises(ValueError, match=r"weights '.*bad.pt' cannot be loaded"):
-        Backbone(SMALL, "resnet18", weights=str(tmp_path / "bad.pt"))
+        read(weights="nowhere.pt")
+    for name, content in (("bad.pt", b"no weights"), ("bad.safetensors", b"no weights"), ("empty.pt", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"Backbone of 'p': weights '.*{name}' cannot be read: ."):
+            read(weights=str(tmp_path / name))
+    torch.save({"state_dict": net.state_dict(), "epoch": 3}, tmp_path / "nested.pt")
+    with pytest.raises(
+        ValueError, match=r"nested.pt' are no state dict of names and tensors; found \['epoch', 'state_d"
+    ):
+        read(weights=str(tmp_path / "nested.pt"))
     torch.save(net.state_dict(), tmp_path / "resnet18.pt")
-    with pytest.raises(ValueError, match=r"resnet18.pt' are another net's: \d+ tensors are missing"):
-        Backbone(SMALL, "resnet34", weights=str(tmp_path / "resnet18.pt"))
-    with pytest.raises(ValueError, match=r"resnet18.pt' cannot be loaded: .*size mismatch"):
-        Backbone(SMALL, "wide_resnet50_2", weights=str(tmp_path / "resnet18.pt"))
+    with pytest.raises(
+        ValueError, match=r"resnet18.pt' do not fit resnet34: 80 are missing \(first: layer1.2.conv1.wei"
+    ):
+        read(name="resnet34", weights=str(tmp_path / "resnet18.pt"))
+    first = r"layer1.0.conv1.weight is \(64, 64, 3, 3\) there and \(128, 64, 1, 1\) in wide_resnet50_2; "
+    with pytest.raises(
+        ValueError, match=rf"do not fit wide_resnet50_2: \d+ tensors have other shapes \(first: {first}"
+    ):
+        read(name="wide_resnet50_2", weights=str(tmp_path / "resnet18.pt"))
+    torch.save(net.state_dict() | {"extra": torch.zeros(1)}, tmp_path / "more.pt")
+    with pytest.raises(ValueError, match=r"do not fit resnet18: 1 are not known to it \(first: extra\)"):
+        read(weights=str(tmp_path / "more.pt"))
+
+
+def test_named_weights_without_a_network(monkeypatch):
+    def offline(*args, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", offline)
+    encoder = Backbone(SMALL, "resnet18", weights="IMAGENET1K_V1")
+    message = (
+        r"cannot download torchvision's weights IMAGENET1K_V1 of resnet18 \(no route to host\); give `weights` the"
+    )
+    with pytest.raises(ValueError, match=message):
+        encoder(pictures(1))
+
+
+def test_named_weights_are_torchvisions(net, monkeypatch):
+    asked = []
+
+    def download(weights, *args, **options):
+        asked.append((str(weights), options))
+        return net.state_dict()
+
+    monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", download)
+    encoder = Backbone(SMALL, "resnet18", weights="DEFAULT")
+    assert asked == []
+    encoder(pictures(1))
+    encoder(pictures(1))
+    assert [name for name, _ in asked] == ["ResNet18_Weights.IMAGENET1K_V1"]  # once
+    assert torch.equal(encoder.backbone.conv1.weight, net.conv1.weight)
+
+
+def test_loaded_weights_make_the_given_ones_unnecessary(net, tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save(net.state_dict(), path)
+    encoder = Backbone(SMALL, "resnet18", output_dim=4, weights=str(path))
+    pixels = pictures(2)
+    expected = encoder.eval()(pixels)
+    path.unlink()
+    again = Backbone(SMALL, "resnet18", output_dim=4, weights=str(path)).eval()
+    nn.ModuleDict({"picture": again}).load_state_dict(nn.ModuleDict({"picture": encoder}).state_dict())
+    assert torch.equal(again(pixels), expected)
+
+
+def test_frozen_for_some_epochs(net, tmp_path):
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    encoder = Backbone(SMALL, "resnet18", output_dim=4, weights=str(tmp_path / "w.pt"), frozen_epochs=2).train()
+    for epoch, trains in ((0, False), (1, False), (2, True), (3, True)):
+        encoder.start_epoch(epoch)
+        encoder.zero_grad()
+        encoder(pictures(2)).sum().backward()
+        assert encoder.output.weight.grad is not None
+        assert (encoder.backbone.conv1.weight.grad is not None) == trains
+        assert encoder.backbone.training == trains
+    assert encoder.backbone.conv1.weight.requires_grad  # from the start: an optimizer takes its parameters once
+
+
+def test_what_a_frozen_backbone_gives_may_stand_for_the_pictures():
+    encoder = Backbone(SMALL, "shufflenet_v2_x0_5", output_dim=4, frozen=True).eval()
+    with torch.no_grad():
+        encoder.no_picture.fill_(7)
+    pixels = pictures(3)
+    pixels[1] = 0
+    fixed = encoder.fixed(pixels)
+    assert fixed.shape == (3, 1024 + 1)
+    assert fixed[:, -1].tolist() == [1, 0, 1]
+    torch.testing.assert_close(encoder(fixed), encoder(pixels))
+    assert encoder(fixed)[1].tolist() == [7] * 4
+    assert encoder.gives_fixed_features
+    assert not Backbone(SMALL, "shufflenet_v2_x0_5").gives_fixed_features
+    flips = [v2.RandomHorizontalFlip]
+    assert not Backbone(SMALL, "shufflenet_v2_x0_5", frozen=True, transforms=flips).gives_fixed_features
 
 
 @pytest.mark.parametrize(
@@ -201,6 +306,9 @@ def test_weights_that_do_not_fit(net, tmp_path):
         ({"feature": Image(name="p", mode="RGBA")}, "three colours; set the feature's mode to RGB"),
         ({"feature": Numeric(name="x")}, "Backbone encodes Image features; 'x' is Numeric"),
         ({"output_dim": 0}, "Backbone of 'p': output_dim must be at least 1, found 0"),
+        ({"frozen_epochs": -1}, "Backbone of 'p': frozen_epochs is -1; it is a number of epochs, 0 or more"),
+        ({"learning_rate": 0.0}, "Backbone of 'p': learning_rate is 0.0; it must be above 0"),
+        ({"frozen": True, "frozen_epochs": 1}, "frozen: true never trains the backbone, so frozen_epochs and learning"),
     ],
 )
 def test_bad_arguments(arguments, message):

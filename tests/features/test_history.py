@@ -3,9 +3,12 @@ import json
 import polars as pl
 import pytest
 
+from dssm_lightning.encoders.causal import SelfAttention
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.categorical import Categorical, CategoricalList
 from dssm_lightning.features.history import History
+from dssm_lightning.features.numeric import Numeric
+from dssm_lightning.features.tokens import Words
 
 ITEM = Categorical(name="movie_id", vocabulary=("1", "2", "30"))
 
@@ -33,14 +36,30 @@ def test_nothing_liked_yet():
         assert feature.encode(column).offsets.tolist() == [0, 0]
 
 
-def test_only_a_categorical_can_stand_for_a_candidate():
+def test_only_what_has_ids_can_stand_for_a_candidate():
     history = History(name="h", of="genres")
     assert not history.is_fitted
     assert not history.bind(Categorical(name="genres")).is_fitted
-    with pytest.raises(ValueError, match=r"'h': `of` must name a Categorical .* 'genres' is CategoricalList"):
-        history.bind(CategoricalList(name="genres"))
+    assert not history.bind(CategoricalList(name="genres")).is_fitted
+    with pytest.raises(ValueError, match=r"'h': `of` must name a candidate feature with ids .* 'genres' is Numeric"):
+        history.bind(Numeric(name="genres"))
     with pytest.raises(ValueError, match="History feature 'h': column 'h' must hold lists, found Int64"):
         history.bind(ITEM).encode(pl.Series([1]))
+
+
+def test_entries_of_several_ids_stand_one_after_another():
+    words = Words(name="title", vocabulary=("red", "shoes", "blue"))
+    feature = History(name="h", of="title", max_length=2).bind(words)
+    assert feature.cardinality == 4
+    encoded = feature.encode(pl.Series([["old", "red shoes", "blue"], None, ["shoes"]]))
+    assert encoded.values.tolist() == [1, 2, 3, 2]
+    assert encoded.offsets.tolist() == [0, 3, 3, 4]
+    assert encoded.age.tolist() == [2.0, 2.0, 1.0, 1.0]  # of the entry, for each of its words
+    by_time = History(name="h", of="title", order="time")
+    assert not by_time.bind(words).has_prefixes
+    assert by_time.bind(ITEM).has_prefixes
+    with pytest.raises(ValueError, match="SelfAttention of 'h' reads one id for each entry, and 'title' has any numb"):
+        SelfAttention(by_time.bind(words))
 
 
 def test_served_entries_may_say_how_long_ago_they_were():

@@ -95,6 +95,11 @@ def test_every_kind_of_file_becomes_rgb(mode):
     assert (encoded == 255).all()
 
 
+def test_jpeg_in_the_four_colours_of_print():
+    encoded = encode_one(encoded_file(PIL.Image.new("RGB", (16, 16), (200, 40, 90)).convert("CMYK"), "JPEG"), size=16)
+    assert np.abs(encoded[:3, 8, 8].astype(int) - [200, 40, 90]).max() < 6
+
+
 def test_grey_of_16_bits_keeps_its_range():
     picture = PIL.Image.fromarray(np.full((4, 4), 128 * 257, np.uint16))
     assert (encode_one(picture, size=4, mode="L")[0] == 128).all()
@@ -187,6 +192,33 @@ def test_an_unreadable_picture_is_an_error_with_its_path(tmp_path):
         feature.encode(pl.Series(["text.png"]))
     with pytest.raises(ValueError, match="the 5 bytes in row 0"):
         feature.encode(pl.Series([b"12345"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("text.jpg", b"Dear reader, this is no picture.", "no picture in a format that Pillow knows"),
+        ("empty.jpg", b"", "no picture in a format that Pillow knows"),
+        ("cut.png", encoded_file(noise(64, 64))[:5000], r"image file is truncated|broken PNG|unrecognized data"),
+        ("cut.jpg", encoded_file(noise(64, 64), "JPEG")[:900], r"image file is truncated \(\d+ bytes not processed\)"),
+        ("nothing.png", header_of(0, 0), "no picture in a format that Pillow knows, or one of 0 pixels"),
+        ("line.png", header_of(7, 0), "no picture in a format that Pillow knows, or one of 0 pixels"),
+        ("giant.png", header_of(30_000, 30_000), r"more than 64,000,000 pixels"),
+        ("large.png", header_of(9_000, 8_000), "9,000 × 8,000 pixels, at most 64,000,000 are possible"),
+        (
+            "floats.tiff",
+            encoded_file(PIL.Image.new("F", (4, 4)), "TIFF"),
+            "its pixels are floats, whose range is unknown",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value[-5:] else "",
+)
+def test_the_reason_is_told(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"Image feature 'p': cannot read '.*{name}' in row 0 \(counted.*: ({reason})"
+    ):
+        Image(name="p", root=str(tmp_path)).encode(pl.Series([name]))
 
 
 def test_unreadable_pictures_can_be_skipped_and_are_counted(tmp_path, caplog):

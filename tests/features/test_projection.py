@@ -77,6 +77,15 @@ def test_the_seed_is_part_of_the_schema():
     assert bag(dimension=3).encode(pl.Series([[7]])).tolist()[0] == pytest.approx(GOLDEN, abs=1e-6)
 
 
+def test_a_foreign_text_among_many_is_encoded_like_alone():
+    texts = [f"word {i}" for i in range(200)] + ["Größe Ωμέγα"]
+    feature = BagOfWordsRandomProjection(name="text", dimension=8)
+    feature = feature.fit(pl.Series("text", texts))
+    together = feature.encode(pl.Series("text", texts))
+    for row in (0, 199, 200):
+        assert torch.equal(together[row], feature.encode(pl.Series("text", [texts[row]]))[0])
+
+
 def test_many_words_are_summed_in_parts():
     texts = pl.Series([" ".join(f"w{i}" for i in range(start, start + 3000)) for start in (0, 3000, 1500)])
     a, b, c = bag(dimension=8).encode(texts)

@@ -48,6 +48,18 @@ def test_max_tokens_keeps_the_most_frequent_and_max_length_the_first():
     assert rows(fitted, ["the cat the dog", "dog", "cat dog cat dog cat"]) == [[0, 2, 0], [1], [2, 1, 2]]
 
 
+def test_the_table_may_be_larger_than_the_words_need():
+    texts = pl.Series(["a b c", "a b", "a"])
+    feature = Words(name="w", max_tokens=2, num_embeddings=30).fit(texts)
+    assert feature.cardinality == 30
+    assert (
+        feature.encode(texts).values.tolist() == Words(name="w", max_tokens=2).fit(texts).encode(texts).values.tolist()
+    )
+    assert feature_from_dict(feature.to_dict()) == feature
+    with pytest.raises(ValueError, match=r"'w': num_embeddings is 3, but 4 rows are needed .* or lower max_tokens"):
+        Words(name="w", num_embeddings=3).fit(texts)
+
+
 def test_the_order_of_the_texts_does_not_change_the_vocabulary():
     assert Words(name="text").fit(TEXTS).vocabulary == Words(name="text").fit(TEXTS.reverse()).vocabulary
 

@@ -56,7 +56,7 @@ def found(scores: Tensor, relevant: list[list[int]], seen: list[list[int]], popu
     slices = Slices([1, 10, 20], popularity)
     for part in (slice(0, 9), slice(9, 25)):
         wanted, known = ragged(relevant[part]), ragged(seen[part])
-        slices.update(rank(scores[part], wanted, known), wanted, known)
+        slices.update(rank(scores[part], wanted, known), wanted, known.lengths)
     return {name: float(value) for name, value in slices.compute().items()}
 
 

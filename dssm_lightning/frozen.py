@@ -1,0 +1,97 @@
+"""Backbones while they are trained, or not: weights read in time, features of frozen ones computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from rich.progress import track
+from torch import Tensor, nn
+
+from dssm_lightning.batch import Features
+from dssm_lightning.encoders import Backbone, Dense
+from dssm_lightning.towers import Tower
+
+VERSION = 1
+"""Raise when the same backbone would give other features for the same pictures."""
+AT_ONCE = 64  # pictures
+
+
+def backbones(model: nn.Module) -> list[Backbone]:
+    """All of a model, inner ones of other encoders too."""
+    return [module for module in model.modules() if isinstance(module, Backbone)]
+
+
+def keep_fixed_features(tower: Tower, columns: Features, stem: Path) -> None:
+    """Put what frozen backbones give in the place of a table's pictures: computed once, on disk, for all processes.
+
+    A file is named after the pictures' column and the backbone's weights: another run with the same ones finds it.
+
+    Args:
+        tower: whose encoders read the columns.
+        columns: of one table, encoded; changed in place.
+        stem: path of the files, up to the column's name.
+    """
+    for name, backbone in _frozen(tower):
+        pixels = columns.get(name)
+        if isinstance(pixels, Tensor) and not pixels.is_floating_point():
+            backbone.pretrained.read()
+            path = stem.with_name(f"{stem.name}.{name}#{_digest(backbone)}.npy")
+            with FileLock(path.with_suffix(".lock")):
+                if not path.is_file():
+                    _write(path, _computed(backbone, pixels, name))
+            columns[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def _frozen(tower: Tower) -> Iterator[tuple[str, Backbone]]:
+    for name, encoder in tower.encoders.items():
+        inner = encoder.encoder if isinstance(encoder, Dense) else encoder
+        if isinstance(inner, Backbone) and inner.gives_fixed_features:
+            yield name, inner
+
+
+@torch.no_grad()
+def _computed(backbone: Backbone, pixels: Tensor, name: str) -> Tensor:
+    """(N, width + 1) float32."""
+    training, device = backbone.training, backbone.mean.device
+    backbone.eval()
+    slices = torch.split(pixels, AT_ONCE)
+    quiet = len(slices) < 4
+    shown = track(slices, f"{backbone.pretrained.name} of {name}", len(slices), transient=True, disable=quiet)
+    features = torch.cat([backbone.fixed(each.to(device)).cpu() for each in shown])
+    backbone.train(training)
+    return features
+
+
+def _digest(backbone: Backbone) -> str:
+    """Changes with the weights, the net, and what happens to pictures before."""
+    steps = [repr(step) for step in backbone.transforms.evaluation_steps]
+    digest = hashlib.sha256(f"{VERSION} {backbone.pretrained.name} {steps}".encode())
+    for key, value in backbone.backbone.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return f"frozen-{digest.hexdigest()[:16]}"
+
+
+def _write(path: Path, features: Tensor) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.save(file, features.numpy())
+    temporary.replace(path)
+
+
+def parameter_groups(model: nn.Module) -> list[nn.Parameter] | list[dict[str, object]]:
+    """All that trains; in groups, where backbones have learning rates of their own."""
+    rates = {p: each.learning_rate for each in backbones(model) for p in each.backbone.parameters()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    own = [rate for rate in dict.fromkeys(rates.values()) if rate is not None]
+    if not own:
+        return trained
+    groups: list[dict[str, object]] = [{"params": [p for p in trained if rates.get(p) is None]}]
+    return groups + [{"params": [p for p in trained if rates.get(p) == rate], "lr": rate} for rate in own]
