@@ -48,12 +48,13 @@ def test_dense_is_a_layer_after_another_encoder():
     assert torch.equal(encoder(column), expected)
     assert encoder.output_dim == 2
     linear = Dense(feature, lambda inner: Embedding(inner, 5), output_dim=2, activation=None)
-    assert (linear(column) < 0).any()
+    plain = linear.encoder.table(column) @ linear.layers[0].weight.T + linear.layers[0].bias
+    assert torch.equal(linear(column), plain)
     with pytest.raises(ValueError, match="Dense of 'c': output_dim must be at least 1, found 0"):
         Dense(feature, Embedding, output_dim=0)
     with pytest.raises(ValueError, match="unknown activation 'Relu'; nearest in torch"):
         Dense(feature, Embedding, activation="Relu")
-    with pytest.raises(ValueError, match="Linear encodes Numeric and Vector features; 'c' is Categorical"):
+    with pytest.raises(ValueError, match="Linear encodes Numeric, Vector and .* features; 'c' is Categorical"):
         Dense(feature, Linear)
 
 
