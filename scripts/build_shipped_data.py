@@ -1,6 +1,6 @@
 """Rebuild the Parquet files that ship with the package from the raw files of emoji and tldr.
 
-    python scripts/build_shipped_data.py --data ../shared/data
+    python scripts/build_shipped_data.py --data "$DSSM_DATA"
 
 ``--data`` holds ``emoji/`` (``items.tsv``, ``queries.tsv``, ``noto64/*.png``) and ``tldr/`` (``pages.tsv``,
 ``examples.tsv``, ``heldout_queries.txt``). The same raw files give the same tables, whatever wrote the old ones.
