@@ -35,6 +35,12 @@ class Ragged(NamedTuple):
             torch.arange(len(self.offsets) - 1, device=self.offsets.device), self.lengths, output_size=len(self.values)
         )
 
+    def only(self, kept: Tensor) -> Ragged:
+        """Each row without the values that are not kept (T,)."""
+        counted = torch.nn.functional.pad(kept.cumsum(0), (1, 0))  # (T + 1,)
+        age = None if self.age is None else self.age[kept]
+        return Ragged(self.values[kept], counted[self.offsets], age, self.items)
+
 
 class Prefixes(NamedTuple):
     """Histories of B events that share S sequences: event i has seen the first ``length[i]`` entries of one of them.

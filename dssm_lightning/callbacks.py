@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from torch import Tensor, nn
 
+from dssm_lightning.atomic import whole
 from dssm_lightning.evaluation import Evaluation
 
 
@@ -189,12 +189,10 @@ class EmbeddingWriter(Callback):
 
 def write_embeddings(path: Path, ids: pl.Series, vectors: Tensor) -> None:
     """Write ids (n,) and vectors (H, n, d), head by head, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     heads, total, width = vectors.shape
     array = vectors.float().cpu().numpy().reshape(heads * total, width)
     columns = {"id": pl.concat([ids] * heads), "vector": pl.Series(array, dtype=pl.Array(pl.Float32, width))}
     if heads > 1:
         columns["head"] = pl.int_range(heads, eager=True).repeat_by(total).explode()
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    pl.DataFrame(columns).write_parquet(temporary)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        pl.DataFrame(columns).write_parquet(temporary)

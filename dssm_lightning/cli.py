@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,11 +31,13 @@ from dssm_lightning.encoders import Encoder
 from dssm_lightning.features import Feature
 from dssm_lightning.fusion import Fusion
 from dssm_lightning.losses import Loss
+from dssm_lightning.measure import HybridTest
 from dssm_lightning.module import TwoTower
 from dssm_lightning.results import (
     INTERVALS,
     PER_QUERY,
     intervals,
+    merge_metrics,
     per_query,
     per_query_of,
     print_results,
@@ -46,8 +46,8 @@ from dssm_lightning.results import (
 )
 from dssm_lightning.scorers import Scorer
 from dssm_lightning.spelling import SpellingParser, nearest
-from dssm_lightning.tested import HybridTest, TrecFiles, add_test_options
 from dssm_lightning.towers import Tower
+from dssm_lightning.trec import TrecFiles
 
 TRAINER_VERBS = {
     "fit": "Train a model: a run folder with its settings, metrics and checkpoints.",
@@ -102,7 +102,7 @@ class TwoTowerCLI(LightningCLI):
         """A parser that knows the options of the others; that of ``test`` has some of its own."""
         parser = super().init_parser(**kwargs)
         if tests:
-            add_test_options(parser)
+            _add_test_options(parser)
         assert isinstance(parser, Parser)
         parser.related = self.parsers
         self.parsers.append(parser)
@@ -182,7 +182,7 @@ class TwoTowerCLI(LightningCLI):
         """Write the metrics beside the run that was measured."""
         run = None if self.checkpoint is None else runs.run_of(self.checkpoint)
         if run is not None and self.trainer.is_global_zero:
-            _merge_metrics(run / "metrics.json", self.trainer.callback_metrics)
+            merge_metrics(run / "metrics.json", self.trainer.callback_metrics)
             rank_zero_info(f"metrics are in {run / 'metrics.json'}")
 
     def after_test(self) -> None:
@@ -200,7 +200,7 @@ class TwoTowerCLI(LightningCLI):
             if self.hybrid is not None:
                 commands.print_metrics({"the model": _without_stage(metrics), "hybrid with BM25": self.hybrid.metrics})
                 if run is not None:
-                    _merge_metrics(run / "metrics.json", self.hybrid.named)
+                    merge_metrics(run / "metrics.json", self.hybrid.named)
                     write_parquet(run / per_query_of("hybrid"), per_query(self.hybrid.rows, self.datamodule.data))
 
 
@@ -274,12 +274,6 @@ def _keep_metrics(run: Path) -> None:
         path.rename(run / f"metrics.before-resume-{number}.csv")
 
 
-def _merge_metrics(path: Path, metrics: Mapping[str, torch.Tensor | float]) -> None:
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known.update({name: float(value) for name, value in metrics.items()})
-    path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def _without_stage(metrics: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix("test/"): value for name, value in metrics.items()}
 
@@ -289,3 +283,13 @@ def _show(metrics: dict[str, float], title: str) -> None:
     for name, value in sorted(metrics.items()):
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
+
+
+def _add_test_options(parser: LightningArgumentParser) -> None:
+    """The options of ``test`` alone."""
+    trec = "a new folder for run.trec and qrels.trec, which trec_eval, ir_measures and ranx read"
+    parser.add_argument("--trec", type=str | None, default=None, help=trec)
+    parser.add_argument("--trec_depth", type=int, default=1000, help="candidates of each query in run.trec")
+    hybrid = "also measure the reciprocal rank fusion of the model with BM25"
+    parser.add_argument("--hybrid", action="store_true", help=hybrid)
+    parser.add_argument("--hybrid_weight", type=float, default=1.0, help="weight of BM25's list in the fusion")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from filelock import FileLock
 from rich.progress import track
 from torch import Tensor, nn
 
+from dssm_lightning.atomic import whole
 from dssm_lightning.batch import Features
+from dssm_lightning.data.cache import Prepared
 from dssm_lightning.encoders import Backbone, Dense
 from dssm_lightning.towers import Tower
 
@@ -27,25 +28,34 @@ def backbones(model: nn.Module) -> list[Backbone]:
     return [module for module in model.modules() if isinstance(module, Backbone)]
 
 
-def keep_fixed_features(tower: Tower, columns: Features, stem: Path) -> None:
-    """Put what frozen backbones give in the place of a table's pictures: computed once, on disk, for all processes.
+def read_weights(found: list[Backbone]) -> None:
+    """Read what they start from, so that a file that does not fit is an error before anything is computed."""
+    for backbone in found:
+        backbone.pretrained.read()
+
+
+def keep_fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> None:
+    """Put what frozen backbones give in the place of pictures: computed once, on disk, for all processes.
 
     A file is named after the pictures' column and the backbone's weights: another run with the same ones finds it.
 
     Args:
-        tower: whose encoders read the columns.
-        columns: of one table, encoded; changed in place.
-        stem: path of the files, up to the column's name.
+        towers: whose encoders read the columns.
+        data: encoded; its columns are changed in place.
+        folder: where the data lie.
     """
-    for name, backbone in _frozen(tower):
-        pixels = columns.get(name)
-        if isinstance(pixels, Tensor) and not pixels.is_floating_point():
-            backbone.pretrained.read()
-            path = stem.with_name(f"{stem.name}.{name}#{_digest(backbone)}.npy")
-            with FileLock(path.with_suffix(".lock")):
-                if not path.is_file():
-                    _write(path, _computed(backbone, pixels, name))
-            columns[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
+    for table, side in (("query", "query"), ("event", "query"), ("candidate", "candidate")):
+        columns: Features = getattr(data, table)
+        for name, backbone in _frozen(towers[side]):
+            pixels = columns.get(name)
+            if isinstance(pixels, Tensor) and not pixels.is_floating_point():
+                path = folder / f"{table}.{name}#{_digest(backbone)}.npy"
+                with FileLock(path.with_suffix(".lock")):
+                    if not path.is_file():
+                        features = _computed(backbone, pixels, name).numpy()
+                        with whole(path) as temporary, temporary.open("wb") as file:
+                            np.save(file, features)
+                columns[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
 def _frozen(tower: Tower) -> Iterator[tuple[str, Backbone]]:
@@ -76,14 +86,6 @@ def _digest(backbone: Backbone) -> str:
         digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return f"frozen-{digest.hexdigest()[:16]}"
-
-
-def _write(path: Path, features: Tensor) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.save(file, features.numpy())
-    temporary.replace(path)
 
 
 def parameter_groups(model: nn.Module) -> list[nn.Parameter] | list[dict[str, object]]:

@@ -49,8 +49,13 @@ class Hybrid:
         self.words = BM25()
         self.words.fit_corpus(joined(candidates, columns))
 
-    def fuse(self, scores: Tensor, queries: pl.DataFrame) -> Tensor:
+    def fuse(self, scores: Tensor, queries: pl.DataFrame, ranked: Tensor | None = None) -> Tensor:
         """(Q, N) scores of the model, and the raw columns of these queries -> (Q, N) float64 fused.
+
+        Args:
+            scores: of the corpus, or (Q, M) of the rows ``ranked``.
+            queries: their raw columns.
+            ranked: (M,) the rows of the corpus that are ranked; None = all.
 
         Raises:
             ValueError: a text column that is missing there.
@@ -59,6 +64,7 @@ class Hybrid:
         if missing:
             raise ValueError(f"hybrid: the query's text {missing[0]!r} is a column of the interactions, not of queries")
         words = self.words.search(joined(queries, self.query_columns))
+        words = words if ranked is None else words[:, ranked]
         words = words.masked_fill(words <= 0, -math.inf).to(scores.device)
         return reciprocal_ranks(scores) + self.weight * reciprocal_ranks(words)
 

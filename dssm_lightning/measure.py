@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import polars as pl
 import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from rich.progress import track
 
 from dssm_lightning.baselines import BaselineData, default_baselines
 from dssm_lightning.baselines.texts import joined
-from dssm_lightning.batch import Ragged
+from dssm_lightning.batch import EvaluationBatch, Ragged
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS, TRAIN, group
 from dssm_lightning.evaluation import DetailedEvaluation, resolve_ks
 from dssm_lightning.features import Categorical, CategoricalList
+from dssm_lightning.hybrid import Hybrid
+from dssm_lightning.metrics import RowValues
 from dssm_lightning.results import per_query, per_query_of, write_parquet
 
 
@@ -85,3 +90,52 @@ def _texts(table: pl.DataFrame, columns: list[str]) -> list[str] | None:
     if missing:
         raise ValueError(f"corpus_columns {missing}: no such columns; candidates has {', '.join(table.columns)}")
     return joined(table, columns) if columns else None
+
+
+class HybridTest(Callback):
+    """Measures the model fused with the words' ranking (:class:`~dssm_lightning.hybrid.Hybrid`) on the same queries.
+
+    Args:
+        weight: of the words' list.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        self.weight = weight
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the corpus' words.
+
+        Raises:
+            ValueError: a side without a text.
+        """
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        self._queries = data.data.queries
+        self._hybrid = Hybrid(data.schemas, data.candidates, self.weight)
+        ranking = data.ranking(FOLDS.index("test"))
+        self._ranked = ranking.rows
+        ks = resolve_ks(cast("list[int] | None", pl_module.ks), ranking.size)
+        evaluation = DetailedEvaluation(ks, data.labelled, ranking.popularity, ranking.groups)
+        self._evaluation = evaluation.to(pl_module.device)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: EvaluationBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Fuse the scores (Q, N) and rank again."""
+        queries = self._queries[batch.query_row.cpu().numpy()]
+        self._evaluation.update(self._hybrid.fuse(outputs, queries, self._ranked), batch)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The metrics of all queries, of all ranks."""
+        self.metrics: dict[str, float] = self._evaluation.compute()
+        self.rows: RowValues = self._evaluation.by_row()
+
+    @property
+    def named(self) -> dict[str, float]:
+        """The metrics under the names of ``metrics.json``."""
+        return {f"test/hybrid/{name}": value for name, value in self.metrics.items()}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import polars as pl
 
 from dssm_lightning.arguments import find_checkpoint
-from dssm_lightning.data.batches import mining_slices
+from dssm_lightning.atomic import whole
 from dssm_lightning.data.negatives import Hard
+from dssm_lightning.data.slices import mining_slices
 from dssm_lightning.mining import evaluating
 from dssm_lightning.mining import mine as mine_pools
 
@@ -86,14 +86,11 @@ def _frame(sampler: Hard, queries: pl.Series, candidates: pl.Series, column: str
 
 
 def _write(path: Path, mined: pl.DataFrame, column: str) -> None:
-    """The table, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        mined.write_parquet(temporary)
-    elif path.suffix == ".jsonl":
-        mined.write_ndjson(temporary)
-    else:  # CSV has no lists
-        texts = [json.dumps(ids, ensure_ascii=False) for ids in mined[column].to_list()]
-        mined.with_columns(pl.Series(column, texts, dtype=pl.String)).write_csv(temporary)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        if path.suffix == ".parquet":
+            mined.write_parquet(temporary)
+        elif path.suffix == ".jsonl":
+            mined.write_ndjson(temporary)
+        else:  # CSV has no lists
+            texts = [json.dumps(ids, ensure_ascii=False) for ids in mined[column].to_list()]
+            mined.with_columns(pl.Series(column, texts, dtype=pl.String)).write_csv(temporary)

@@ -21,17 +21,23 @@ from dssm_lightning.distributed import Pool
 from dssm_lightning.encoders import Backbone
 from dssm_lightning.evaluation import DetailedEvaluation, Evaluation, resolve_ks
 from dssm_lightning.factories import make, plain_settings
-from dssm_lightning.features import History
-from dssm_lightning.frozen import backbones, keep_fixed_features, parameter_groups
+from dssm_lightning.frozen import backbones, keep_fixed_features, parameter_groups, read_weights
 from dssm_lightning.losses import Loss
 from dssm_lightning.memory import Memory, check_use
 from dssm_lightning.metrics import RowValues
 from dssm_lightning.mining import evaluating, mine
 from dssm_lightning.objective import RowLosses, per_query_loss
 from dssm_lightning.optimizers import check_sparse_tables
+from dssm_lightning.pairing import (
+    check_apart,
+    check_batch_statistics,
+    check_equal_features,
+    check_histories,
+    share_tables,
+)
 from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
-from dssm_lightning.towers import Tower, TowerFactory, check_apart, check_batch_statistics, share_tables
+from dssm_lightning.towers import Tower, TowerFactory
 from dssm_lightning.warm_start import warm_start
 
 
@@ -114,7 +120,7 @@ class TwoTower(LightningModule):
             return
         self.query_tower = self.make_query_tower(schemas.query)
         if self.make_candidate_tower is None:
-            _check_equal_features(schemas)
+            check_equal_features(schemas)
             self.candidate_tower = self.query_tower
         else:
             self.candidate_tower = self.make_candidate_tower(schemas.candidate)
@@ -124,10 +130,9 @@ class TwoTower(LightningModule):
         if self.encode_chunk_size is not None:
             check_batch_statistics(self.towers, "encode_chunk_size")
         share_tables(self.towers, self.tied_embeddings)
-        _check_histories(schemas, self.towers)
+        check_histories(schemas, self.towers)
         if self.memory_size is not None:
-            biases = sum(tower.bias is not None for tower in (self.query_tower, self.candidate_tower))
-            self.memory = Memory(self.memory_size, self.candidate_tower.output_dim + biases)
+            self.memory = Memory(self.memory_size, self.candidate_tower.output_dim + extra)
         self._backbones = backbones(self)
         self.schemas = schemas
 
@@ -227,7 +232,7 @@ class TwoTower(LightningModule):
 
     def on_fit_start(self) -> None:
         """Take the weights of an earlier run, once, and say what is new."""
-        self._read_weights()
+        read_weights(self._backbones)
         if self.warm_start is not None:
             assert self.schemas is not None
             told = warm_start(Path(self.warm_start), self, self.towers, self.schemas)
@@ -312,25 +317,14 @@ class TwoTower(LightningModule):
         assert isinstance(logits, Tensor)
         return logits
 
-    def _read_weights(self) -> None:
-        """Read what backbones start from, so that a file that does not fit is an error before anything is computed."""
-        for backbone in self._backbones:
-            backbone.pretrained.read()
+    def on_validation_start(self) -> None:
+        """What a fit has done at its start, for a model that is measured without one."""
+        read_weights(self._backbones)
+        self._keep_fixed_features()
 
     def _keep_fixed_features(self) -> None:
-        """Let batches hold what frozen backbones give, in the place of pictures."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        for table, tower in (
-            ("query", self.query_tower),
-            ("event", self.query_tower),
-            ("candidate", self.candidate_tower),
-        ):
-            keep_fixed_features(tower, getattr(data.data, table), data.folder / table)
-
-    def on_validation_start(self) -> None:
-        """Whatever is measured for the first time here, and not in a fit."""
-        self._read_weights()
-        self._keep_fixed_features()
+        keep_fixed_features(self.towers, data.data, data.folder)
 
     on_test_start = on_predict_start = on_validation_start
 
@@ -379,27 +373,3 @@ class TwoTower(LightningModule):
             self.row_values = evaluation.by_row()
         evaluation.reset()
         self._corpus = None
-
-
-def _check_equal_features(schemas: Schemas) -> None:
-    sides = [[{**f.to_dict(), "column": None} for f in side] for side in (schemas.query, schemas.candidate)]
-    if sides[0] != sides[1]:
-        raise ValueError(
-            "candidate_tower: null shares one tower, so both sides must declare equal features (names, kinds, options "
-            f"and what was fitted; columns may differ): query {schemas.query.names}, "
-            f"candidate {schemas.candidate.names}"
-        )
-
-
-def _check_histories(schemas: Schemas, towers: dict[str, Tower]) -> None:
-    """What the candidate tower gives must be what encoders of whole candidates take."""
-    for feature in schemas.query:
-        if isinstance(feature, History) and feature.of_candidates:
-            found, width = towers["query"].encoders[feature.name].output_dim, towers["candidate"].output_dim
-            biases = [side for side, tower in towers.items() if tower.bias is not None]
-            if found != width or biases:
-                raise ValueError(
-                    f"query feature {feature.name!r} is a history of candidates, which the candidate tower embeds in "
-                    f"{width} dimensions; its encoder's output_dim is {found}, which must be the same, and towers with "
-                    f"bias ({', '.join(biases) or 'none'}) go without"
-                )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,9 @@ import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
+from dssm_lightning.atomic import whole
 from dssm_lightning.data.cache import Prepared
 from dssm_lightning.evaluation import SEEN_KEPT
 from dssm_lightning.metrics import RowValues, bootstrap
@@ -56,14 +57,19 @@ def intervals(rows: RowValues) -> Intervals:
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:
     """Write a table, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    frame.write_parquet(temporary)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        frame.write_parquet(temporary)
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
     """Write named values, sorted, for people and machines."""
     path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def merge_metrics(path: Path, metrics: Mapping[str, Tensor | float]) -> None:
+    """Add metrics to those that the file has."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_json(path, known | {name: float(value) for name, value in metrics.items()})
 
 
 def print_results(metrics: Mapping[str, float], found: Intervals) -> None:

@@ -50,7 +50,7 @@ class Tower(nn.Module):
 
     Raises:
         ValueError: an encoder for an unknown feature, or an unknown one apart; no feature but those apart; an unknown
-            name of an activation or initialisation; heads that do not divide the embedding.
+            name of an activation or initialisation; heads that do not divide the embedding, or with something apart.
     """
 
     def __init__(
@@ -93,6 +93,8 @@ class Tower(nn.Module):
         width = width if output_dim is None else output_dim
         if num_heads < 1 or width % num_heads:
             raise ValueError(f"num_heads is {num_heads}; it must divide the embedding, which is {width} wide")
+        if num_heads > 1 and self.apart:
+            raise ValueError(f"apart {self.apart}: heads divide the whole embedding, so nothing can stand beside them")
         self.num_heads = num_heads
         self.output_dim = width + sum(self.apart_dims)
         if initialization is not None:
@@ -155,58 +157,3 @@ def _initialize(parts: list[nn.Sequential], name: str) -> None:
 def _nearest(name: str, known: Iterable[str]) -> list[str]:
     lowered = {key.lower(): key for key in known}
     return [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.0)]
-
-
-def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
-    """Let features share one table: ``{history: movie_id}`` gives ``history`` the table of ``movie_id``.
-
-    Raises:
-        ValueError: no such feature, one without a table, or tables of different shapes.
-    """
-    encoders = {
-        name: encoder.encoder if isinstance(encoder, Dense) else encoder
-        for tower in towers.values()
-        for name, encoder in tower.encoders.items()
-    }
-    for name, owner in tied.items():
-        for feature in (name, owner):
-            if feature not in encoders or not isinstance(getattr(encoders[feature], "table", None), nn.Embedding):
-                raise ValueError(
-                    f"tied_embeddings: {feature!r} is no feature with a table; there are {sorted(encoders)}"
-                )
-        mine, theirs = encoders[name].table, encoders[owner].table
-        assert isinstance(mine, nn.Embedding)
-        assert isinstance(theirs, nn.Embedding)
-        if mine.weight.shape != theirs.weight.shape:
-            raise ValueError(
-                f"tied_embeddings: {name!r} has a table of {tuple(mine.weight.shape)}, {owner!r} one of "
-                f"{tuple(theirs.weight.shape)}; they must be equal (rows × output_dim)"
-            )
-        encoders[name].table = theirs
-
-
-def check_apart(towers: dict[str, Tower]) -> None:
-    """What stands apart on one side must meet its like on the other.
-
-    Raises:
-        ValueError: the sides' encodings apart differ in number or width.
-    """
-    found = {side: dict(zip(tower.apart, tower.apart_dims, strict=True)) for side, tower in towers.items()}
-    if len({tuple(widths.values()) for widths in found.values()}) > 1:
-        both = " · ".join(f"{side} {widths}" for side, widths in found.items())
-        raise ValueError(f"apart: both towers must append as many encodings of the same widths, found {both}")
-
-
-def check_batch_statistics(towers: dict[str, Tower], reason: str) -> None:
-    """Refuse normalisation over a batch where batches are cut up.
-
-    Raises:
-        ValueError: a tower has a BatchNorm layer that trains.
-    """
-    for side, tower in towers.items():
-        for name, layer in tower.named_modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
-                raise ValueError(
-                    f"{side} tower: {name} normalises over the batch, which is not possible with {reason}; "
-                    "use norm: layer (or GroupNorm)"
-                )

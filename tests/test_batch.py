@@ -26,6 +26,13 @@ def test_rows_and_lengths() -> None:
     assert column.rows.tolist() == [0, 0, 2]
 
 
+def test_only_some_values_stay_in_their_rows() -> None:
+    found = ragged([[1, 2, 3], [], [4], [5, 6]]).only(torch.tensor([True, False, True, False, True, True]))
+    assert as_lists(found) == [[1, 3], [], [], [5, 6]]
+    assert found.age is not None
+    assert torch.equal(found.age, found.values.float() / 10)
+
+
 def test_take_repeats_reorders_and_keeps_empty_rows() -> None:
     lists = [[1, 2, 3], [], [4], [5, 6]]
     order = [3, 1, 0, 3, 2]

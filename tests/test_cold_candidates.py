@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ir_measures
 import polars as pl
 import pytest
 import torch
 from small import small_model, small_trainer
 
 from dssm_lightning import RetrievalDataModule
-from dssm_lightning.data.cold import ColdCandidates
+from dssm_lightning.batch import EvaluationBatch, Ragged
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
+from dssm_lightning.data.ranking import renumbered
 from dssm_lightning.data.sources import Frames, Synthetic
-from dssm_lightning.features import Categorical, CategoricalList, HashedWords, History
-from dssm_lightning.measure import measure_baselines
+from dssm_lightning.data.splits import ColdCandidates
+from dssm_lightning.features import Categorical, CategoricalList, HashedWords, History, LikedBy, Numeric
+from dssm_lightning.measure import HybridTest, measure_baselines
 from dssm_lightning.metrics import Recall, rank
+from dssm_lightning.trec import TrecFiles
 
 
 def frames() -> dict[str, pl.DataFrame]:
@@ -134,3 +138,51 @@ def test_the_whole_corpus_is_ranked_unless_asked_otherwise(tmp_path: Path) -> No
 def test_what_tells_apart_must_be_a_column(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tell_apart: candidates have no column 'notes'; they have candidate_id"):
         data(tmp_path, tell_apart=["notes"]).ranking(TEST)
+
+
+def test_numbering_anew_drops_what_is_not_ranked_with_its_grade() -> None:
+    batch = EvaluationBatch(
+        query={},
+        query_row=torch.tensor([7, 8]),
+        relevant=Ragged(torch.tensor([4, 0, 2]), torch.tensor([0, 2, 3])),
+        seen=Ragged(torch.tensor([1, 3]), torch.tensor([0, 1, 2])),
+        shown=None,
+        grade=torch.tensor([3.0, 1.0, 2.0]),
+    )
+    found = renumbered(batch, torch.tensor([-1, 0, 1, -1, 2]))  # of rows 0 … 4, candidates 1, 2 and 4 are ranked
+    assert [each.tolist() for each in found.relevant[:2]] == [[2, 1], [0, 1, 2]]
+    assert [each.tolist() for each in found.seen[:2]] == [[0], [0, 1, 1]]
+    assert found.grade is not None
+    assert found.grade.tolist() == [3.0, 2.0]
+    assert found.liked.tolist() == [1, 1]
+
+
+def test_trec_files_and_the_hybrid_are_of_what_is_ranked(tmp_path: Path) -> None:
+    """ir_measures finds our means in the files, by raw ids; a fusion in which words have no say ranks as we do."""
+    graded = frames()
+    graded["interactions"] = graded["interactions"].with_columns(grade=pl.int_range(pl.len()) % 3 + 1)
+    graded["candidates"] = graded["candidates"].with_columns(serial=pl.int_range(pl.len()))  # no two alike: no ties
+    source, text = Frames(**graded, grade="grade"), HashedWords(name="text", num_buckets=300)
+    made = data(tmp_path, source=source, query=[text], candidate=[text, Numeric(name="serial")])
+    hybrid = HybridTest(weight=0.0)
+    trainer = small_trainer(tmp_path, callbacks=[TrecFiles(str(tmp_path / "trec")), hybrid])
+    [ours] = trainer.test(small_model(), datamodule=made, verbose=False)
+    rows = made.data.interactions.candidate[made.data.interactions.rows(TEST)].unique()
+    held_out = {str(key) for key in made.candidates["candidate_id"][rows.numpy()]}
+    run = list(ir_measures.read_trec_run(str(tmp_path / "trec" / "run.trec")))
+    assert {line.doc_id for line in run} == held_out
+    qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "trec" / "qrels.trec")))
+    wanted = {ir_measures.nDCG @ 10: "ndcg@10", ir_measures.R @ 10: "recall@10", ir_measures.RR: "mrr"}
+    theirs = ir_measures.calc_aggregate(wanted, qrels, run)
+    for measure, name in wanted.items():
+        assert theirs[measure] == pytest.approx(ours[f"test/{name}"], abs=1e-6)
+        assert hybrid.metrics[name] == pytest.approx(ours[f"test/{name}"], abs=1e-6)
+
+
+def test_held_out_candidates_have_assembled_features_too(tmp_path: Path) -> None:
+    text = HashedWords(name="text", num_buckets=300)
+    made = data(tmp_path, query=[text], candidate=[text, LikedBy(name="asked", of="text")])
+    [features] = made.corpus_batches(TEST)
+    asked = features["asked"]
+    assert isinstance(asked, Ragged)
+    assert not asked.lengths.any()  # nobody has asked for one of them in training

@@ -25,7 +25,7 @@ DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"<!-- (file|run|excerpt)(?:: (.+?))? -->\n```\w+\n(.*?)```\n", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FAMILIES = ["features", "encoders", "fusion", "scorers", "losses", "optimizers", "data.sources", "data.splits"]
-FAMILIES += ["data.cold", "data.negatives", "towers"]
+FAMILIES += ["data.negatives", "towers"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
 

@@ -15,9 +15,9 @@ from dssm_lightning.cli import main
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.features import Categorical, HashedTrigrams, HashedWords, Tokens
 from dssm_lightning.hybrid import Hybrid, reciprocal_ranks
+from dssm_lightning.measure import HybridTest
 from dssm_lightning.schema import Schema, Schemas
 from dssm_lightning.settings import load_run
-from dssm_lightning.tested import HybridTest
 
 TEXTS = Schemas(Schema((HashedTrigrams(name="asks"),)), Schema((HashedWords(name="says"), Categorical(name="kind"))))
 PAGES = pl.DataFrame({"says": ["red cat", "blue dog", "red red dog", "bird"], "kind": ["a", "b", "a", "b"]})

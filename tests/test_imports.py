@@ -9,9 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "dssm_lightning"
 GROUPS = [
-    {"batch", "counter", "schema", "features"},
+    {"atomic", "batch", "counter", "schema", "features"},
     {"data"},
-    {"encoders", "fusion", "towers", "scorers"},
+    {"encoders", "fusion", "towers", "scorers", "pairing"},
     {
         "losses",
         "metrics",
@@ -28,7 +28,7 @@ GROUPS = [
         "warm_start",
     },
     {"baselines", "hybrid", "retriever"},
-    {"runs", "callbacks", "settings", "results", "measure", "tested", "comparison", "collisions"}
+    {"runs", "callbacks", "settings", "results", "measure", "trec", "comparison", "collisions"}
     | {"layers", "summary", "svg", "plot", "curves", "pictures", "spelling"},
     {"commands", "mined", "arguments", "cli", "__main__"},
 ]

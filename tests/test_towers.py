@@ -13,8 +13,9 @@ from dssm_lightning.batch import Features
 from dssm_lightning.encoders import Dense, Embedding, EmbeddingBag, Linear
 from dssm_lightning.features import Categorical, History, Numeric, Vector
 from dssm_lightning.fusion import Concat, Sum
+from dssm_lightning.pairing import check_apart, check_batch_statistics, share_tables
 from dssm_lightning.schema import Schema
-from dssm_lightning.towers import Tower, check_apart, check_batch_statistics, share_tables
+from dssm_lightning.towers import Tower
 
 VECTOR = Vector(name="vector", length=3)
 ITEM = Categorical(name="item", vocabulary=("a", "b"))
@@ -139,6 +140,10 @@ def test_initialization_by_name(name: str, bound: float | None) -> None:
         ),
         ({"apart": ["titel"]}, r"apart names unknown features \['titel'\]; this side's features: \['vector', 'item'\]"),
         ({"apart": ["item", "vector"]}, r"apart names all of this side's features, \['vector', 'item'\]; at least one"),
+        (
+            {"apart": ["item"], "num_heads": 2},
+            r"apart \['item'\]: heads divide the whole embedding, so nothing can stand",
+        ),
         ({"hidden_dims": [3], "activation": "Relu"}, r"unknown activation 'Relu'; nearest in torch.nn: \['ReLU'"),
         ({"output_activation": "tan"}, r"unknown activation 'tan'; nearest in torch.nn: \['Tanh'"),
         (
@@ -146,7 +151,7 @@ def test_initialization_by_name(name: str, bound: float | None) -> None:
             r"unknown initialization 'xavier_unifrm'; nearest in torch.nn.init: \['xavier_uniform'",
         ),
     ],
-    ids=["encoder", "apart", "all apart", "activation", "output_activation", "initialization"],
+    ids=["encoder", "apart", "all apart", "apart with heads", "activation", "output_activation", "initialization"],
 )
 def test_unknown_names(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -18,7 +18,7 @@ from dssm_lightning.batch import Features, Ragged
 from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import PerQuery
 from dssm_lightning.features import HashedWords
-from dssm_lightning.tested import TrecFiles, encoded
+from dssm_lightning.trec import TrecFiles, encoded
 
 
 def world(tmp_path: Path, **changes: Any) -> RetrievalDataModule:

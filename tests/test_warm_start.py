@@ -114,6 +114,32 @@ def test_rows_follow_their_values_and_layers_their_shapes(tmp_path: Path, earlie
     assert model.query_tower.encoders["history"].table is model.candidate_tower.encoders["item"].table
 
 
+def test_codes_of_both_sides_go_on_together(tmp_path: Path) -> None:
+    """With other items, those of both runs keep their codes, and the sides still agree on every item's."""
+    codes: dict[str, Any] = {"class_path": "Codes", "init_args": {"output_dim": 8}}
+    plain = {"output_dim": 4, "fusion": "Concat"}
+    towers: dict[str, Any] = {
+        f"{side}_tower": {"class_path": "Tower", "init_args": {**plain, "apart": [name], "encoders": {name: codes}}}
+        for side, name in (("query", "shown"), ("candidate", "code"))
+    }
+    changes: dict[str, Any] = {
+        "query": [History(name="history", of="item"), History(name="shown", of="item")],
+        "candidate": [Categorical(name="item"), Categorical(name="code", column="item")],
+    }
+    trainer = small_trainer(tmp_path)
+    trainer.fit(small_model(**towers), datamodule=shop(tmp_path, 0, **changes))
+    trainer.save_checkpoint(tmp_path / "codes.ckpt")
+    data = shop(tmp_path, 5, **changes)
+    model = built(data, tied_embeddings=None, **towers)
+    warm_start(tmp_path / "codes.ckpt", model, model.towers, data.schemas)
+    tables = [model.query_tower.encoders["shown"].table, model.candidate_tower.encoders["code"].table]
+    assert torch.equal(tables[0].weight, tables[1].weight)
+    old = torch.load(tmp_path / "codes.ckpt", weights_only=True)["state_dict"][
+        "candidate_tower.encoders.code.table.weight"
+    ]
+    assert torch.equal(tables[0].weight[1:6], old[6:])  # i05 … i09
+
+
 def test_new_features_and_layers_of_another_shape_start_afresh_and_are_told(tmp_path: Path, earlier: Path) -> None:
     data = shop(tmp_path, 0, query=[History(name="history", of="item"), Categorical(name="user")])
     model = built(data)

@@ -1,31 +1,27 @@
-"""Batches assembled by indexing whole columns: what is trained on, what is ranked, and the corpus.
+"""Features and training batches, assembled by indexing whole columns.
 
 A training batch is a function of (seed, epoch, step, rank, world size), so that a resumed run sees what it would have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dssm_lightning.batch import Batch, Candidates, EvaluationBatch, Features, Ragged, take, take_features
+from dssm_lightning.batch import Batch, Candidates, Features, Ragged, take, take_features
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.cache import Prepared
 from dssm_lightning.data.duplicates import SameText
 from dssm_lightning.data.frequency import CountedFrequency, Frequency
 from dssm_lightning.data.histories import HistoryAssembler, Timeline
-from dssm_lightning.data.interactions import TRAIN, group
+from dssm_lightning.data.interactions import TRAIN
 from dssm_lightning.data.liked_by import LikedByAssembler
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.orders import Order
 from dssm_lightning.features import History, LikedBy
-
-T = TypeVar("T")
 
 
 class Assembler:
@@ -209,100 +205,3 @@ class TrainLoader:
             if all_rows is not None and frequency.streams:
                 frequency.hold(owned[all_rows])
             yield batch
-
-
-@dataclass
-class Slices(Generic[T]):
-    """A sized iterable that makes one item for each slice of the numbers of a rank: rank, rank + world_size, …
-
-    A rank that has none makes one empty item: it takes part in an evaluation, whose ends are collective.
-    """
-
-    make: Callable[[Tensor], T]
-    total: int
-    size: int
-    rank: int = 0
-    world_size: int = 1
-    numbers: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.numbers = torch.arange(min(self.rank, self.total), self.total, self.world_size)
-
-    def __len__(self) -> int:
-        return max(-(-len(self.numbers) // self.size), min(1, self.total))
-
-    def __iter__(self) -> Iterator[T]:
-        for numbers in torch.split(self.numbers, self.size) if self.total else ():
-            yield self.make(numbers)
-
-
-def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) -> Slices[EvaluationBatch]:
-    """This rank's queries of a fold, each once, with all of its relevant candidates."""
-    interactions, num_queries = assembler.data.interactions, len(assembler.data.queries)
-    liked, not_liked = interactions.rows(fold, label=1), interactions.rows(fold, label=0)
-    relevant = group(interactions.query[liked], interactions.candidate[liked], num_queries)
-    shown = group(interactions.query[not_liked], interactions.candidate[not_liked], num_queries)
-    grade = interactions.grade
-    graded = None if grade is None else group(interactions.query[liked], grade[liked], num_queries)
-    queries = (relevant.lengths + shown.lengths).nonzero().squeeze(1)
-
-    def make(numbers: Tensor) -> EvaluationBatch:
-        query = queries[numbers]
-        return EvaluationBatch(
-            query=assembler.query_features(query),
-            query_row=query,
-            relevant=take(relevant, query),
-            seen=take(assembler.likes.candidates, query),
-            shown=None if interactions.label is None else take(shown, query),
-            grade=None if graded is None else take(graded, query).values,
-        )
-
-    return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
-
-
-def mining_slices(assembler: Assembler, queries: Tensor, rank: int, world_size: int) -> Slices[tuple[Tensor, Features]]:
-    """This rank's share of the queries (P,) that hard negatives are mined for, with their features."""
-
-    def make(numbers: Tensor) -> tuple[Tensor, Features]:
-        return queries[numbers], assembler.query_features(queries[numbers])
-
-    return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
-
-
-def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) -> Slices[EvaluationBatch]:
-    """This rank's events of a fold, each once, with its own context and its own candidate to be found."""
-    interactions = assembler.data.interactions
-    events = interactions.rows(fold)
-
-    def make(numbers: Tensor) -> EvaluationBatch:
-        rows = events[numbers]
-        query, candidate = interactions.query[rows], interactions.candidate[rows]
-        liked = torch.ones(len(rows), dtype=torch.bool) if interactions.label is None else interactions.label[rows] > 0
-        return EvaluationBatch(
-            query=assembler.event_features(rows),
-            query_row=query,
-            relevant=_chosen(candidate, liked),
-            seen=take(assembler.likes.candidates, query),
-            shown=None if interactions.label is None else _chosen(candidate, ~liked),
-            row=rows,
-            grade=None if interactions.grade is None else interactions.grade[rows[liked]],
-        )
-
-    return Slices(make, len(events), _queries_at_once(assembler), rank, world_size)
-
-
-def _chosen(values: Tensor, chosen: Tensor) -> Ragged:
-    """Rows of one value where chosen, of none elsewhere."""
-    return Ragged(values[chosen], F.pad(chosen.cumsum(0), (1, 0)))
-
-
-def _queries_at_once(assembler: Assembler) -> int:
-    """So many queries that their scores take 64 MiB at most."""
-    return max(1, min(1024, 2**24 // len(assembler.data.candidates)))
-
-
-def feature_slices(make: Callable[[Tensor], Features], total: int, rank: int, world_size: int) -> Slices[Features]:
-    """Features of all queries or of the corpus: this rank's contiguous share, in order."""
-    share = -(-total // world_size)
-    first, last = min(total, rank * share), min(total, (rank + 1) * share)
-    return Slices(lambda numbers: make(numbers + first), last - first, 1024)

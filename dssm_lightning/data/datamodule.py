@@ -13,26 +13,17 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from dssm_lightning.batch import EvaluationBatch, Features, take_features
+from dssm_lightning.batch import EvaluationBatch, Features
 from dssm_lightning.counter import Counter, run_seed
 from dssm_lightning.data import cache
-from dssm_lightning.data.batches import (
-    Assembler,
-    Progress,
-    Slices,
-    TrainLoader,
-    event_slices,
-    feature_slices,
-    mining_slices,
-    query_slices,
-)
-from dssm_lightning.data.cold import ColdCandidates  # noqa: F401  # found by its name in YAML
+from dssm_lightning.data.batches import Assembler, Progress, TrainLoader
 from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.negatives import Hard, NegativeSampler
 from dssm_lightning.data.orders import Order, QueryOrder, RowOrder, check_rows_per_query
 from dssm_lightning.data.prepare import Recipe, prepare
-from dssm_lightning.data.ranking import Ranking, make_ranking, renumbered
+from dssm_lightning.data.ranking import Ranking, make_ranking, presence, renumbered
+from dssm_lightning.data.slices import Slices, event_slices, feature_slices, mining_slices, query_slices
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
 from dssm_lightning.features import Feature, History
@@ -266,25 +257,15 @@ class RetrievalDataModule(LightningDataModule):
             ValueError: ``tell_apart`` names a column that candidates do not have.
         """
         held = self.data.interactions.candidate[self.data.interactions.rows(fold)]
-        groups: dict[str, Tensor] = {}
-        for name in self.tell_apart:
-            if name not in self.candidates.columns:
-                raise ValueError(
-                    f"tell_apart: candidates have no column {name!r}; they have {', '.join(self.candidates.columns)} "
-                    "(bytes of pictures are not kept)"
-                )
-            there = torch.from_numpy(self.candidates[name].is_not_null().to_numpy().copy())
-            groups |= {f"with_{name}": there, f"without_{name}": ~there}
-        return make_ranking(torch.unique(held) if self.rank == "held_out" else None, self.popularity, groups)
+        rows = torch.unique(held) if self.rank == "held_out" else None
+        return make_ranking(rows, self.popularity, presence(self.candidates, self.tell_apart))
 
     def corpus_batches(self, fold: int | None = None) -> Slices[Features]:
         """Features of the corpus, or of what a fold ranks, in order: this rank's contiguous share."""
         rows = None if fold is None else self.ranking(fold).rows
         if rows is None:
             return self._features("candidate")
-        return feature_slices(
-            lambda numbers: take_features(self.data.candidate, rows[numbers]), len(rows), *self._share
-        )
+        return feature_slices(lambda numbers: self.assembler.candidate_features(rows[numbers]), len(rows), *self._share)
 
     def mining_batches(self) -> Slices[tuple[Tensor, Features]]:
         """The queries of the training rows with their features, this rank's share of them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.batch import Features, Ragged, take
@@ -39,21 +38,16 @@ class LikedByAssembler:
         """What liked these corpus rows (C,): all that training knows, or, in training, all but the rows ``held``."""
         liked = take(self.rows, ids)
         if held is not None:
-            liked = _where(liked, ~torch.isin(liked.values, held))
+            liked = liked.only(~torch.isin(liked.values, held))
         if drop is not None and self.feature.dropout > 0:
             chance = torch.rand(len(liked.values), generator=drop.generator(f"liked by {self.feature.name}"))
-            liked = _where(liked, chance >= self.feature.dropout)
+            liked = liked.only(chance >= self.feature.dropout)
         if self.feature.max_length is not None:
             place = torch.arange(len(liked.values))
-            liked = _where(liked, liked.offsets[1:][liked.rows] - place <= self.feature.max_length)
+            liked = liked.only(liked.offsets[1:][liked.rows] - place <= self.feature.max_length)
         queries = self.query[liked.values]
         if isinstance(self.column, Tensor):
             return Ragged(self.column[queries], liked.offsets)
         assert isinstance(self.column, Ragged)
         found = take(self.column, queries)
         return Ragged(found.values, found.offsets[liked.offsets])
-
-
-def _where(lists: Ragged, kept: Tensor) -> Ragged:
-    """Each row's values that are kept (T,)."""
-    return Ragged(lists.values[kept], F.pad(kept.cumsum(0), (1, 0))[lists.offsets])

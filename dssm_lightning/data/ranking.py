@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -30,6 +31,24 @@ def make_ranking(rows: Tensor | None, popularity: Tensor, groups: dict[str, Tens
     return Ranking(rows, popularity[rows], {name: chosen[rows] for name, chosen in groups.items()})
 
 
+def presence(candidates: pl.DataFrame, columns: list[str]) -> dict[str, Tensor]:
+    """For each column (N,) whose value is there, as ``with_<column>``, and whose is not, as ``without_<column>``.
+
+    Raises:
+        ValueError: no such column.
+    """
+    groups: dict[str, Tensor] = {}
+    for name in columns:
+        if name not in candidates.columns:
+            raise ValueError(
+                f"tell_apart: candidates have no column {name!r}; they have {', '.join(candidates.columns)} "
+                "(bytes of pictures are not kept)"
+            )
+        there = torch.from_numpy(candidates[name].is_not_null().to_numpy().copy())
+        groups |= {f"with_{name}": there, f"without_{name}": ~there}
+    return groups
+
+
 def renumbered(batch: EvaluationBatch, place: Tensor) -> EvaluationBatch:
     """A batch whose candidates are numbered by their place in a ranking; those without one are left out.
 
@@ -37,16 +56,16 @@ def renumbered(batch: EvaluationBatch, place: Tensor) -> EvaluationBatch:
         batch: of corpus rows.
         place: (N,) int64, −1 for a candidate that is not ranked.
     """
-    shown = None if batch.shown is None else _renumbered(batch.shown, place)
+    ranked = place[batch.relevant.values.long()] >= 0
     return batch._replace(
         relevant=_renumbered(batch.relevant, place),
         seen=_renumbered(batch.seen, place),
-        shown=shown,
+        shown=None if batch.shown is None else _renumbered(batch.shown, place),
+        grade=None if batch.grade is None else batch.grade[ranked],
         num_liked=batch.seen.lengths,
     )
 
 
 def _renumbered(candidates: Ragged, place: Tensor) -> Ragged:
     found = place[candidates.values.long()]
-    kept = found >= 0
-    return Ragged(found[kept], torch.nn.functional.pad(kept.cumsum(0), (1, 0))[candidates.offsets])
+    return candidates._replace(values=found).only(found >= 0)

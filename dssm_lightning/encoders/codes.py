@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dssm_lightning.batch import Column
 from dssm_lightning.encoders.bag import EmbeddingBag
-from dssm_lightning.encoders.base import Encoder
 from dssm_lightning.features.base import Feature
 
 
-class Codes(Encoder):
+class Codes(EmbeddingBag):
     r"""Fixed codes of ids, nearly orthogonal, times one weight: two rows' dot product counts the ids that both name.
 
     A learnt table of D dimensions cannot push down exactly those candidates that a query was shown before, and learns
@@ -41,26 +38,22 @@ class Codes(Encoder):
         ValueError: a feature without ids, or a width below 1.
     """
 
-    reads_prefixes: ClassVar[bool] = True
-
     def __init__(
         self, feature: Feature, output_dim: int = 1024, weight: float = 1.0, learnable: bool = False, seed: int = 0
     ) -> None:
-        super().__init__()
-        self.bag = EmbeddingBag(feature, output_dim, pooling="sum")
-        if self.bag.table is None:
+        super().__init__(feature, output_dim, pooling="sum")
+        if self.table is None:
             raise ValueError(f"encoder of {feature.name!r}: a history of whole candidates has no ids to give codes to")
-        codes = self.bag.table.weight.requires_grad_(False)
+        codes = self.table.weight.requires_grad_(False)
         nn.init.orthogonal_(codes, generator=torch.Generator().manual_seed(seed))
         codes.copy_(F.normalize(codes))
         codes[0] = 0.0
         self.weight = nn.Parameter(torch.tensor([float(weight)]), requires_grad=learnable)  # (1,): as FSDP wants it
-        self.output_dim = output_dim
 
     def forward(self, column: Column) -> Tensor:
         """(B,) int, Ragged of B rows, or Prefixes of B events -> (B, D)."""
-        assert self.bag.table is not None
-        codes: Tensor = self.bag.table(column) if isinstance(column, Tensor) else self.bag(column)
+        assert self.table is not None
+        codes: Tensor = self.table(column) if isinstance(column, Tensor) else super().forward(column)
         return codes * self.weight
 
     def extra_repr(self) -> str:

@@ -139,8 +139,7 @@ class History(Feature):
         asked = pl.DataFrame({"id": values.cast(pl.String)})
         found = asked.join(rows, on="id", how="left", maintain_order="left")["row"]
         known = torch.from_numpy(found.is_not_null().to_numpy().copy())
-        counted = torch.nn.functional.pad(known.cumsum(0), (1, 0))  # (T + 1,)
-        return Ragged(torch.from_numpy(found.drop_nulls().to_numpy().copy()), counted[offsets], age[known])
+        return Ragged(torch.from_numpy(found.fill_null(-1).to_numpy().copy()), offsets, age).only(known)
 
     def _served(self, column: pl.Series) -> tuple[pl.Series, Tensor, Tensor]:
         """(T,) raw values, (B + 1,) offsets, (T,) ages."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from dssm_lightning import RetrievalDataModule
 from dssm_lightning.batch import Batch, Column, Ragged
 from dssm_lightning.counter import Counter
-from dssm_lightning.data.batches import Assembler, Progress, Slices, TrainLoader, event_slices, query_slices
+from dssm_lightning.data.batches import Assembler, Progress, TrainLoader
 from dssm_lightning.data.frequency import StreamingFrequency
 from dssm_lightning.data.interactions import TEST, TRAIN
 from dssm_lightning.data.negatives import (
@@ -29,6 +29,7 @@ from dssm_lightning.data.negatives import (
     Uniform,
 )
 from dssm_lightning.data.orders import Order, QueryOrder, RowOrder
+from dssm_lightning.data.slices import Slices, event_slices, query_slices
 from dssm_lightning.data.sources import Frames, Synthetic
 from dssm_lightning.data.splits import PublishedFold
 from dssm_lightning.features import Categorical, History

@@ -54,7 +54,7 @@ def test_dense_is_a_layer_after_another_encoder():
         Dense(feature, Embedding, output_dim=0)
     with pytest.raises(ValueError, match="unknown activation 'Relu'; nearest in torch"):
         Dense(feature, Embedding, activation="Relu")
-    with pytest.raises(ValueError, match="Linear encodes Numeric, Vector and .* features; 'c' is Categorical"):
+    with pytest.raises(ValueError, match=r"Linear encodes Numeric, Vector and .* features; 'c' is Categorical"):
         Dense(feature, Linear)
 
 

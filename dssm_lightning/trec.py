@@ -1,39 +1,26 @@
-"""What ``test`` does beside measuring, on request: runs in TREC's format, and the hybrid with the words' ranking."""
+"""Runs and judgements in TREC's format, which other evaluators read."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import polars as pl
 import torch
-from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from dssm_lightning import distributed
+from dssm_lightning.atomic import whole
 from dssm_lightning.batch import EvaluationBatch
 from dssm_lightning.data.cache import Prepared
-from dssm_lightning.evaluation import DetailedEvaluation, resolve_ks
-from dssm_lightning.hybrid import Hybrid
-from dssm_lightning.metrics import RowValues
+from dssm_lightning.data.interactions import TEST
 
 RUN, QRELS = "run.trec", "qrels.trec"
 TAG = "dssm_lightning"
-
-
-def add_test_options(parser: ArgumentParser) -> None:
-    """The options of ``test`` alone."""
-    trec = "a new folder for run.trec and qrels.trec, which trec_eval, ir_measures and ranx read"
-    parser.add_argument("--trec", type=str | None, default=None, help=trec)
-    parser.add_argument("--trec_depth", type=int, default=1000, help="candidates of each query in run.trec")
-    hybrid = "also measure the reciprocal rank fusion of the model with BM25"
-    parser.add_argument("--hybrid", action="store_true", help=hybrid)
-    parser.add_argument("--hybrid_weight", type=float, default=1.0, help="weight of BM25's list in the fusion")
 
 
 class TrecFiles(Callback):
@@ -92,7 +79,10 @@ class TrecFiles(Callback):
         self._ranked, self._judged = [], []
         if trainer.is_global_zero:
             data: Prepared = trainer.datamodule.data  # type: ignore[attr-defined]  # Lightning sets it, untyped
-            self.folder.mkdir(parents=True, exist_ok=True)
+            rows = trainer.datamodule.ranking(TEST).rows  # type: ignore[attr-defined]  # likewise
+            if rows is not None:  # candidates are numbered by their place among those that are ranked
+                for entries in (ranked, judged):
+                    entries[:, 2] = rows[entries[:, 2].long()].double()
             run, qrels = _lines(ranked, data), _lines(judged, data)
             rank = pl.int_range(1, pl.len() + 1).over("topic")
             score = pl.col("value").cast(pl.Float32).cast(pl.String)  # the fewest digits that give the number again
@@ -128,53 +118,6 @@ def encoded(ids: pl.Series) -> pl.Series:
 
 
 def _write(path: Path, lines: pl.DataFrame) -> None:
-    """Columns with blanks between, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    lines.write_csv(temporary, include_header=False, separator=" ", quote_style="never")
-    temporary.replace(path)
-
-
-class HybridTest(Callback):
-    """Measures the model fused with the words' ranking (:class:`~dssm_lightning.hybrid.Hybrid`) on the same queries.
-
-    Args:
-        weight: of the words' list.
-    """
-
-    def __init__(self, weight: float = 1.0) -> None:
-        self.weight = weight
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the corpus' words.
-
-        Raises:
-            ValueError: a side without a text.
-        """
-        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        self._queries = data.data.queries
-        self._hybrid = Hybrid(data.schemas, data.candidates, self.weight)
-        ks = resolve_ks(cast("list[int] | None", pl_module.ks), data.num_candidates)
-        self._evaluation = DetailedEvaluation(ks, data.labelled, data.popularity).to(pl_module.device)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: EvaluationBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Fuse the scores (Q, N) and rank again."""
-        queries = self._queries[batch.query_row.cpu().numpy()]
-        self._evaluation.update(self._hybrid.fuse(outputs, queries), batch)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The metrics of all queries, of all ranks."""
-        self.metrics: dict[str, float] = self._evaluation.compute()
-        self.rows: RowValues = self._evaluation.by_row()
-
-    @property
-    def named(self) -> dict[str, float]:
-        """The metrics under the names of ``metrics.json``."""
-        return {f"test/hybrid/{name}": value for name, value in self.metrics.items()}
+    """Columns with blanks between."""
+    with whole(path) as temporary:
+        lines.write_csv(temporary, include_header=False, separator=" ", quote_style="never")
