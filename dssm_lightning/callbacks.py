@@ -1,8 +1,11 @@
-"""What a run writes: checkpoints, its settings, and embeddings on request."""
+"""What a run writes: checkpoints, its settings, and embeddings on request; and how it is interrupted."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, cast
 
 import polars as pl
@@ -122,6 +125,50 @@ class LastCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing: the last is the last, whatever was before."""
+
+
+class StopBetweenBatches(Callback):
+    """Ctrl-C (SIGINT) ends a fit before its next batch, a second one at once.
+
+    Python raises ``KeyboardInterrupt`` wherever it is just then. Within the queue of TensorBoard's writer that leaves a
+    lock which nobody opens again, and the fit, all saved, never ends.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: Any = None  # the handler that was there
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen; only the main thread may."""
+        if threading.current_thread() is threading.main_thread():
+            self._asked, self._before = False, signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked or self._before is None:  # Lightning may put it back when the fit has ended
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Stop here, where no batch is half done."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Stop here as well."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the signal to whoever had it."""
+        self.teardown(trainer, pl_module, "fit")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the signal to whoever had it."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
 
 
 class RunConfig(SaveConfigCallback):

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dssm_lightning import commands, runs
 from dssm_lightning.arguments import first_config, option, resolve_checkpoint
-from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig
+from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig, StopBetweenBatches
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.frequency import Frequency
@@ -168,6 +168,10 @@ class TwoTowerCLI(LightningCLI):
             self.hybrid = HybridTest(asked.hybrid_weight)
             callbacks.append(self.hybrid)
         self.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]  # untyped: a list
+
+    def before_fit(self) -> None:
+        """Let Ctrl-C wait for the end of a batch."""
+        self.trainer.callbacks.append(StopBetweenBatches())  # type: ignore[attr-defined]  # untyped: a list
 
     def after_fit(self) -> None:
         """Say how it went and where the checkpoint lies."""

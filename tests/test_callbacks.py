@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,13 @@ from lightning.pytorch.callbacks import Callback
 from small import small_data, small_model, small_trainer
 
 from dssm_lightning import TwoTower
-from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, write_embeddings
+from dssm_lightning.callbacks import (
+    BestCheckpoint,
+    EmbeddingWriter,
+    LastCheckpoint,
+    StopBetweenBatches,
+    write_embeddings,
+)
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery
 
@@ -121,6 +129,34 @@ def test_last_within_an_epoch(tmp_path: Path) -> None:
     fit(tmp_path, LastCheckpoint(every_n_train_steps=3), Look())
     assert len(seen) == 28
     assert all(step - number in (0, -1, -2) for number, step in enumerate(seen))  # never more than two steps behind
+
+
+class Interrupt(Callback):
+    """Ctrl-C in the middle of a batch, once or twice."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        if trainer.global_step == 2:
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(("times", "steps"), [(1, 3), (2, 2)])
+def test_an_interrupt_waits_for_the_end_of_a_batch_and_a_second_one_does_not(
+    tmp_path: Path, times: int, steps: int
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit):
+            fit(tmp_path, LastCheckpoint(), Interrupt(times), StopBetweenBatches())
+    finally:
+        after = signal.signal(signal.SIGINT, before)
+    assert callable(after)
+    with pytest.raises(KeyboardInterrupt):
+        after(signal.SIGINT, None)
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
 
 
 def test_embeddings_are_written_whole_with_their_ids(tmp_path: Path) -> None:

@@ -297,7 +297,8 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
 def start(started: list[subprocess.Popen[str]], *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIG.parent.parent)}
     environment.pop("PL_GLOBAL_SEED")  # the config's own counts
-    command = ["timeout", "--foreground", "-k", "5", "170", sys.executable, "-m", "dssm_lightning", *arguments]
+    # `timeout` counts -k from any signal that it hands on: time enough to write a checkpoint on a busy machine
+    command = ["timeout", "--foreground", "-k", "50", "170", sys.executable, "-m", "dssm_lightning", *arguments]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
     )
