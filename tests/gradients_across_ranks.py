@@ -134,6 +134,8 @@ def work(rank: int, world_size: int, store: str) -> None:
         print(json.dumps({"losses": report, "pools": same_pools(rank, world_size)}), flush=True)
     else:
         same_pools(rank, world_size)
+    del model, part, value  # DDP's threads end with it, before gloo's
+    dist.barrier()  # nobody leaves while another still talks
     dist.destroy_process_group()
 
 

@@ -192,6 +192,7 @@ def _on_rank(rank: int, world_size: int, folder: Path) -> None:
     own = batches[:4] if rank == 0 else batches[4:] if rank == 1 else []
     evaluation = DetailedEvaluation([1, 5, 10], True, POPULARITY)
     torch.save((evaluate(evaluation, own), tuple(evaluation.by_row())), folder / f"{rank}.pt")
+    dist.barrier()  # nobody leaves while another still talks
     dist.destroy_process_group()
 
 
