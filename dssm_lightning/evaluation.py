@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from dssm_lightning.batch import EvaluationBatch, Ragged
+from dssm_lightning.data.ranking import Ranking
 from dssm_lightning.metrics import (
     MAP,
     MRR,
@@ -137,20 +138,32 @@ class DetailedEvaluation(Evaluation):
         labelled: whether the data tells shown-and-not-liked from never shown.
         popularity: (N,) training positives of each candidate that is ranked.
         groups: further slices, by name (N,) which candidates count.
+        query_groups: further slices, by name, for every row of the queries' table, whether it counts.
     """
 
     def __init__(
-        self, ks: list[int], labelled: bool, popularity: Tensor, groups: dict[str, Tensor] | None = None
+        self,
+        ks: list[int],
+        labelled: bool,
+        popularity: Tensor,
+        groups: dict[str, Tensor] | None = None,
+        query_groups: dict[str, Tensor] | None = None,
     ) -> None:
         super().__init__(ks, labelled)
-        self.slices = Slices(ks, popularity, groups)
+        self.slices = Slices(ks, popularity, groups, query_groups)
         self.recommended = Recommended(ks, popularity)
         self._keeper = RowKeeper([name for name, _ in self._by_row()])
+
+    @classmethod
+    def of(cls, ranking: Ranking, ks: list[int] | None, labelled: bool) -> DetailedEvaluation:
+        """What measures this ranking; ``ks`` as :func:`resolve_ks` takes them."""
+        ks = resolve_ks(ks, ranking.size)
+        return cls(ks, labelled, ranking.popularity, ranking.groups, ranking.query_groups)
 
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
         """Adds a batch of queries, as :meth:`Evaluation.update`."""
         masked, kept = super().update(scores, batch)
-        self.slices.update(masked, batch.relevant, batch.liked)
+        self.slices.update(masked, batch.relevant, batch.liked, batch.query_row)
         self.recommended.update(scores, batch.seen)
         values = []
         for name, metric in self._by_row():

@@ -16,7 +16,7 @@ from dssm_lightning.baselines.texts import joined
 from dssm_lightning.batch import EvaluationBatch, Ragged
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS, TRAIN, group
-from dssm_lightning.evaluation import DetailedEvaluation, resolve_ks
+from dssm_lightning.evaluation import DetailedEvaluation
 from dssm_lightning.features import Categorical, CategoricalList
 from dssm_lightning.hybrid import Hybrid
 from dssm_lightning.metrics import RowValues
@@ -54,7 +54,7 @@ def measure_baselines(
         attributes=attributes,
     )
     ranking = data.ranking(FOLDS.index(fold))
-    evaluation = DetailedEvaluation(resolve_ks(None, ranking.size), data.labelled, ranking.popularity, ranking.groups)
+    evaluation = DetailedEvaluation.of(ranking, None, data.labelled)
     results = {}
     for baseline in track(default_baselines(attributes), description="baselines", transient=True):
         if baseline.obstacle(known) is None:
@@ -113,8 +113,7 @@ class HybridTest(Callback):
         self._hybrid = Hybrid(data.schemas, data.candidates, self.weight)
         ranking = data.ranking(FOLDS.index("test"))
         self._ranked = ranking.rows
-        ks = resolve_ks(cast("list[int] | None", pl_module.ks), ranking.size)
-        evaluation = DetailedEvaluation(ks, data.labelled, ranking.popularity, ranking.groups)
+        evaluation = DetailedEvaluation.of(ranking, cast("list[int] | None", pl_module.ks), data.labelled)
         self._evaluation = evaluation.to(pl_module.device)
 
     def on_test_batch_end(

@@ -155,7 +155,7 @@ class TwoTower(LightningModule):
             own = data.negatives is not None and data.negatives.per_row
             check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)
         val, test = data.ranking(VALIDATION), data.ranking(TEST)
-        detailed = DetailedEvaluation(resolve_ks(self.ks, test.size), data.labelled, test.popularity, test.groups)
+        detailed = DetailedEvaluation.of(test, self.ks, data.labelled)
         plain = Evaluation(resolve_ks(self.ks, val.size), data.labelled)
         self.evaluations = nn.ModuleDict({"val": plain, "test": detailed})
 

@@ -136,8 +136,25 @@ def test_the_whole_corpus_is_ranked_unless_asked_otherwise(tmp_path: Path) -> No
 
 
 def test_what_tells_apart_must_be_a_column(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tell_apart: candidates have no column 'notes'; they have candidate_id"):
+    with pytest.raises(ValueError, match="tell_apart: neither side has a column 'notes'; candidates have candidate_id"):
         data(tmp_path, tell_apart=["notes"]).ranking(TEST)
+    with pytest.raises(ValueError, match="the queries' 'query_id' has 80 values, each of which would be a slice"):
+        data(tmp_path, tell_apart=["query_id"]).ranking(TEST)
+
+
+def test_queries_are_told_apart_by_the_value_of_a_column(tmp_path: Path) -> None:
+    tables = frames()
+    half = pl.Series("team", ["red" if row % 2 else "blue" for row in range(79)] + [None])
+    made = data(
+        tmp_path, source=Frames(**(tables | {"queries": tables["queries"].with_columns(half)})), tell_apart=["team"]
+    )
+    made.ranking(TEST)
+    groups = made.ranking(TEST).query_groups
+    assert sorted(groups) == ["team=blue", "team=red"]
+    teams = made.data.queries["team"].to_list()
+    assert groups["team=red"].tolist() == [team == "red" for team in teams]
+    found = measure_baselines(made)["Popularity()"]
+    assert found["team=red/queries"] + found["team=blue/queries"] == 79
 
 
 def test_numbering_anew_drops_what_is_not_ranked_with_its_grade() -> None:

@@ -22,7 +22,7 @@ from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.negatives import Hard, NegativeSampler
 from dssm_lightning.data.orders import Order, QueryOrder, RowOrder, check_rows_per_query
 from dssm_lightning.data.prepare import Recipe, prepare
-from dssm_lightning.data.ranking import Ranking, make_ranking, presence, renumbered
+from dssm_lightning.data.ranking import Ranking, make_ranking, renumbered
 from dssm_lightning.data.slices import Slices, event_slices, feature_slices, mining_slices, query_slices
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
@@ -53,8 +53,9 @@ class RetrievalDataModule(LightningDataModule):
             with its own context).
         rank: what a query is ranked against: the whole corpus, or "held_out": the candidates alone that the fold holds
             out, for a split that keeps whole candidates (``ColdCandidates``).
-        tell_apart: candidate columns, such as a picture's, by which the test tells candidates apart that have a value
-            and that have none: slices ``with_<column>`` and ``without_<column>``.
+        tell_apart: columns by which the test tells apart. One of the candidates', such as a picture's: those that have
+            a value and those that have none, ``with_<column>`` and ``without_<column>``. Else one of the queries', such
+            as their language: those of each value, ``<column>=<value>``.
         predict: what ``predict`` embeds.
         cache_dir: folder for encoded data.
 
@@ -254,11 +255,11 @@ class RetrievalDataModule(LightningDataModule):
         """Which candidates a fold's queries are ranked against.
 
         Raises:
-            ValueError: ``tell_apart`` names a column that candidates do not have.
+            ValueError: ``tell_apart`` names what is no column, or a column of too many values.
         """
         held = self.data.interactions.candidate[self.data.interactions.rows(fold)]
         rows = torch.unique(held) if self.rank == "held_out" else None
-        return make_ranking(rows, self.popularity, presence(self.candidates, self.tell_apart))
+        return make_ranking(rows, self.popularity, self.tell_apart, self.candidates, self.data.queries)
 
     def corpus_batches(self, fold: int | None = None) -> Slices[Features]:
         """Features of the corpus, or of what a fold ranks, in order: this rank's contiguous share."""

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from dssm_lightning.batch import EvaluationBatch, Ragged
 
+MOST_VALUES = 50
+
 
 class Ranking(NamedTuple):
     """The M candidates that are ranked, numbered 0 … M − 1 in the order of the corpus."""
@@ -17,6 +19,7 @@ class Ranking(NamedTuple):
     rows: Tensor | None  # (M,) int64, ascending: their corpus rows; None = the whole corpus
     popularity: Tensor  # (M,) int64 training positives of each
     groups: dict[str, Tensor]  # by name (M,) bool: candidates of whom metrics are told apart
+    query_groups: dict[str, Tensor]  # by name (all queries,) bool: queries of whom they are
 
     @property
     def size(self) -> int:
@@ -24,29 +27,50 @@ class Ranking(NamedTuple):
         return len(self.popularity)
 
 
-def make_ranking(rows: Tensor | None, popularity: Tensor, groups: dict[str, Tensor]) -> Ranking:
-    """A ranking of these corpus rows, of what is known of the whole corpus (N,)."""
-    if rows is None:
-        return Ranking(None, popularity, groups)
-    return Ranking(rows, popularity[rows], {name: chosen[rows] for name, chosen in groups.items()})
-
-
-def presence(candidates: pl.DataFrame, columns: list[str]) -> dict[str, Tensor]:
-    """For each column (N,) whose value is there, as ``with_<column>``, and whose is not, as ``without_<column>``.
+def make_ranking(
+    rows: Tensor | None, popularity: Tensor, tell_apart: list[str], candidates: pl.DataFrame, queries: pl.DataFrame
+) -> Ranking:
+    """A ranking of these corpus rows, of what is known of the whole corpus (N,).
 
     Raises:
-        ValueError: no such column.
+        ValueError: a name of ``tell_apart`` that is no column of either side, or of queries with too many values.
     """
     groups: dict[str, Tensor] = {}
-    for name in columns:
-        if name not in candidates.columns:
+    query_groups: dict[str, Tensor] = {}
+    for name in tell_apart:
+        if name in candidates.columns:
+            groups |= _presence(candidates[name])
+        elif name in queries.columns:
+            query_groups |= _values(queries[name])
+        else:
             raise ValueError(
-                f"tell_apart: candidates have no column {name!r}; they have {', '.join(candidates.columns)} "
-                "(bytes of pictures are not kept)"
+                f"tell_apart: neither side has a column {name!r}; candidates have {', '.join(candidates.columns)}, "
+                f"queries have {', '.join(queries.columns)} (bytes of pictures are not kept)"
             )
-        there = torch.from_numpy(candidates[name].is_not_null().to_numpy().copy())
-        groups |= {f"with_{name}": there, f"without_{name}": ~there}
-    return groups
+    if rows is None:
+        return Ranking(None, popularity, groups, query_groups)
+    return Ranking(rows, popularity[rows], {name: chosen[rows] for name, chosen in groups.items()}, query_groups)
+
+
+def _presence(column: pl.Series) -> dict[str, Tensor]:
+    """Whose value is there, as ``with_<column>``, and whose is not, as ``without_<column>``."""
+    there = _flags(column.is_not_null())
+    return {f"with_{column.name}": there, f"without_{column.name}": ~there}
+
+
+def _values(column: pl.Series) -> dict[str, Tensor]:
+    """Who has which value, as ``<column>=<value>``; who has none is in no group."""
+    values = column.drop_nulls().unique().sort().to_list()
+    if len(values) > MOST_VALUES:
+        raise ValueError(
+            f"tell_apart: the queries' {column.name!r} has {len(values):,} values, each of which would be a slice; "
+            f"at most {MOST_VALUES} are told apart"
+        )
+    return {f"{column.name}={value}": _flags((column == value).fill_null(False)) for value in values}
+
+
+def _flags(column: pl.Series) -> Tensor:
+    return torch.from_numpy(column.to_numpy().copy())
 
 
 def renumbered(batch: EvaluationBatch, place: Tensor) -> EvaluationBatch:

@@ -21,34 +21,48 @@ class Slices(nn.Module):
 
     ``cold_queries`` are those without a training positive. The other slices say which relevant candidates count:
     ``cold_candidates`` are nobody's training positive, ``head``, ``middle`` and ``tail`` are :func:`popularity_bands`.
-    ``groups`` name further slices of candidates. What a slice leaves out stays in the ranking as a rival, so a value is
-    what an evaluation would find to which only the slice's candidates are relevant.
+    ``groups`` name further slices of candidates, ``query_groups`` of queries. What a slice leaves out stays in the
+    ranking as a rival, so a value is what an evaluation would find to which only the slice's candidates are relevant.
 
     Args:
         ks: cuts of the evaluation; hit rate, recall and NDCG at 10 and recall at 100 are given if they are among them.
         popularity: (N,) training positives of each candidate.
         groups: by name (N,) which candidates count.
+        query_groups: by name, for every row of the queries' table, whether it counts.
     """
 
-    def __init__(self, ks: list[int], popularity: Tensor, groups: dict[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        ks: list[int],
+        popularity: Tensor,
+        groups: dict[str, Tensor] | None = None,
+        query_groups: dict[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
         band = popularity_bands(popularity)
         bands = {name: band == number for name, number in (("head", HEAD), ("middle", MIDDLE), ("tail", TAIL))}
         self._chosen = {"cold_candidates": popularity == 0, **bands, **(groups or {})}  # (N,) each
-        self._names = ["cold_queries", *self._chosen]
+        self._asking = query_groups or {}
+        self._names = ["cold_queries", *self._chosen, *self._asking]
         self.collections = nn.ModuleList(_collection(ks, name) for name in self._names)
 
-    def update(self, ranks: Ranks, relevant: Ragged, liked: Tensor) -> None:
+    def update(self, ranks: Ranks, relevant: Ragged, liked: Tensor, query_row: Tensor) -> None:
         """Adds a batch of queries.
 
         Args:
             ranks: places of their T relevant candidates.
             relevant: which candidates these are.
             liked: (Q,) how many training positives each query has.
+            query_row: (Q,) its row in the queries' table.
         """
         candidate = relevant.values.long()
         cold_query = (liked == 0)[ranks.rows]
-        slices = [cold_query, *(chosen.to(candidate.device)[candidate] for chosen in self._chosen.values())]
+        asked = query_row.long()[ranks.rows]
+        slices = [
+            cold_query,
+            *(chosen.to(candidate.device)[candidate] for chosen in self._chosen.values()),
+            *(chosen.to(asked.device)[asked] for chosen in self._asking.values()),
+        ]
         for collection, chosen in zip(self._collections, slices, strict=True):
             collection.update(ranks.only(chosen))
 

@@ -56,7 +56,7 @@ def found(scores: Tensor, relevant: list[list[int]], seen: list[list[int]], popu
     slices = Slices([1, 10, 20], popularity)
     for part in (slice(0, 9), slice(9, 25)):
         wanted, known = ragged(relevant[part]), ragged(seen[part])
-        slices.update(rank(scores[part], wanted, known), wanted, known.lengths)
+        slices.update(rank(scores[part], wanted, known), wanted, known.lengths, torch.arange(25)[part])
     return {name: float(value) for name, value in slices.compute().items()}
 
 
@@ -123,3 +123,20 @@ def test_a_slice_without_a_query_says_nothing() -> None:
     assert {name.partition("/")[0] for name in values} == {"cold_candidates", "tail"}
     assert values["tail/queries"] == 25
     assert not any(math.isnan(value) for value in values.values())
+
+
+def test_groups_of_queries_are_told_apart() -> None:
+    """Each group's value is that of an evaluation of its queries alone."""
+    scores, relevant, seen, popularity = random_case()
+    table = torch.randperm(40, generator=torch.Generator().manual_seed(3))[:25]  # the 25 queries' rows among 40
+    english = torch.zeros(40, dtype=torch.bool)
+    english[table[::3]] = True
+    slices = Slices([10], popularity, query_groups={"lang=en": english, "lang=xx": torch.zeros(40, dtype=torch.bool)})
+    wanted, known = ragged(relevant), ragged(seen)
+    slices.update(rank(scores, wanted, known), wanted, known.lengths, table)
+    alone = [[row for at, row in enumerate(side) if at % 3 == 0] for side in (relevant, seen)]
+    expected = MRR().value(rank(scores[::3], ragged(alone[0]), ragged(alone[1])))
+    values = slices.compute()
+    assert values["lang=en/queries"] == 9
+    assert values["lang=en/mrr"] == pytest.approx(float(expected.mean()))
+    assert "lang=xx/mrr" not in values
