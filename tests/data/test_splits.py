@@ -13,6 +13,7 @@ import pytest
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits import (
     ByTime,
+    HashedQueries,
     LeaveLastN,
     PerQuery,
     PublishedFold,
@@ -95,6 +96,30 @@ def test_random_queries_among_those_with_a_tag() -> None:
         RandomQueries(0.9, 0.0, among={"kind": "tag"}).assign(per_event)
 
 
+def test_hashed_queries_fall_where_their_hash_says_whatever_else_there_is() -> None:
+    names = [f"q{i:04}" for i in range(4000)]
+    fold = HashedQueries(0.2, 0.1).assign(make_tables(names))
+    _, validation, test = sizes(fold)
+    assert abs(test - 800) < 4 * (4000 * 0.2 * 0.8) ** 0.5  # four standard deviations of a binomial
+    assert abs(validation - 400) < 4 * (4000 * 0.1 * 0.9) ** 0.5
+    np.testing.assert_array_equal(HashedQueries(0.2, 0.1).assign(make_tables(names[::3])), fold[::3])
+    assert (HashedQueries(0.2, 0.1, seed=7).assign(make_tables(names)) != fold).any()
+    assert np.flatnonzero(fold[:30] == TEST).tolist() == [3, 17, 19, 20, 22]  # may never change
+
+
+def test_queries_of_one_value_are_held_out_together() -> None:
+    names = [f"{lang}:{i:02}" for lang in ("de", "en") for i in range(60)]
+    texts = {"text": [name[3:] for name in names], "kind": ["label" if name == "de:07" else "tag" for name in names]}
+    split = HashedQueries(0.3, 0.2, column="text", among={"kind": "tag"})
+    fold = split.assign(make_tables(names, queries=texts))
+    np.testing.assert_array_equal(fold[:60], fold[60:])
+    assert fold[67] == TRAIN  # a label in another language keeps the text of 07 in training
+    only_english = make_tables(names[60:], queries={name: values[60:] for name, values in texts.items()})
+    again = split.assign(only_english)
+    assert again[7] == HashedQueries(0.3, 0.2, column="text").assign(only_english)[7]
+    np.testing.assert_array_equal(np.delete(again, 7), np.delete(fold[60:], 7))
+
+
 def recbole(n: int, test: float, validation: float) -> tuple[int, int, int]:
     """RecBole's rule for one user, as a loop: all parts but the first rounded down, then none empty if it can be."""
     ratios = [1 - test - validation, validation, test]
@@ -173,6 +198,10 @@ def test_published_fold_cuts_validation_from_training() -> None:
         (RandomRows(0.1, 0.0), r"RandomRows leaves no test rows \(train 4, validation 0, test 0\)"),
         (RandomRows(0.25, 0.1), r"RandomRows leaves no validation rows \(train 3, validation 0, test 1\)"),
         (RandomQueries(0.2, 0.0), "RandomQueries leaves no test rows"),
+        (
+            HashedQueries(column="kin"),
+            "HashedQueries: no column 'kin'; interactions has query_id, candidate_id",
+        ),
         (
             RandomQueries(among={"kin": "a"}),
             "no column 'kin'; interactions has query_id, .*time; queries has query_id, side",
