@@ -152,7 +152,7 @@ class DetailedEvaluation(Evaluation):
         super().__init__(ks, labelled)
         self.slices = Slices(ks, popularity, groups, query_groups)
         self.recommended = Recommended(ks, popularity)
-        self._keeper = RowKeeper([name for name, _ in self._by_row()])
+        self._keeper = RowKeeper([name for name, _ in [*self._by_row(), *self.slices.metrics]])
 
     @classmethod
     def of(cls, ranking: Ranking, ks: list[int] | None, labelled: bool) -> DetailedEvaluation:
@@ -163,13 +163,10 @@ class DetailedEvaluation(Evaluation):
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
         """Adds a batch of queries, as :meth:`Evaluation.update`."""
         masked, kept = super().update(scores, batch)
-        self.slices.update(masked, batch.relevant, batch.liked, batch.query_row)
+        values = [metric.by_row(kept if name.startswith(SEEN_KEPT) else masked) for name, metric in self._by_row()]
+        sliced = self.slices.update(masked, batch.relevant, batch.liked, batch.query_row)
         self.recommended.update(scores, batch.seen)
-        values = []
-        for name, metric in self._by_row():
-            ranks = kept if name.startswith(SEEN_KEPT) else masked
-            values.append(torch.where(metric.counts(ranks), metric.value(ranks), torch.nan))
-        self._keeper.add(batch.query_row, batch.row, torch.stack(values, dim=1))
+        self._keeper.add(batch.query_row, batch.row, torch.cat([torch.stack(values, dim=1), sliced], dim=1))
         return masked, kept
 
     def compute(self) -> dict[str, float]:
@@ -191,9 +188,8 @@ class DetailedEvaluation(Evaluation):
         self._keeper.clear()
 
     def _by_row(self) -> list[tuple[str, RankMetric]]:
-        """The metrics that are kept for each row: all but precision, which is the recall on another scale."""
         both = [*self.seen_masked.items(), *self.seen_kept.items()]
-        return [(name, cast(RankMetric, metric)) for name, metric in both if not isinstance(metric, Precision)]
+        return [(name, cast(RankMetric, metric)) for name, metric in both]
 
 
 def resolve_ks(ks: list[int] | None, num_candidates: int) -> list[int]:

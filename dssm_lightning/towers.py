@@ -48,9 +48,14 @@ class Tower(nn.Module):
             product adds theirs: a second pair of tables beside the towers (what follows what, as in a factorised Markov
             chain), or :class:`~dssm_lightning.encoders.Codes`. The sides name as many, of the same widths.
 
+        feature_dropout: probability with which training leaves out a feature's whole encoding, for each row and feature
+            by itself, so that each must say what it can without the others: a picture beside a name that says more
+            (ModDrop, Neverova et al. 2015, arXiv:1501.00102).
+
     Raises:
         ValueError: an encoder for an unknown feature, or an unknown one apart; no feature but those apart; an unknown
-            name of an activation or initialisation; heads that do not divide the embedding, or with something apart.
+            name of an activation or initialisation; a feature dropout outside [0, 1); heads that do not divide the
+            embedding, or with something apart.
     """
 
     def __init__(
@@ -69,8 +74,12 @@ class Tower(nn.Module):
         bias: bool = False,
         num_heads: int = 1,
         apart: list[str] | None = None,
+        feature_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= feature_dropout < 1:
+            raise ValueError(f"feature_dropout must lie in [0, 1), found {feature_dropout}")
+        self.feature_dropout = feature_dropout
         chosen, self.apart = encoders or {}, list(apart or [])
         for what, names in (("encoders are given for", chosen), ("apart names", self.apart)):
             if unknown := sorted(set(names) - set(schema.names)):
@@ -105,6 +114,8 @@ class Tower(nn.Module):
         """(B, …) -> (B, D) float32."""
         encodings = {name: encode(encoder, features[name]) for name, encoder in self.encoders.items()}
         apart = [encodings.pop(name).float() for name in self.apart]
+        if self.training and self.feature_dropout:
+            encodings = {name: _left_out(encoding, self.feature_dropout) for name, encoding in encodings.items()}
         fused = self.fusion(list(encodings.values()))
         embedding: Tensor = self.output(self.hidden(fused)).float()
         with torch.autocast(embedding.device.type, enabled=False):  # bf16 would merge near scores into ties
@@ -124,6 +135,11 @@ def encode(encoder: nn.Module, column: Column) -> Tensor:
     expand = isinstance(column, Prefixes) and not encoder.reads_prefixes
     encoding: Tensor = encoder(column.expand() if expand else column)  # type: ignore[union-attr]
     return encoding
+
+
+def _left_out(encoding: Tensor, share: float) -> Tensor:
+    """(B, d) with a share of the rows at 0, the others larger by as much."""
+    return encoding * F.dropout(encoding.new_ones(len(encoding), 1), share)
 
 
 def _width(encoder: nn.Module) -> int:

@@ -43,6 +43,10 @@ class RankMetric(Metric):
         """(Q,) bool: which queries have a value: those with a relevant candidate."""
         return ranks.num_relevant > 0
 
+    def by_row(self, ranks: Ranks) -> Tensor:
+        """(Q,) float64: the metric of each query, NaN where it does not count."""
+        return torch.where(self.counts(ranks), self.value(ranks), torch.nan)
+
     def update(self, ranks: Ranks) -> None:
         """Adds the queries of a batch."""
         counts = self.counts(ranks)

@@ -10,7 +10,7 @@ from torchmetrics import Metric, MetricCollection
 
 from dssm_lightning.batch import Ragged
 from dssm_lightning.metrics.ranks import Ranks
-from dssm_lightning.metrics.retrieval import MRR, NDCG, HitRate, NumQueries, QueryAUROC, Recall
+from dssm_lightning.metrics.retrieval import MRR, NDCG, HitRate, NumQueries, QueryAUROC, RankMetric, Recall
 
 SLICES = ("cold_queries", "cold_candidates", "head", "middle", "tail")
 HEAD, MIDDLE, TAIL = 0, 1, 2
@@ -46,8 +46,14 @@ class Slices(nn.Module):
         self._names = ["cold_queries", *self._chosen, *self._asking]
         self.collections = nn.ModuleList(_collection(ks, name) for name in self._names)
 
-    def update(self, ranks: Ranks, relevant: Ragged, liked: Tensor, query_row: Tensor) -> None:
-        """Adds a batch of queries.
+    @property
+    def metrics(self) -> list[tuple[str, RankMetric]]:
+        """What is measured in each slice, by its name: how many queries it has apart."""
+        named = [item for collection in self._collections for item in collection.items()]
+        return [(name, cast(RankMetric, metric)) for name, metric in named if not isinstance(metric, NumQueries)]
+
+    def update(self, ranks: Ranks, relevant: Ragged, liked: Tensor, query_row: Tensor) -> Tensor:
+        """Adds a batch of queries, and returns (Q, M) their values for each of ``metrics``, NaN where one has none.
 
         Args:
             ranks: places of their T relevant candidates.
@@ -63,8 +69,15 @@ class Slices(nn.Module):
             *(chosen.to(candidate.device)[candidate] for chosen in self._chosen.values()),
             *(chosen.to(asked.device)[asked] for chosen in self._asking.values()),
         ]
+        values = []
         for collection, chosen in zip(self._collections, slices, strict=True):
-            collection.update(ranks.only(chosen))
+            kept = ranks.only(chosen)
+            collection.update(kept)
+            measured = [
+                cast(RankMetric, metric) for metric in collection.values() if not isinstance(metric, NumQueries)
+            ]
+            values += [metric.by_row(kept) for metric in measured]
+        return torch.stack(values, dim=1)
 
     def compute(self) -> dict[str, Tensor]:
         """Every metric of every slice that has a query: a collective that every rank must call."""
