@@ -79,7 +79,7 @@ class _Chunked(torch.autograd.Function):
         parts = []
         for rows in torch.split(torch.arange(len(by_row), device=by_row.device), chunk_size):
             own = by_row[rows].requires_grad_(by_row.requires_grad)
-            with torch.enable_grad():
+            with torch.set_grad_enabled(any(ctx.needs_input_grad)):
                 value, compared = losses_of(rows, own, leaf)
                 total = (value * weight[rows]).sum()
             parts.append((value.detach(), compared, total.detach()[None]))
