@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dssm_lightning import distributed
 from dssm_lightning.batch import Batch, EvaluationBatch, Features, num_rows, take_features, to_device, with_items
+from dssm_lightning.chunks import RowLosses
 from dssm_lightning.counter import mix, run_seed
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.distributed import Pool
@@ -26,7 +27,7 @@ from dssm_lightning.losses import Loss
 from dssm_lightning.memory import Memory, check_use
 from dssm_lightning.metrics import RowValues
 from dssm_lightning.mining import evaluating, mine
-from dssm_lightning.objective import RowLosses, per_query_loss
+from dssm_lightning.objective import per_query_loss
 from dssm_lightning.optimizers import check_sparse_tables
 from dssm_lightning.pairing import (
     check_apart,
@@ -59,7 +60,8 @@ class TwoTower(LightningModule):
         cross_device_negatives: score every rank's candidates against this rank's queries.
         encode_chunk_size: encode so many rows at once and recompute each slice in the backward pass (GradCache,
             arXiv 2101.06983, for any tower, inside autograd); None = all at once.
-        score_chunk_size: score so many queries at once, likewise; the (Q, C) matrix is then never held whole.
+        score_chunk_size: score so many queries at once, with their share of the gradient; the (Q, C) matrix is then
+            never held whole (:mod:`~dssm_lightning.chunks`). Also the fastest on a CPU: a few hundred.
         memory_size: score against the last so many candidate embeddings of earlier batches as well
             (:class:`~dssm_lightning.memory.Memory`); None = the batch's own only.
         ks: cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them.
@@ -262,16 +264,16 @@ class TwoTower(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted mean loss over the rows of all ranks that can be learnt from."""
-        per_query, compared = self.per_query_loss(batch)
-        weight = torch.ones_like(per_query) if batch.weight is None else batch.weight
+        weight = torch.ones(len(batch.row), device=self.device) if batch.weight is None else batch.weight
         if batch.label is not None and not self.loss.uses_labels:
             weight = weight * batch.label
+        losses = self.per_query_loss(batch, weight)
         if self.loss.compares:
-            self._not_compared += ((weight > 0) & ~compared).sum()
-            weight = weight * compared
+            self._not_compared += ((weight > 0) & ~losses.compared).sum()
+            weight = weight * losses.compared
         share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size()
-        loss = (per_query * weight).sum() / share.clamp(min=torch.finfo(share.dtype).tiny)
-        self.log("train/loss", loss, batch_size=len(per_query), prog_bar=True)
+        loss = losses.total / share.clamp(min=torch.finfo(share.dtype).tiny)
+        self.log("train/loss", loss, batch_size=len(batch.row), prog_bar=True)
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -293,15 +295,22 @@ class TwoTower(LightningModule):
                 "was drawn) and no weight"
             )
 
-    def per_query_loss(self, batch: Batch) -> RowLosses:
-        """One loss for each row, against the candidates of every rank."""
+    def per_query_loss(self, batch: Batch, weight: Tensor | None = None) -> RowLosses:
+        """One loss for each row, against the candidates of every rank, and their sum with these weights (B,)."""
         local = batch.candidates
         pool = Pool(self.encode_candidate(local.features), local.id, local.count, local.log_q)
         gather = self.cross_device_negatives and distributed.world_size() > 1
         query = self.encode_query(batch.query)
-        chunk_size, memory = self.score_chunk_size, self.memory
         return per_query_loss(
-            batch, query, pool, self.scorer, self.loss, gather=gather, chunk_size=chunk_size, memory=memory
+            batch,
+            query,
+            pool,
+            self.scorer,
+            self.loss,
+            gather=gather,
+            chunk_size=self.score_chunk_size,
+            memory=self.memory,
+            weight=weight,
         )
 
     # -- evaluation over the whole corpus -------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Model(nn.Module):
         embedding = nn.functional.normalize(self.candidate(batch.candidates.features["x"]), dim=-1)
         pool = Pool(embedding, *batch.candidates[1:])
         memory = self.memory if remember else None
-        losses, compared = per_query_loss(
+        losses, compared, _ = per_query_loss(
             batch, query, pool, self.scorer, loss, gather=gather, chunk_size=None, memory=memory
         )
         assert compared.tolist() == [row != ALONE or loss.symmetric for row in batch.row.tolist()]

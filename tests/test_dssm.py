@@ -108,7 +108,7 @@ def test_four_negatives_and_a_learnt_gamma() -> None:
     cli = fit(*four, *learnt)
     [batch] = list(cli.datamodule.train_dataloader())[:1]
     assert batch.negatives.shape == (1024, 4)
-    per_query, _ = cli.model.per_query_loss(batch)
+    per_query = cli.model.per_query_loss(batch).value
     with torch.no_grad():
         query = cli.model.encode_query(batch.query)
         page = cli.model.encode_candidate(batch.candidates.features)

@@ -13,6 +13,7 @@ GROUPS = [
     {"data"},
     {"encoders", "fusion", "towers", "scorers", "pairing"},
     {
+        "chunks",
         "losses",
         "metrics",
         "evaluation",

@@ -103,9 +103,9 @@ def test_chunks_give_the_same_losses_and_gradients() -> None:
         query = torch.linspace(-1, 1, 20).reshape(5, 4).requires_grad_()
         candidate = torch.linspace(2, -1, 20).reshape(5, 4).sin().requires_grad_()
         pool = Pool(candidate, *batch.candidates[1:])
-        losses = per_query_loss(batch, query, pool, Dot(), SampledSoftmax(), gather=False, chunk_size=chunk_size).value
-        losses.mean().backward()
-        results.append((losses.detach(), query.grad, candidate.grad))
+        losses = per_query_loss(batch, query, pool, Dot(), SampledSoftmax(), gather=False, chunk_size=chunk_size)
+        losses.total.backward()
+        results.append((losses.value.detach(), query.grad, candidate.grad))
     for whole, chunked in zip(*results, strict=True):
         torch.testing.assert_close(whole, chunked)
 

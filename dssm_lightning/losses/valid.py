@@ -27,10 +27,20 @@ def valid_columns(target: Tensor, negatives: Tensor | None, known: Ragged | None
         valid = torch.zeros((shape[0], shape[1] + 1), dtype=torch.bool, device=ids.device)
         valid = valid.scatter_(1, negatives % (shape[1] + 1), True)[:, :-1]  # -1 falls into a column that is cut off
     if known is not None:
-        column = torch.searchsorted(ids, known.values).clamp_(max=len(ids) - 1)  # (T,)
-        here = ids[column] == known.values
-        valid[known.rows[here], column[here]] = False
+        valid[known_pairs(known, ids)] = False
     return valid.scatter_(1, target[:, None], True)
+
+
+def known_pairs(known: Ragged, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """(n,) row and (n,) column of each known positive that has one.
+
+    Args:
+        known: corpus rows that each query is known to like.
+        ids: (C,) corpus rows of the columns, strictly ascending.
+    """
+    column = torch.searchsorted(ids, known.values).clamp_(max=len(ids) - 1)  # (T,)
+    here = ids[column] == known.values
+    return known.rows[here], column[here]
 
 
 def own_columns(target: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
