@@ -19,6 +19,7 @@ from dssm_lightning.batch import Ragged
 from dssm_lightning.features import HashedTrigrams, HashedWords
 
 ROOT = Path(__file__).resolve().parents[1]
+TLDR = ROOT / "configs" / "tldr.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +29,23 @@ def bench() -> Iterator[ModuleType]:
         yield importlib.import_module("bench")
 
 
+@pytest.fixture
+def rivals(bench: ModuleType) -> ModuleType:
+    return importlib.import_module("benchmarks.rivals")
+
+
+@pytest.fixture
+def report(bench: ModuleType) -> ModuleType:
+    return importlib.import_module("benchmarks.report")
+
+
 # -- the sides ---------------------------------------------------------------------------------------------------------
 
 
-def test_both_find_the_same_trigrams(bench: ModuleType) -> None:
+def test_both_find_the_same_trigrams(rivals: ModuleType) -> None:
     """Ids differ, bags do not: each text's trigrams occur equally often."""
     texts = ["a cat sat", "abcabc abcabc", "the the other", "кот и кот"]
-    theirs = bench.rivals.trigram_vectorizer(norm=None, alternate_sign=False).transform(texts)
+    theirs = rivals.trigram_vectorizer(norm=None, alternate_sign=False).transform(texts)
     ours = HashedTrigrams(name="text", num_buckets=1 << 20).encode(pl.Series(texts))
     for row in range(len(texts)):
         ids = ours.values[ours.offsets[row] : ours.offsets[row + 1]].numpy()
@@ -42,8 +53,8 @@ def test_both_find_the_same_trigrams(bench: ModuleType) -> None:
         np.testing.assert_array_equal(np.sort(counts), np.sort(theirs[row].data))
 
 
-def test_dense_bag_is_torchs_embedding_bag(bench: ModuleType) -> None:
-    ours = bench.rivals.DenseBag(HashedWords(name="text", num_buckets=9), 4)
+def test_dense_bag_is_torchs_embedding_bag(rivals: ModuleType) -> None:
+    ours = rivals.DenseBag(HashedWords(name="text", num_buckets=9), 4)
     theirs = nn.EmbeddingBag.from_pretrained(ours.table.weight.detach().clone(), freeze=False, include_last_offset=True)
     column = Ragged(torch.tensor([3, 3, 8, 0], dtype=torch.int32), torch.tensor([0, 3, 3, 4]))
     expected = theirs(column.values, column.offsets.int())
@@ -53,9 +64,9 @@ def test_dense_bag_is_torchs_embedding_bag(bench: ModuleType) -> None:
     torch.testing.assert_close(ours.table.weight.grad, theirs.weight.grad)
 
 
-def test_the_rival_config_differs_in_tables_and_optimizer_only(bench: ModuleType) -> None:
-    ours = yaml.safe_load(bench.TLDR.read_text(encoding="utf-8"))["model"]
-    theirs = bench.rivals.with_dense_tables(ours, fused=True)
+def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleType) -> None:
+    ours = yaml.safe_load(TLDR.read_text(encoding="utf-8"))["model"]
+    theirs = rivals.with_dense_tables(ours, fused=True)
     assert theirs["optimizer"] == {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.004, "fused": True}}
     for side, kinds in (("query_tower", ["DenseBag"] * 2), ("candidate_tower", ["DenseBag"] * 2 + ["Embedding"])):
         encoders = theirs[side]["init_args"].pop("encoders")
@@ -90,8 +101,10 @@ def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, 
     assert all(note in text for note in section.notes)
 
 
-def test_sides_that_disagree_are_not_timed(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.rivals, "every_pair_metrics", lambda *args: {"mrr": 2.0})
+def test_sides_that_disagree_are_not_timed(
+    bench: ModuleType, rivals: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rivals, "every_pair_metrics", lambda *args: {"mrr": 2.0})
     with pytest.raises(AssertionError, match="the sides compute the same mrr"):
         bench.evaluation(num_events=4, num_candidates=30, dim=4, rival_events=2, repeats=1)
 
@@ -99,22 +112,22 @@ def test_sides_that_disagree_are_not_timed(bench: ModuleType, monkeypatch: pytes
 # -- measuring and telling ---------------------------------------------------------------------------------------------
 
 
-def test_sides_take_turns_and_the_first_turn_does_not_count(bench: ModuleType) -> None:
+def test_sides_take_turns_and_the_first_turn_does_not_count(report: ModuleType) -> None:
     calls: list[str] = []
     ticks = iter(range(100))
-    seconds = bench.alternate([lambda: calls.append("a"), lambda: calls.append("b")], 2, clock=lambda: next(ticks))
+    seconds = report.alternate([lambda: calls.append("a"), lambda: calls.append("b")], 2, clock=lambda: next(ticks))
     assert calls == ["a", "b"] * 3
     assert seconds == [[1, 1], [1, 1]]
 
 
-def test_a_ratio_is_how_many_times_better_ours_is(bench: ModuleType) -> None:
-    assert bench.Row("speed", "rows/s", [30.0, 20.0], [10.0, 10.0]).ratios == [3.0, 2.0]
-    assert bench.Row("start", "s of CPU", [4.0], [2.0]).ratios == [0.5]
+def test_a_ratio_is_how_many_times_better_ours_is(report: ModuleType) -> None:
+    assert report.Row("speed", "rows/s", [30.0, 20.0], [10.0, 10.0]).ratios == [3.0, 2.0]
+    assert report.Row("start", "s of CPU", [4.0], [2.0]).ratios == [0.5]
 
 
-def test_the_table_has_medians_and_the_span(bench: ModuleType) -> None:
-    row = bench.Row("x", "rows/s", [3000.0, 1000.0, 8000.0], [10.0, 10.0, 10.0])
-    text = bench.markdown("some", "About\nit.\n\n    More.", bench.Section("Some", [row], ["A note."]))
+def test_the_table_has_medians_and_the_span(report: ModuleType) -> None:
+    row = report.Row("x", "rows/s", [3000.0, 1000.0, 8000.0], [10.0, 10.0, 10.0])
+    text = report.markdown("some", "About\nit.\n\n    More.", report.Section("Some", [row], ["A note."]))
     assert text.startswith("## Some (`some`)\n\nAbout it.\n\nMore.\n\n| comparison |")
     assert "| x | rows/s | 3,000 | 10.0 | **300** (100 – 800) |\n\nA note.\n" in text
 

@@ -7,9 +7,9 @@ from itertools import chain, repeat
 from statistics import median
 
 import torch
-from bench_report import alternate
 from torch import Tensor
 
+from benchmarks.report import alternate
 from dssm_lightning.batch import Ragged
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.batches import Progress, TrainLoader

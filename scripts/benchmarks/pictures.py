@@ -11,12 +11,12 @@ import PIL.Image
 import PIL.ImageOps
 import polars as pl
 import torch
-from bench_report import Row, Section, alternate, rates
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from benchmarks.report import Row, Section, alternate, rates
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.batches import Progress, TrainLoader
 from dssm_lightning.data.datamodule import RetrievalDataModule

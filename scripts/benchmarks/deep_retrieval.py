@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from bench_inputs import made_up_100k
-from bench_report import Row, Section, alternate, clock, rates
-from bench_rivals import PlainDeepRetrieval
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from benchmarks.inputs import made_up_100k
+from benchmarks.report import Row, Section, alternate, clock, rates
+from benchmarks.rivals import PlainDeepRetrieval
 from dssm_lightning.callbacks import BestCheckpoint, LastCheckpoint
 from dssm_lightning.checkpoints import AtomicCheckpointIO
 from dssm_lightning.counter import Counter
@@ -28,7 +28,7 @@ from dssm_lightning.mining import evaluating
 from dssm_lightning.module import TwoTower
 from dssm_lightning.settings import load_data, load_untrained
 
-CONFIG = str(Path(__file__).resolve().parents[1] / "configs" / "movielens-100k-deep-retrieval.yaml")
+CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "movielens-100k-deep-retrieval.yaml")
 
 
 def deep_retrieval(
