@@ -263,6 +263,8 @@ def _ignore_expected_warnings() -> None:
     warnings.filterwarnings("ignore", message="Total length of `Slices` across ranks is zero")
     # an epoch that is cut short has no new validation; that the monitored metric exists was checked at the start
     warnings.filterwarnings("ignore", message=".*could not find the monitored key in the returned metrics")
+    # torch's own sparse optimizers, and gloo, make sparse tensors without saying whether they are to be checked
+    warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
     # a resumed run goes on in its folder
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")

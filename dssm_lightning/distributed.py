@@ -33,6 +33,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def adds_sparse() -> bool:
+    """Whether ranks can add up sparse gradients, as DDP does: gloo can, NCCL cannot."""
+    return world_size() == 1 or dist.get_backend() != "nccl"
+
+
 def sum_over_ranks(value: Tensor) -> Tensor:
     """The sum of every rank's value, without a gradient."""
     total = value.detach().clone()

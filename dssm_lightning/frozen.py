@@ -16,6 +16,7 @@ from dssm_lightning.atomic import whole
 from dssm_lightning.batch import Features
 from dssm_lightning.data.cache import Prepared
 from dssm_lightning.encoders import Backbone, Dense
+from dssm_lightning.optimizers import sparse_tables
 from dssm_lightning.towers import Tower
 
 VERSION = 1
@@ -89,11 +90,16 @@ def _digest(backbone: Backbone) -> str:
 
 
 def parameter_groups(model: nn.Module) -> list[nn.Parameter] | list[dict[str, object]]:
-    """All that trains; in groups, where backbones have learning rates of their own."""
+    """All that trains; in groups, where backbones have learning rates of their own or tables have sparse gradients.
+
+    The tables' group comes last and says ``sparse: True``, for :class:`~dssm_lightning.optimizers.SparseAndDense`.
+    """
     rates = {p: each.learning_rate for each in backbones(model) for p in each.backbone.parameters()}
-    trained = [p for p in model.parameters() if p.requires_grad]
+    tables = dict.fromkeys(sparse_tables(model).values())
+    trained = [p for p in model.parameters() if p.requires_grad and p not in tables]
     own = [rate for rate in dict.fromkeys(rates.values()) if rate is not None]
-    if not own:
+    if not own and not tables:
         return trained
     groups: list[dict[str, object]] = [{"params": [p for p in trained if rates.get(p) is None]}]
-    return groups + [{"params": [p for p in trained if rates.get(p) == rate], "lr": rate} for rate in own]
+    groups += [{"params": [p for p in trained if rates.get(p) == rate], "lr": rate} for rate in own]
+    return groups + ([{"params": list(tables), "sparse": True}] if tables else [])

@@ -192,7 +192,8 @@ class TwoTower(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over all that trains, and its schedule."""
         optimizer = self.make_optimizer(parameter_groups(self))
-        check_sparse_tables(self, optimizer)
+        clips = self._trainer is not None and bool(self.trainer.gradient_clip_val)
+        check_sparse_tables(self, optimizer, clips_values=clips and self.trainer.gradient_clip_algorithm == "value")
         if self.make_lr_scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}

@@ -25,6 +25,7 @@ from benchmarks.evaluation import evaluation
 from benchmarks.pictures import pictures
 from benchmarks.report import Section, head, markdown
 from benchmarks.startup import startup
+from benchmarks.tables import large_table
 from benchmarks.texts import hashing, text_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ALL: list[Callable[[], Section]] = [
     hashing,
     text_table,
+    large_table,
     batches,
     pictures,
     evaluation,

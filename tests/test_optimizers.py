@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dssm_lightning.optimizers import LazyAdam, check_sparse_tables
+from dssm_lightning.optimizers import LazyAdam
 
 
 def tables(sparse: bool) -> nn.Embedding:
@@ -80,11 +80,3 @@ def test_state_resumes() -> None:
     resumed = LazyAdam(again.parameters(), 0.1)
     resumed.load_state_dict(optimizer.state_dict())
     assert torch.equal(train(again, resumed, batches), expected)
-
-
-def test_an_optimizer_that_takes_no_sparse_gradients_is_refused() -> None:
-    model = nn.ModuleDict({"title": tables(True), "genres": tables(False)})
-    check_sparse_tables(model, LazyAdam(model.parameters()))
-    check_sparse_tables(model["genres"], torch.optim.Adam(model.parameters()))
-    with pytest.raises(ValueError, match="title has sparse gradients, which Adam does not take: use LazyAdam"):
-        check_sparse_tables(model, torch.optim.Adam(model.parameters()))
