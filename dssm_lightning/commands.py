@@ -56,7 +56,7 @@ def search(
     if picture is not None:  # what cannot be drawn is said before the corpus is embedded
         pictures.picture_feature(data)
         pictures.require_png(Path(picture))
-    words = Hybrid(data.schemas, data.candidates, hybrid_weight) if hybrid else None
+    words = Hybrid(data.data, hybrid_weight) if hybrid else None
     retriever = make_retriever(model, data, words)
     answers = [retriever.search(value, k, exclude_history) for value in values]
     for text, hits in zip(query, answers, strict=True):
@@ -115,7 +115,8 @@ def baseline(
 
     Args:
         config: configs, later ones over earlier ones.
-        corpus_columns: candidate columns whose text TF-IDF and BM25 search; by default those of the text features.
+        corpus_columns: candidate columns whose text TF-IDF and BM25 search; by default all that the candidates' text
+            features read, the training queries of ``LikedBy`` too.
         fold: what is ranked.
 
     Returns:

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.baselines import BM25
-from dssm_lightning.baselines.texts import joined
-from dssm_lightning.schema import Schemas
+from dssm_lightning.baselines.texts import corpus_texts, joined
+from dssm_lightning.data.cache import Prepared
 
 K = 60
 """Of the paper: the larger, the less the first ranks stand out."""
 
 
 class Hybrid:
-    """Reciprocal rank fusion of a model's scores with BM25 over the texts of the same columns.
+    """Reciprocal rank fusion of a model's scores with BM25 over the texts that the model reads.
 
     A candidate gets 1 / (60 + r) + weight / (60 + r'), r and r' being its 1-based ranks in the two lists; equal scores
     share the first of their ranks. A candidate that shares no word with the query is not in the second list and gets
@@ -26,28 +26,26 @@ class Hybrid:
     Source: Cormack, Clarke and Büttcher, SIGIR 2009, doi 10.1145/1571941.1572114.
 
     Args:
-        schemas: whose text features say which columns are texts.
-        candidates: the corpus' raw columns, N rows.
+        data: whose text features say what is read (:func:`~dssm_lightning.baselines.texts.corpus_texts`).
         weight: of the words' list; 1 as in the paper.
 
     Raises:
         ValueError: a side without a text; a weight below 0.
     """
 
-    def __init__(self, schemas: Schemas, candidates: pl.DataFrame, weight: float = 1.0) -> None:
+    def __init__(self, data: Prepared, weight: float = 1.0) -> None:
+        schemas, texts = data.schemas, corpus_texts(data)
         self.query_columns = schemas.query.text_columns
-        columns = schemas.candidate.text_columns
-        for side, schema, found in (
-            ("query", schemas.query, self.query_columns),
-            ("candidate", schemas.candidate, columns),
-        ):
+        for side, found in (("query", self.query_columns), ("candidate", texts)):
             if not found:
+                schema = schemas.query if side == "query" else schemas.candidate
                 raise ValueError(f"hybrid needs a text on both sides: no {side} feature reads one ({schema.names})")
         if not 0 <= weight < math.inf:
             raise ValueError(f"hybrid: the weight of the words is {weight}; it must be 0 or more")
         self.weight = weight
         self.words = BM25()
-        self.words.fit_corpus(joined(candidates, columns))
+        assert texts is not None
+        self.words.fit_corpus(texts)
 
     def fuse(self, scores: Tensor, queries: pl.DataFrame, ranked: Tensor | None = None) -> Tensor:
         """(Q, N) scores of the model, and the raw columns of these queries -> (Q, N) float64 fused.

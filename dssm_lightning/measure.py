@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.progress import track
 
 from dssm_lightning.baselines import BaselineData, default_baselines
-from dssm_lightning.baselines.texts import joined
+from dssm_lightning.baselines.texts import corpus_texts, joined
 from dssm_lightning.batch import EvaluationBatch, Ragged
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS, TRAIN, group
@@ -33,7 +33,8 @@ def measure_baselines(
 
     Args:
         data: what to fit on and what to rank.
-        corpus_columns: candidate columns whose text is searched; None = those that text features read.
+        corpus_columns: candidate columns whose text is searched; None = what the candidates' text features read, the
+            training queries of ``LikedBy`` too.
         fold: "test" or "validation".
         folder: where ``per_query.<baseline>.parquet`` is written for each; None = nowhere.
 
@@ -50,7 +51,7 @@ def measure_baselines(
         shown=_shown(data),
         evaluated=data.data.interactions.query[data.data.interactions.rows(FOLDS.index(fold))],
         query_texts=_texts(data.data.queries, data.schemas.query.text_columns),
-        corpus_texts=_texts(data.candidates, corpus_columns or data.schemas.candidate.text_columns),
+        corpus_texts=_texts(data.candidates, corpus_columns) if corpus_columns else corpus_texts(data.data),
         attributes=attributes,
     )
     ranking = data.ranking(FOLDS.index(fold))
@@ -110,7 +111,7 @@ class HybridTest(Callback):
         """
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
         self._queries = data.data.queries
-        self._hybrid = Hybrid(data.schemas, data.candidates, self.weight)
+        self._hybrid = Hybrid(data.data, self.weight)
         ranking = data.ranking(FOLDS.index("test"))
         self._ranked = ranking.rows
         evaluation = DetailedEvaluation.of(ranking, cast("list[int] | None", pl_module.ks), data.labelled)

@@ -11,9 +11,12 @@ import torch
 from small import small_data, small_model, small_trainer, write_config
 
 from dssm_lightning.baselines import BM25
+from dssm_lightning.baselines.texts import corpus_texts
 from dssm_lightning.cli import main
+from dssm_lightning.data.cache import Prepared
+from dssm_lightning.data.interactions import TRAIN, Interactions
 from dssm_lightning.data.sources import Synthetic
-from dssm_lightning.features import Categorical, HashedTrigrams, HashedWords, Tokens
+from dssm_lightning.features import Categorical, HashedTrigrams, HashedWords, LikedBy, Tokens
 from dssm_lightning.hybrid import Hybrid, reciprocal_ranks
 from dssm_lightning.measure import HybridTest
 from dssm_lightning.schema import Schema, Schemas
@@ -21,6 +24,13 @@ from dssm_lightning.settings import load_run
 
 TEXTS = Schemas(Schema((HashedTrigrams(name="asks"),)), Schema((HashedWords(name="says"), Categorical(name="kind"))))
 PAGES = pl.DataFrame({"says": ["red cat", "blue dog", "red red dog", "bird"], "kind": ["a", "b", "a", "b"]})
+
+
+def prepared(schemas: Schemas = TEXTS) -> Prepared:
+    """Nothing but what a fusion reads: the schemas and the corpus; nobody has liked any of it."""
+    nobody = torch.zeros(0, dtype=torch.int64)
+    interactions = Interactions(nobody, nobody, nobody.to(torch.int8), None, None, None, None)
+    return Prepared(schemas, {}, {}, {}, interactions, pl.DataFrame({"asks": ["red"]}), PAGES, [], {})
 
 
 def test_ranks_by_hand() -> None:
@@ -41,7 +51,7 @@ def test_ranks_by_a_loop() -> None:
 @pytest.mark.parametrize("weight", [1.0, 0.25, 0.0])
 def test_fusion_by_hand(weight: float) -> None:
     """BM25 of "red dog": the page with all words first, "bird" not at all; a model that ranks the other way round."""
-    hybrid = Hybrid(TEXTS, PAGES, weight)
+    hybrid = Hybrid(prepared(), weight)
     words = hybrid.words.search(["red dog"])[0]
     assert words.argsort(descending=True).tolist()[0] == 2
     assert words[0] > words[3] == 0
@@ -84,7 +94,7 @@ def test_test_measures_both(place: Path) -> None:
 def test_search_ranks_as_test_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     model, data = load_run(place / "runs/texts/version_0/checkpoints/best.ckpt")
-    hybrid, texts = Hybrid(data.schemas, data.candidates, 0.5), Synthetic(num_queries=100, num_candidates=60).tables()
+    hybrid, texts = Hybrid(data.data, 0.5), Synthetic(num_queries=100, num_candidates=60).tables()
     assert texts.queries is not None
     text = texts.queries["text"][3]
     [hits] = main(["search", "--query", text, "--hybrid", "--hybrid_weight", "0.5", "--k", "60"])
@@ -106,16 +116,35 @@ def test_search_ranks_as_test_does(place: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_a_side_without_a_text_is_refused(schemas: Schemas, message: str) -> None:
     with pytest.raises(ValueError, match=f"hybrid needs a text on both sides: {message}"):
-        Hybrid(schemas, PAGES)
+        Hybrid(prepared(schemas))
 
 
 def test_tokens_are_texts_as_well() -> None:
     assert Schema((Tokens(name="says"), HashedWords(name="w", column="says"))).text_columns == ["says"]
 
 
+def test_what_was_asked_before_is_read_where_the_model_reads_it(tmp_path: Path) -> None:
+    """``LikedBy`` reads the training queries of a candidate; so do BM25 and TF-IDF beside it."""
+    liked = [HashedWords(name="text", num_buckets=300), LikedBy(name="asked", of="text")]
+    data = small_data(tmp_path, candidate=liked).data
+    interactions, texts = data.interactions, data.queries["text"].to_list()
+    expected = data.candidates["text"].to_list()
+    for row in interactions.rows(TRAIN).tolist():
+        expected[int(interactions.candidate[row])] += " " + texts[int(interactions.query[row])]
+    assert corpus_texts(data) == expected
+    own = small_data(tmp_path).data
+    assert corpus_texts(own) == own.candidates["text"].to_list()
+    alone = small_data(tmp_path, candidate=[Categorical(name="candidate_id"), LikedBy(name="asked", of="text")]).data
+    asked = corpus_texts(alone)
+    assert asked is not None
+    assert [text.split() for text in asked] == [
+        text.removeprefix(first).split() for text, first in zip(expected, data.candidates["text"], strict=True)
+    ]
+
+
 def test_a_weight_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match=r"hybrid: the weight of the words is -0.1; it must be 0 or more"):
-        Hybrid(TEXTS, PAGES, -0.1)
+        Hybrid(prepared(), -0.1)
 
 
 def test_it_says_so_before_anything_is_ranked(tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
+from dssm_lightning.data.cache import Prepared
+from dssm_lightning.data.interactions import TRAIN
+from dssm_lightning.features import LikedBy
+
 
 def joined(table: pl.DataFrame, columns: list[str]) -> list[str]:
     """(B,) the columns of each row side by side, lists too, with a blank between; nulls are left out."""
@@ -13,3 +17,28 @@ def joined(table: pl.DataFrame, columns: list[str]) -> list[str]:
     ]
     together = pl.concat_str(words, separator=" ", ignore_nulls=True)
     return table.select(together).to_series().to_list()
+
+
+def corpus_texts(data: Prepared) -> list[str] | None:
+    """(N,) what the candidate side reads of each: its own texts, and by ``LikedBy`` those of training queries.
+
+    None where it reads no text.
+    """
+    own = data.schemas.candidate.text_columns
+    items = [feature.item for feature in data.schemas.candidate if isinstance(feature, LikedBy)]
+    asked = list(dict.fromkeys(item.source_column for item in items if item is not None and item.reads_text))
+    asked = [name for name in asked if name in data.queries.columns]
+    if not asked:
+        return joined(data.candidates, own) if own else None
+    table = data.candidates.select(*own, _asked(data, asked).alias("liked by"))
+    return joined(table, table.columns)
+
+
+def _asked(data: Prepared, columns: list[str]) -> pl.Series:
+    """(N,) the texts of the training queries that like each candidate, side by side; null where there are none."""
+    rows = data.interactions.rows(TRAIN, label=1)
+    said = pl.Series(joined(data.queries, columns))[data.interactions.query[rows].numpy()]
+    pairs = pl.DataFrame({"candidate": data.interactions.candidate[rows].numpy(), "said": said})
+    together = pairs.group_by("candidate", maintain_order=True).agg(pl.col("said").str.join(" "))
+    every = pl.DataFrame({"candidate": range(len(data.candidates))}, schema={"candidate": pl.Int64})
+    return every.join(together, on="candidate", how="left", maintain_order="left")["said"]
