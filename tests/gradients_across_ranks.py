@@ -1,4 +1,4 @@
-"""Run by test_distributed.py: two and three gloo processes against one big batch; prints the worst differences as JSON."""
+"""Run by test_distributed.py: two and three gloo processes against one big batch; prints what differs as JSON."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch._dynamo  # DistributedDataParallel would import it, in each rank  # noqa: F401
+import torch._dynamo  # DistributedDataParallel would import it, in each rank
 import torch.distributed as dist
 import torch.multiprocessing as mp
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 import yaml
 
+from dssm_lightning import TwoTower
 from dssm_lightning.cli import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -38,6 +40,17 @@ def names(kind: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
+def _every_parameter_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each step, as DistributedDataParallel waits for all of them."""
+
+    def check(model: TwoTower) -> None:
+        resting = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
+        assert not resting
+
+    monkeypatch.setattr(TwoTower, "on_after_backward", check)
+
+
+@pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
@@ -47,6 +60,9 @@ def runs_through(config: Path, *options: str) -> dict[str, float]:
     """Fits a little, measures from the run folder alone, and returns what metrics.json then holds."""
     cli = main(["fit", "--config", str(config), *SHORT, *options])
     assert cli.run == Path("runs") / config.stem / "version_0"
+    no_rows, assembler, model = torch.arange(0), cli.datamodule.assembler, cli.model.eval()  # of a rank without any
+    assert len(model.encode_query(assembler.query_features(no_rows))) == 0
+    assert len(model.encode_candidate(assembler.candidate_features(no_rows))) == 0
     tested = main(["test", "--trainer.limit_test_batches=1"])
     assert tested.datamodule.schemas == cli.datamodule.schemas
     found: dict[str, float] = json.loads((cli.run / "metrics.json").read_text(encoding="utf-8"))
