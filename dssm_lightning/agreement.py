@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import FSDPStrategy, Strategy
 
 import dssm_lightning
 from dssm_lightning import distributed
@@ -32,6 +33,19 @@ _OF_TRAINER = (
     "limit_val_batches",
     "limit_test_batches",
 )
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Refuse what would fail in the first evaluation.
+
+    Raises:
+        ValueError: FSDP, which has whole weights within a step only.
+    """
+    if isinstance(strategy, FSDPStrategy):
+        raise ValueError(
+            "--trainer.strategy fsdp: the corpus is embedded between steps, where FSDP holds pieces of the weights; "
+            "take ddp, and for tables that are larger than one device configs/sharded.yaml"
+        )
 
 
 def check_ranks_agree(said: dict[str, Any]) -> None:

@@ -143,7 +143,7 @@ class TwoTowerCLI(LightningCLI):
         """Put a fit into its run folder; other verbs write into the run that they measure."""
         settings = self.config_init[self.subcommand].trainer
         if not settings.plugins:
-            kwargs["plugins"] = _plugins(settings.strategy)
+            kwargs["plugins"] = trainer_plugins(settings.strategy)
         if self.subcommand != "fit":
             kwargs["logger"] = False
         elif settings.logger in (None, True):
@@ -242,7 +242,7 @@ def main(args: list[str] | None = None) -> LightningCLI | Any:
         return TwoTowerCLI(resolve_checkpoint(arguments))
 
 
-def _plugins(strategy: str | Strategy) -> list[Any]:
+def trainer_plugins(strategy: str | Strategy) -> list[Any]:
     """How checkpoints are written; and under SLURM, that not Lightning but ``--ckpt_path last`` resumes."""
     plugins: list[Any] = []
     if strategy.startswith(("auto", "ddp")) if isinstance(strategy, str) else isinstance(strategy, DDPStrategy):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dssm_lightning import distributed
-from dssm_lightning.agreement import check_ranks_agree, said_of_run
+from dssm_lightning.agreement import check_ranks_agree, check_strategy, said_of_run
 from dssm_lightning.batch import (
     Batch,
     EvaluationBatch,
@@ -159,8 +159,9 @@ class TwoTower(LightningModule):
 
         Raises:
             ValueError: embeddings are to be written, and are of no use without the scorer; a memory that this data's
-                negatives, or the ranks, would leave without use; ranks with other settings or data.
+                negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP.
         """
+        check_strategy(self.trainer.strategy)
         if stage == "predict":
             self.scorer.check_indexable("predict")
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
