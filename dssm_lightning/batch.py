@@ -138,6 +138,18 @@ def take_features(features: Features, rows: Tensor) -> Features:
     return {name: take(column, rows) for name, column in features.items()}
 
 
+def at_least(features: Features, rows: int, device: torch.device) -> Features:
+    """The same rows, the last one again until there are so many; none stays none.
+
+    A product of few rows may run through another kernel, which rounds otherwise: near-ties would then fall differently
+    with how many rows happen to stand together.
+    """
+    total = num_rows(features)
+    if total == 0 or total >= rows:
+        return features
+    return take_features(features, torch.arange(rows, device=device).clamp(max=total - 1))
+
+
 def with_items(column: Column, embed: Callable[[Features], Tensor]) -> Column:
     """The column, with embeddings in place of the candidates that its values number, if they do."""
     entries = column.sequences if isinstance(column, Prefixes) else column

@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from torch import Tensor, nn
 
 from dssm_lightning.atomic import whole
+from dssm_lightning.checkpoints import read_checkpoint
 from dssm_lightning.evaluation import Evaluation
 
 
@@ -85,6 +86,14 @@ class BestCheckpoint(ModelCheckpoint):
             scores = {str(best): score for score in state_dict["best_k_models"].values()}
             super().load_state_dict({**state_dict, **here, "best_k_models": scores})
             self.best_metrics = state_dict["best_metrics"]
+
+    def recall(self) -> None:
+        """Look up what was best where a fit went on in other processes (``ddp_spawn``), in what they have saved."""
+        last = Path(self.best_model_path).with_name("last.ckpt")
+        if self.best_model_score is None and self.monitor is not None and last.is_file():
+            state = read_checkpoint(last)["callbacks"][self.state_key]
+            self.monitor, self.best_model_score = state["monitor"], state["best_model_score"]
+            self.best_metrics = state["best_metrics"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the metric's name before anything is computed.

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from rich.console import Console
 from rich.table import Table
@@ -139,8 +142,8 @@ class TwoTowerCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put a fit into its run folder; other verbs write into the run that they measure."""
         settings = self.config_init[self.subcommand].trainer
-        if not settings.plugins and settings.strategy in ("auto", "ddp", "ddp_spawn"):
-            kwargs["plugins"] = [AtomicCheckpointIO()]  # sharded strategies write their own way
+        if not settings.plugins:
+            kwargs["plugins"] = trainer_plugins(settings.strategy)
         if self.subcommand != "fit":
             kwargs["logger"] = False
         elif settings.logger in (None, True):
@@ -148,6 +151,7 @@ class TwoTowerCLI(LightningCLI):
             _keep_metrics(self.run)
             save_dir, name, version = self.run.parent.parent, self.run.parent.name, self.run.name
             kwargs["logger"] = [CSVLogger(save_dir, name, version), TensorBoardLogger(save_dir, name, version)]
+            kwargs["default_root_dir"] = self.run  # under SLURM Lightning takes up any hpc_ckpt that lies there
         return super().instantiate_trainer(**kwargs)
 
     def before_validate(self) -> None:
@@ -178,6 +182,7 @@ class TwoTowerCLI(LightningCLI):
         best = self.trainer.checkpoint_callbacks[0]
         assert isinstance(best, BestCheckpoint)
         if self.trainer.is_global_zero and best.best_model_path:
+            best.recall()
             title = "the last epoch" if best.monitor is None else f"best {best.monitor}: {best.best_model_score:.4f}"
             _show(best.best_metrics, title)
             Console().print(f"checkpoint: {Path(best.best_model_path)}", highlight=False, soft_wrap=True)
@@ -192,11 +197,13 @@ class TwoTowerCLI(LightningCLI):
     def after_test(self) -> None:
         """Write and show what was found for all queries, and for each."""
         self.after_validate()
-        if self.trainer.is_global_zero:
-            assert self.model.row_values is not None
+        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        if self.model.row_values is None:
+            rank_zero_warn("ddp_spawn leaves the value of each query in its processes: metrics alone, no intervals")
+            commands.print_metrics({"the model": _without_stage(metrics)})
+        elif self.trainer.is_global_zero:
             run = None if self.checkpoint is None else runs.run_of(self.checkpoint)
             found = intervals(self.model.row_values)
-            metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
             if run is not None:
                 write_parquet(run / PER_QUERY, per_query(self.model.row_values, self.datamodule.data))
                 write_json(run / INTERVALS, found)
@@ -233,6 +240,16 @@ def main(args: list[str] | None = None) -> LightningCLI | Any:
         if verb in commands.COMMANDS:
             return commands.run(arguments)
         return TwoTowerCLI(resolve_checkpoint(arguments))
+
+
+def trainer_plugins(strategy: str | Strategy) -> list[Any]:
+    """How checkpoints are written; and under SLURM, that not Lightning but ``--ckpt_path last`` resumes."""
+    plugins: list[Any] = []
+    if strategy.startswith(("auto", "ddp")) if isinstance(strategy, str) else isinstance(strategy, DDPStrategy):
+        plugins.append(AtomicCheckpointIO())  # sharded strategies write their own way
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
 
 
 def _show_commands() -> None:

@@ -46,6 +46,14 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return total
 
 
+def gather_objects(mine: Any) -> list[Any]:
+    """What each rank has, in the order of ranks: plain values, and few of them."""
+    every: list[Any] = [mine] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(every, mine)
+    return every
+
+
 class _Gather(torch.autograd.Function):
     """(n, …) on each rank -> (W·n, …) on all; the backward pass sums what every rank sends back to the owner.
 

@@ -11,6 +11,7 @@ import torch
 from filelock import FileLock
 from rich.progress import track
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from dssm_lightning.atomic import whole
 from dssm_lightning.batch import Features
@@ -33,6 +34,24 @@ def read_weights(found: list[Backbone]) -> None:
     """Read what they start from, so that a file that does not fit is an error before anything is computed."""
     for backbone in found:
         backbone.pretrained.read()
+
+
+def check_rest(found: list[Backbone], wrapped: object) -> None:
+    """Refuse weights that rest for some epochs where DDP would wait for their gradients.
+
+    Args:
+        found: the model's backbones.
+        wrapped: the model as the strategy trains it.
+
+    Raises:
+        ValueError: as said.
+    """
+    resting = [each for each in found if each.frozen_epochs]
+    if resting and isinstance(wrapped, DistributedDataParallel) and not wrapped.find_unused_parameters:
+        raise ValueError(
+            f"{resting[0].label}: frozen_epochs is {resting[0].frozen_epochs}; weights that rest have no gradient, for "
+            "which DDP would wait: set --trainer.strategy ddp_find_unused_parameters_true"
+        )
 
 
 def keep_fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> None:

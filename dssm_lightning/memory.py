@@ -92,6 +92,12 @@ class Memory(nn.Module):
         )
 
     @property
+    def ids(self) -> Tensor:
+        """The candidates that it holds."""
+        ids = self._columns[1]
+        return ids[ids >= 0]
+
+    @property
     def _columns(self) -> tuple[Tensor, ...]:
         names = ("embedding", "id", "log_q", "batch", "written", "newest", "lost")
         return tuple(cast(Tensor, getattr(self, name)) for name in names)

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dssm_lightning import distributed
-from dssm_lightning.batch import Batch, EvaluationBatch, Features, num_rows, take_features, to_device, with_items
+from dssm_lightning.agreement import check_ranks_agree, check_strategy, said_of_run
+from dssm_lightning.batch import (
+    Batch,
+    EvaluationBatch,
+    Features,
+    at_least,
+    num_rows,
+    take_features,
+    to_device,
+    with_items,
+)
 from dssm_lightning.chunks import RowLosses
 from dssm_lightning.counter import mix, run_seed
 from dssm_lightning.data.interactions import TEST, VALIDATION
@@ -22,12 +32,12 @@ from dssm_lightning.distributed import Pool
 from dssm_lightning.encoders import Backbone
 from dssm_lightning.evaluation import DetailedEvaluation, Evaluation, resolve_ks
 from dssm_lightning.factories import make, plain_settings
-from dssm_lightning.frozen import backbones, keep_fixed_features, parameter_groups, read_weights
+from dssm_lightning.frozen import backbones, check_rest, keep_fixed_features, parameter_groups, read_weights
 from dssm_lightning.losses import Loss
 from dssm_lightning.memory import Memory, check_use
 from dssm_lightning.metrics import RowValues
 from dssm_lightning.mining import evaluating, mine
-from dssm_lightning.objective import per_query_loss
+from dssm_lightning.objective import per_query_loss, told_negatives
 from dssm_lightning.optimizers import check_sparse_tables
 from dssm_lightning.pairing import (
     check_apart,
@@ -105,6 +115,7 @@ class TwoTower(LightningModule):
         self.row_values: RowValues | None = None
         """How each query or event fared in the last test."""
         self._corpus: Tensor | None = None  # (N, D) while an evaluation lasts
+        self._told_negatives = False
         self._not_compared: Tensor | int = 0  # rows of this epoch that had no valid negative
 
     # -- building: the one place where data shape the model -------------------------------------------------------
@@ -148,11 +159,14 @@ class TwoTower(LightningModule):
 
         Raises:
             ValueError: embeddings are to be written, and are of no use without the scorer; a memory that this data's
-                negatives, or the ranks, would leave without use.
+                negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP.
         """
+        check_strategy(self.trainer.strategy)
         if stage == "predict":
             self.scorer.check_indexable("predict")
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        if distributed.world_size() > 1:
+            check_ranks_agree(said_of_run(dict(self.hparams), data, self.trainer))
         if self.memory_size is not None:
             own = data.negatives is not None and data.negatives.per_row
             check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)
@@ -235,6 +249,7 @@ class TwoTower(LightningModule):
 
     def on_fit_start(self) -> None:
         """Take the weights of an earlier run, once, and say what is new."""
+        check_rest(self._backbones, self.trainer.strategy.model)
         read_weights(self._backbones)
         if self.warm_start is not None:
             assert self.schemas is not None
@@ -252,6 +267,9 @@ class TwoTower(LightningModule):
             torch.cuda.manual_seed(seed)
         for backbone in self._backbones:
             backbone.start_epoch(self.current_epoch)  # here: a fit that is resumed begins no epoch
+        if not self._told_negatives:
+            self._told_negatives = True
+            rank_zero_info(told_negatives(batch, self.cross_device_negatives, self.memory))
 
     def on_train_epoch_start(self) -> None:
         """Mine hard negatives from the model as it is, where they are due."""
@@ -274,7 +292,7 @@ class TwoTower(LightningModule):
             weight = weight * losses.compared
         share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size()
         loss = losses.total / share.clamp(min=torch.finfo(share.dtype).tiny)
-        self.log("train/loss", loss, batch_size=len(batch.row), prog_bar=True)
+        self.log("train/loss", loss, batch_size=len(batch.row), prog_bar=True, sync_dist=True)
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -318,14 +336,15 @@ class TwoTower(LightningModule):
 
     def embed_corpus(self, batches: Iterable[Features]) -> Tensor:
         """(N, D) every candidate's embedding, each rank embedding its share."""
-        parts = [self.encode_candidate(to_device(features, self.device)) for features in batches]
-        return distributed.gather_rows(torch.cat(parts))
+        return distributed.gather_rows(torch.cat([self._measured(self.encode_candidate, part) for part in batches]))
 
     def score(self, query: Features, corpus: Tensor) -> Tensor:
         """(Q, …), (N, D) -> (Q, N) logits of queries with the embedded corpus."""
-        logits = self.scorer(self.encode_query(to_device(query, self.device)), corpus)
-        assert isinstance(logits, Tensor)
-        return logits
+        return self._measured(lambda features: self.scorer(self.encode_query(features), corpus), query)
+
+    def _measured(self, make: Callable[[Features], Tensor], features: Features) -> Tensor:
+        """What is made of each row, alike to the last bit wherever the rows are cut, as far as kernels allow."""
+        return make(at_least(to_device(features, self.device), 8, self.device))[: num_rows(features)]
 
     def on_validation_start(self) -> None:
         """What a fit has done at its start, for a model that is measured without one."""

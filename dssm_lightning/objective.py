@@ -83,6 +83,33 @@ def per_query_loss(
     return RowLosses((there.value + again.value) / 2, there.compared | again.compared, (there.total + again.total) / 2)
 
 
+def told_negatives(batch: Batch, cross_device: bool, memory: Memory | None = None, rows: int = 256) -> str:
+    """How many candidates compete with a row's own, for people.
+
+    Args:
+        batch: the first of a fit, on this rank.
+        cross_device: every rank's candidates compete.
+        memory: those that it holds do, too.
+        rows: how many rows to look at; the mean over them is told.
+    """
+    ids, ranks = batch.candidates.id, distributed.world_size()
+    every = torch.unique(distributed.gather_rows(ids)) if cross_device else ids
+    if memory is not None:
+        every = torch.unique(torch.cat([every, memory.ids]))
+    column = torch.searchsorted(every, ids)
+    first = torch.arange(min(rows, len(batch.target)), device=ids.device)
+    negatives = None if batch.negatives is None else batch.negatives[first]
+    if negatives is not None:
+        negatives = torch.where(negatives < 0, -1, column[negatives])
+    known = None if batch.known is None else take(batch.known, first)
+    valid = valid_columns(column[batch.target[first]], negatives, known, every)  # (rows, C)
+    mean = valid.sum(1).float().mean().item() - 1
+    whose = (
+        "" if ranks == 1 else f", from all {ranks} processes" if cross_device else f", from one of {ranks} processes"
+    )
+    return f"a query has {mean:,.1f} negatives on average in the first batch{whose}"
+
+
 def _forth(
     rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, numbers: Tensor | None, query: Tensor, embedding: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -120,8 +120,9 @@ class Tower(nn.Module):
         embedding: Tensor = self.output(self.hidden(fused)).float()
         with torch.autocast(embedding.device.type, enabled=False):  # bf16 would merge near scores into ties
             if self.normalize:
-                heads = embedding.reshape(len(embedding), self.num_heads, -1)  # (B, H, output_dim / H)
-                embedding = F.normalize(heads, dim=-1).flatten(1)
+                width = embedding.shape[1]
+                heads = embedding.reshape(len(embedding), self.num_heads, width // self.num_heads)  # also of no row
+                embedding = F.normalize(heads, dim=-1).flatten(1)  # (B, output_dim)
             bias = [] if self.bias is None else [self.bias(fused.float())]
             return torch.cat([embedding, *apart, *bias], dim=-1)
 

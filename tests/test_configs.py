@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 import yaml
 
+from dssm_lightning import TwoTower
 from dssm_lightning.cli import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -38,6 +40,17 @@ def names(kind: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
+def _every_parameter_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each step, as DistributedDataParallel waits for all of them."""
+
+    def check(model: TwoTower) -> None:
+        resting = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
+        assert not resting
+
+    monkeypatch.setattr(TwoTower, "on_after_backward", check)
+
+
+@pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
@@ -47,6 +60,9 @@ def runs_through(config: Path, *options: str) -> dict[str, float]:
     """Fits a little, measures from the run folder alone, and returns what metrics.json then holds."""
     cli = main(["fit", "--config", str(config), *SHORT, *options])
     assert cli.run == Path("runs") / config.stem / "version_0"
+    no_rows, assembler, model = torch.arange(0), cli.datamodule.assembler, cli.model.eval()  # of a rank without any
+    assert len(model.encode_query(assembler.query_features(no_rows))) == 0
+    assert len(model.encode_candidate(assembler.candidate_features(no_rows))) == 0
     tested = main(["test", "--trainer.limit_test_batches=1"])
     assert tested.datamodule.schemas == cli.datamodule.schemas
     found: dict[str, float] = json.loads((cli.run / "metrics.json").read_text(encoding="utf-8"))
@@ -145,6 +161,15 @@ def two_processes(tmp_path: Path, *arguments: str) -> None:
     assert process.returncode == 0, output
 
 
+def by_ranks(*lines: list[str]) -> None:
+    """Runs command lines in two ranks."""
+    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
+    script = str(EVERY_KIND.with_name("commands_across_ranks.py"))
+    line = ["timeout", "-k", "5", "150", sys.executable, script, json.dumps(lines)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_two_processes_train_and_measure_as_one(tmp_path: Path) -> None:
     two_processes(tmp_path, "fit", "--trainer.max_epochs=2", "--data.batch_size=32")
@@ -152,17 +177,17 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path) -> None:
     assert sorted(path.name for path in Path("runs").glob("*/*")) == ["version_0"]  # one run, not one for each process
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert len(list(Path("cache").glob("*/report.json"))) == 1
-    two_processes(tmp_path, "test")
+    over = ["--config", str(EVERY_KIND)]
+    by_ranks(["test", *over], ["predict", *over, "--embeddings.output=e.parquet"])
     by_two = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     rows_by_two = pl.read_parquet(run / "per_query.parquet")
     (run / "metrics.json").unlink()
     main(["test", "--config", str(EVERY_KIND)])
     by_one = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    assert by_one == {name: pytest.approx(value, abs=1e-6) for name, value in by_two.items()}
+    assert by_one == {name: pytest.approx(value, rel=0, abs=1e-12) for name, value in by_two.items()}
     rows_by_one = pl.read_parquet(run / "per_query.parquet")
     assert rows_by_two["query_id"].to_list() == rows_by_one["query_id"].to_list()  # each once, in one order
     np.testing.assert_allclose(rows_by_two[:, 1:].to_numpy(), rows_by_one[:, 1:].to_numpy(), atol=1e-6)
-    two_processes(tmp_path, "predict", "--embeddings.output", "e.parquet")
     main(["predict", "--config", str(EVERY_KIND), "--embeddings.output", "whole.parquet"])
     parts = pl.concat([pl.read_parquet(f"e.{rank}.parquet") for rank in (0, 1)])
     whole = pl.read_parquet("whole.parquet")

@@ -15,6 +15,7 @@ GROUPS = [
     {
         "chunks",
         "losses",
+        "agreement",
         "metrics",
         "evaluation",
         "distributed",

@@ -21,7 +21,8 @@ from dssm_lightning.losses import (
     TripletMargin,
 )
 from dssm_lightning.losses.valid import own_columns, valid_columns
-from dssm_lightning.objective import per_query_loss
+from dssm_lightning.memory import Memory
+from dssm_lightning.objective import per_query_loss, told_negatives
 from dssm_lightning.scorers import Dot, MLPScorer, Scorer
 
 
@@ -209,3 +210,18 @@ def test_only_own_pairs_go_through_the_scorer() -> None:
     pool = Pool(torch.randn(6, 4), *batch.candidates[1:])
     per_query_loss(batch, torch.randn(5, 4), pool, scorer, BPR(), gather=False, chunk_size=None)
     assert pairs == [25]
+
+
+def test_how_many_negatives_a_query_has_by_hand() -> None:
+    """Of the four columns one is a row's own; the first row knows one more, and has drawn two, one of them twice."""
+    ids = torch.tensor([3, 5, 8, 9])
+    known = Ragged(torch.tensor([3, 8, 7]), torch.tensor([0, 2, 3]))
+    candidates = Candidates({}, ids, torch.ones(4), torch.zeros(4))
+    batch = Batch({}, candidates, torch.tensor([0, 1]), None, known, None, None, torch.arange(2))
+    assert told_negatives(batch, False) == "a query has 2.5 negatives on average in the first batch"  # 2 and 3
+    own = batch._replace(known=None, negatives=torch.tensor([[1, 2, 2], [0, -1, -1]]))
+    assert told_negatives(own, False) == "a query has 1.5 negatives on average in the first batch"  # 2 and 1
+    memory = Memory(10, 2)
+    memory.hold(Pool(torch.zeros(3, 2), torch.tensor([1, 5, 20]), torch.ones(3), torch.zeros(3)))
+    memory.commit()  # 1 and 20 are no columns yet
+    assert told_negatives(batch, True, memory) == "a query has 4.5 negatives on average in the first batch"
