@@ -31,14 +31,16 @@ def per_query(rows: RowValues, data: Prepared) -> pl.DataFrame:
     """One row for each query that was ranked, or for each event.
 
     Columns: ``query_id``; by event ``candidate_id``; then each metric by its name without ``test/``, null where the row
-    does not count for it.
+    does not count for it. A metric for which none counts (a slice without a query) has no column.
     """
     keys = [data.queries.to_series(0)[rows.query.numpy()]]
     if rows.event is not None:
         keys.append(data.candidates.to_series(0)[data.interactions.candidate[rows.event].numpy()])
     ids = pl.DataFrame([key.alias(name) for key, name in zip(keys, KEYS, strict=False)])
     values = pl.DataFrame(rows.values.numpy(), schema=dict.fromkeys(rows.names, pl.Float32))
-    return pl.concat([ids, values.fill_nan(None)], how="horizontal")
+    values = values.fill_nan(None)
+    counted = [column for column in values if column.null_count() < len(values) or not len(values)]
+    return pl.concat([ids, pl.DataFrame(counted)], how="horizontal")
 
 
 def per_query_of(name: str) -> str:
