@@ -61,7 +61,7 @@ def runs_through(config: Path, *options: str) -> dict[str, float]:
     cli = main(["fit", "--config", str(config), *SHORT, *options])
     assert cli.run == Path("runs") / config.stem / "version_0"
     no_rows, assembler, model = torch.arange(0), cli.datamodule.assembler, cli.model.eval()  # of a rank without any
-    assert len(model.encode_query(assembler.query_features(no_rows))) == 0
+    assert len(model.encode_query(assembler.event_features(no_rows))) == 0
     assert len(model.encode_candidate(assembler.candidate_features(no_rows))) == 0
     tested = main(["test", "--trainer.limit_test_batches=1"])
     assert tested.datamodule.schemas == cli.datamodule.schemas

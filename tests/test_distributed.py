@@ -65,3 +65,28 @@ def test_one_process_gathers_itself() -> None:
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     assert torch.equal(distributed.gather_rows(pool.embedding), pool.embedding)
     assert distributed.sum_over_ranks(torch.tensor(3.0)).item() == 3.0
+
+
+# -- what nobody may do ------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = sorted((ROOT / "dssm_lightning").rglob("*.py"))
+
+
+def test_only_distributed_speaks_to_other_processes() -> None:
+    """Lightning's ``all_gather`` has no gradient by default and another shape on one rank; torch's own warns."""
+    for path in PACKAGE:
+        text = path.read_text(encoding="utf-8")
+        assert "self.all_gather" not in text, path
+        assert "distributed.nn" not in text, path
+        if path.name != "distributed.py":
+            assert "import torch.distributed" not in text, path
+            assert "from torch.distributed" not in text, path
+
+
+def test_whoever_starts_ranks_ends_them() -> None:
+    """A hung process ignores SIGTERM, and a collective waits for half an hour: both are bounded."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert "sys.executable" not in text or '"timeout", "-' in text, path
+        assert ("mp.spawn(" not in text and "start_processes(" not in text) or "timeout=timedelta(" in text, path
