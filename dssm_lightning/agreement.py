@@ -35,6 +35,22 @@ _OF_TRAINER = (
 )
 
 
+def check_run(settings: dict[str, Any], data: RetrievalDataModule, trainer: Trainer) -> None:
+    """Refuse a run that could not go well, before anything is computed.
+
+    Args:
+        settings: of the model.
+        data: set up.
+        trainer: that runs.
+
+    Raises:
+        ValueError: a strategy that this package does not go with; ranks that differ.
+    """
+    check_strategy(trainer.strategy)
+    if distributed.world_size() > 1:
+        check_ranks_agree(said_of_run(settings, data, trainer))
+
+
 def check_strategy(strategy: Strategy) -> None:
     """Refuse what would fail in the first evaluation.
 
@@ -76,11 +92,6 @@ def said_of_run(settings: dict[str, Any], data: RetrievalDataModule, trainer: Tr
     """What this rank says: its versions, settings, seed and checkpoint, and the data as they are encoded.
 
     A path is not among it, as each node may have a cache and a copy of the data of its own.
-
-    Args:
-        settings: of the model.
-        data: set up.
-        trainer: that runs.
     """
     recipe = data.recipe
     parts: dict[str, list[Any]] = {

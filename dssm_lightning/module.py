@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dssm_lightning import distributed
-from dssm_lightning.agreement import check_ranks_agree, check_strategy, said_of_run
+from dssm_lightning.agreement import check_run
 from dssm_lightning.batch import (
     Batch,
     EvaluationBatch,
@@ -50,6 +50,9 @@ from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
 from dssm_lightning.towers import Tower, TowerFactory
 from dssm_lightning.warm_start import warm_start
+
+EQUAL_ON_ALL: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
+"""How to log what every rank has found alike: the largest is each, to the last bit, as their mean might not be."""
 
 
 class TwoTower(LightningModule):
@@ -161,12 +164,10 @@ class TwoTower(LightningModule):
             ValueError: embeddings are to be written, and are of no use without the scorer; a memory that this data's
                 negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP.
         """
-        check_strategy(self.trainer.strategy)
         if stage == "predict":
             self.scorer.check_indexable("predict")
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        if distributed.world_size() > 1:
-            check_ranks_agree(said_of_run(dict(self.hparams), data, self.trainer))
+        check_run(dict(self.hparams), data, self.trainer)
         if self.memory_size is not None:
             own = data.negatives is not None and data.negatives.per_row
             check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)
@@ -307,7 +308,7 @@ class TwoTower(LightningModule):
             return
         count = int(distributed.sum_over_ranks(torch.as_tensor(self._not_compared, device=self.device)))
         self._not_compared = 0
-        self.log("train/rows_without_negatives", float(count))
+        self.log("train/rows_without_negatives", float(count), **EQUAL_ON_ALL)
         if count:
             rank_zero_info(
                 f"epoch {self.current_epoch}: {count:,} rows had no valid negative (all were known positives, or none "
@@ -397,7 +398,8 @@ class TwoTower(LightningModule):
     def _log_metrics(self, stage: str) -> None:
         evaluation = self.evaluations[stage]
         assert isinstance(evaluation, Evaluation)
-        self.log_dict({f"{stage}/{name}": value for name, value in evaluation.compute().items()})
+        metrics = {f"{stage}/{name}": value for name, value in evaluation.compute().items()}
+        self.log_dict(metrics, **EQUAL_ON_ALL)
         if isinstance(evaluation, DetailedEvaluation):
             self.row_values = evaluation.by_row()
         evaluation.reset()

@@ -161,6 +161,8 @@ def told(cross_device_negatives: bool) -> list[str]:
 def work(rank: int, world_size: int) -> None:
     """One rank."""
     warnings.simplefilter("ignore")
+    if world_size > 1:  # Lightning would warn for each metric that is not told how to be reduced
+        warnings.filterwarnings("error", message="It is recommended to use `self.log")
     os.environ["PL_GLOBAL_SEED"] = "3"
     logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
 
