@@ -207,6 +207,21 @@ def _differences(whole: nn.Module, part: nn.Module) -> dict[str, float]:
     return found
 
 
+def local_negatives(rank: int, world_size: int) -> float:
+    """How far ranks that gather nothing are from the mean of what each would do alone."""
+    case = Case("softmax", "in_batch")
+    alone, model = Model(case), DistributedDataParallel(Model(case))
+    starts = [sum(SIZES[:each]) for each in range(world_size)]
+    batches = [
+        make_batch(case, torch.arange(start, start + SIZES[each]), [each], SIZES[each])
+        for each, start in enumerate(starts)
+    ]
+    torch.stack([alone(batch, gather=False) for batch in batches]).mean().backward()
+    model(batches[rank], gather=False).backward()
+    pairs = zip(alone.parameters(), model.module.parameters(), strict=True)
+    return max((a.grad - b.grad).abs().max().item() for a, b in pairs)
+
+
 def same_pools(rank: int, world_size: int) -> bool:
     """Whether ranks that share the mining end with the pools of one that does it all."""
     generator = torch.Generator().manual_seed(2)
@@ -245,9 +260,9 @@ def gathered(rank: int, world_size: int) -> dict[str, Any]:
 def work(rank: int, world_size: int) -> None:
     """One rank: compare every case, and say what the last rank has gathered."""
     report = {"_".join(map(str, case)): compare(case, rank, world_size) for case in CASES}
-    pools, found = same_pools(rank, world_size), gathered(rank, world_size)
+    pools, found, local = same_pools(rank, world_size), gathered(rank, world_size), local_negatives(rank, world_size)
     if rank == world_size - 1:
-        print(json.dumps({"cases": report, "pools": pools, "gathered": found}), flush=True)
+        print(json.dumps({"cases": report, "pools": pools, "gathered": found, "local": local}), flush=True)
 
 
 if __name__ == "__main__":

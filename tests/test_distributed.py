@@ -42,6 +42,14 @@ def test_gradients_equal_those_of_one_big_batch(reports: dict[int, dict[str, Any
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
+def test_without_cross_device_negatives_each_rank_does_what_it_would_alone(
+    reports: dict[int, dict[str, Any]], world_size: int
+) -> None:
+    assert reports[world_size]["local"] < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [2, 3])
 def test_what_ranks_of_unequal_size_gather(reports: dict[int, dict[str, Any]], world_size: int) -> None:
     """Rank r has r rows. Rank r sends back 10 ** r for each, and the owner gets the sum. 7 is on every rank: once."""
     found, last = reports[world_size]["gathered"], world_size - 1
