@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import tempfile
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import fork
 from small import small_data
 from test_chunks import LOSSES, SIZES, built
 from torch import Tensor, nn
@@ -100,12 +98,8 @@ def dropout(data: RetrievalDataModule, batch: Batch) -> dict[str, float]:
     return difference(*found[0], *found[1])
 
 
-def work(rank: int, folder: str) -> None:
+def work(rank: int, world_size: int, folder: str) -> None:
     """One rank."""
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
     data = small_data(Path(folder, str(rank)))
     data.prepare_data()
     data.setup("fit")
@@ -123,11 +117,8 @@ def work(rank: int, folder: str) -> None:
     report["dropout"] = dropout(data, batch)
     if rank == 0:
         print(json.dumps(report), flush=True)
-    dist.barrier()  # nobody leaves while another still talks
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(work, args=(folder,), nprocs=2)
+    with tempfile.TemporaryDirectory() as place:
+        fork(work, 2, place)
