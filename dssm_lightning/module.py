@@ -49,7 +49,7 @@ from dssm_lightning.pairing import (
 )
 from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
-from dssm_lightning.sharded import ShardedTables
+from dssm_lightning.sharded import ShardedTables, data_parallel_group
 from dssm_lightning.towers import Tower, TowerFactory
 from dssm_lightning.warm_start import warm_start
 
@@ -161,13 +161,13 @@ class TwoTower(LightningModule):
 
         Raises:
             ValueError: embeddings are to be written, and are of no use without the scorer; a memory that this data's
-                negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP.
+                negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP, or a strategy
+                that does not know the tables.
         """
         check_strategy(self.trainer.strategy)
         if stage == "predict":
             self.scorer.check_indexable("predict")
-        strategy = self.trainer.strategy
-        distributed.use_group(strategy.data_parallel_group if isinstance(strategy, ShardedTables) else None)
+        distributed.use_group(data_parallel_group(self.trainer.strategy, stage))
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
         if distributed.world_size() > 1:
             check_ranks_agree(said_of_run(dict(self.hparams), data, self.trainer))

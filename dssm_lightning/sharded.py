@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
@@ -52,11 +52,6 @@ class ShardedTables(ModelParallelStrategy):
         )
         self.min_rows = min_rows
         self.checkpoint_io = AtomicCheckpointIO()
-
-    @property
-    def data_parallel_group(self) -> dist.ProcessGroup:
-        """Ranks of which each has rows of its own: one of each tensor-parallel group."""
-        return self.device_mesh["data_parallel"].get_group()
 
     def share(self, model: nn.Module) -> list[str]:
         """Let this rank keep its share of the large tables, and start from rank 0's values; returns their names.
@@ -104,7 +99,7 @@ class ShardedTables(ModelParallelStrategy):
         for parameter in self.model.parameters():
             gradient, group = parameter.grad, None
             if isinstance(gradient, DTensor):
-                gradient, group = gradient.to_local(), self.data_parallel_group
+                gradient, group = gradient.to_local(), self.device_mesh["data_parallel"].get_group()
             if gradient is not None:
                 work = dist.all_reduce(gradient, group=group, async_op=True)
                 waiting.append((work, gradient, dist.get_world_size(group)))
@@ -150,6 +145,27 @@ class ShardedTables(ModelParallelStrategy):
             optimizer.load_state_dict(_shares(state, optimizer))
         self._step_one_by_one()
         return checkpoint
+
+
+def data_parallel_group(strategy: Strategy, stage: str) -> dist.ProcessGroup | None:
+    """Ranks of which each has rows of its own: one of each group that shares tables; None = all.
+
+    Raises:
+        ValueError: Lightning's own strategy, which shares nothing by itself; or ranks that share tables are to predict.
+    """
+    if not isinstance(strategy, ModelParallelStrategy):
+        return None
+    if not isinstance(strategy, ShardedTables):
+        raise ValueError(
+            "ModelParallelStrategy shares nothing by itself: use its subclass dssm_lightning.sharded.ShardedTables, as "
+            "configs/sharded.yaml does"
+        )
+    if stage == "predict":
+        raise ValueError(
+            "predict writes each rank's rows, and ranks that share tables have the same ones: predict from the "
+            "checkpoint with one process, or under strategy: ddp"
+        )
+    return strategy.device_mesh["data_parallel"].get_group()
 
 
 def _share_of(value: Tensor, like: Tensor | None) -> Tensor:
