@@ -113,7 +113,7 @@ def test_tables_that_cannot_be_shared(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no table has 10,000 rows to share \(the largest has 500\): lower the strat"):
         ShardedTables().share(net)
     with pytest.raises(
-        ValueError, match="query_id has sparse gradients, which DTensor cannot hold .* set sparse: false"
+        ValueError, match=r"query_id has sparse gradients, which DTensor cannot hold .* set sparse: false"
     ):
         ShardedTables(min_rows=500).share(net)
 
@@ -127,5 +127,5 @@ def test_what_a_strategy_cannot_do_is_said_at_once(tmp_path: Path, monkeypatch: 
 
     with pytest.raises(ValueError, match=r"ModelParallelStrategy shares nothing by itself: .*sharded\.ShardedTables"):
         set_up("fit", ModelParallelStrategy())
-    with pytest.raises(ValueError, match="predict writes each rank's rows, and ranks that share tables .* one process"):
+    with pytest.raises(ValueError, match=r"predict writes each rank's rows, and ranks that share tables .* one process"):
         set_up("predict", ShardedTables())
