@@ -12,7 +12,8 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
@@ -53,6 +54,7 @@ class ShardedTables(ModelParallelStrategy):
         self.min_rows = min_rows
         self.checkpoint_io = AtomicCheckpointIO()
 
+    @torch.no_grad()
     def share(self, model: nn.Module) -> list[str]:
         """Let this rank keep its share of the large tables, and start from rank 0's values; returns their names.
 
@@ -75,11 +77,20 @@ class ShardedTables(ModelParallelStrategy):
         mesh = self.device_mesh["tensor_parallel"]
         for table in large.values():
             if not isinstance(table.weight, DTensor):
+                table.weight = nn.Parameter(_own_rows(table.weight, mesh, self.root_device), table.weight.requires_grad)
                 parallelize_module(table, mesh, RowwiseParallel(input_layouts=Replicate()))
-        for whole in [*model.parameters(), *model.buffers()]:
-            if not isinstance(whole, DTensor):
-                dist.broadcast(whole.data.to(self.root_device), 0)
+        for tensor in [*model.parameters(), *model.buffers()]:
+            values, group = self._on_several(tensor)
+            first = values.to(self.root_device)
+            dist.broadcast(first, group_src=0, group=group)
+            values.copy_(first)
         return list(large)
+
+    def _on_several(self, tensor: Tensor) -> tuple[Tensor, dist.ProcessGroup | None]:
+        """What this rank has of a tensor, and the ranks that have the same: None = all."""
+        if isinstance(tensor, DTensor):
+            return tensor.to_local(), self.device_mesh["data_parallel"].get_group()
+        return tensor, None
 
     def setup(self, trainer: Trainer) -> None:
         """Set up the model and its optimizer."""
@@ -96,16 +107,13 @@ class ShardedTables(ModelParallelStrategy):
         """Average gradients as DDP does: of what is whole over all ranks, of a share over those that hold the same."""
         assert self.model is not None
         waiting: list[tuple[Any, Tensor, int]] = []
-        for parameter in self.model.parameters():
-            gradient, group = parameter.grad, None
-            if isinstance(gradient, DTensor):
-                gradient, group = gradient.to_local(), self.device_mesh["data_parallel"].get_group()
-            if gradient is not None:
-                work = dist.all_reduce(gradient, group=group, async_op=True)
-                waiting.append((work, gradient, dist.get_world_size(group)))
-        for work, gradient, size in waiting:
+        for gradient in (p.grad for p in self.model.parameters() if p.grad is not None):
+            own, group = self._on_several(gradient)
+            work = dist.all_reduce(own, group=group, async_op=True)
+            waiting.append((work, own, dist.get_world_size(group)))
+        for work, own, size in waiting:
             work.wait()
-            gradient.div_(size)
+            own.div_(size)
         super().post_backward(closure_loss)
 
     def clip_gradients(self, optimizer: Optimizer, limit: float, algorithm: str | None) -> None:
@@ -166,6 +174,14 @@ def data_parallel_group(strategy: Strategy, stage: str) -> dist.ProcessGroup | N
             "checkpoint with one process, or under strategy: ddp"
         )
     return strategy.device_mesh["data_parallel"].get_group()
+
+
+def _own_rows(weight: Tensor, mesh: DeviceMesh, device: torch.device) -> DTensor:
+    """What of a table, on the CPU, this rank is to hold on its device: the whole is never there."""
+    size = -(-len(weight) // mesh.size())  # as DTensor's Shard(0) cuts
+    first = size * mesh.get_local_rank()
+    rows = weight.detach()[first : first + size].to(device, copy=True)
+    return DTensor.from_local(rows, mesh, [Shard(0)], run_check=False, shape=weight.shape, stride=weight.stride())
 
 
 def _share_of(value: Tensor, like: Tensor | None) -> Tensor:
