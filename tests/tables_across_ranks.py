@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import seed_everything
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from small import small_trainer
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
 from dssm_lightning import TwoTower
 from dssm_lightning.settings import load_data, load_untrained
@@ -33,6 +35,7 @@ def fit(
     strategy: Strategy | str = "auto",
     ckpt_path: str | None = None,
     batch_size: int | None = None,
+    callbacks: list[Callback] | None = None,
 ) -> TwoTower:
     """A model after so many epochs, the first of them those of a checkpoint."""
     seed_everything(3, verbose=False)
@@ -43,7 +46,7 @@ def fit(
         "use_distributed_sampler": False,
         "devices": RANKS,
     }
-    trainer = small_trainer(Path(), max_epochs=epochs, strategy=strategy, **settings)
+    trainer = small_trainer(Path(), max_epochs=epochs, strategy=strategy, callbacks=callbacks, **settings)
     trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     return model
 
@@ -52,23 +55,24 @@ def shares(**changes: Any) -> ShardedTables:
     return ShardedTables(**{"min_rows": 40, "timeout": SOON, **changes})
 
 
-def held(model: TwoTower) -> dict[str, list[int]]:
-    """How many of a shared table's rows this rank has: weights, gradient, optimizer state."""
-    optimizer = model.trainer.optimizers[0]
-    found = {}
-    for name, weight in model.named_parameters():
-        if isinstance(weight, DTensor):
-            weight.grad = None
-            state = [value for value in optimizer.state[weight].values() if value.dim()]
-            found[name] = [len(part.to_local()) for part in (weight, *state)]
-    return found
+class Held(Callback):
+    """How many of a shared table's rows a rank has of the weights, of the gradient and of the optimizer's state."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[int]] = {}
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        for name, weight in pl_module.named_parameters():
+            if isinstance(weight, DTensor):
+                kept = [value for value in optimizer.state[weight].values() if value.dim()]
+                self.rows[name] = [len(part.to_local()) for part in (weight, weight.grad, *kept)]
 
 
 def main() -> None:
     """All of it; rank 0 writes what a test compares."""
-    model = fit(KINDS, 1, shares())
+    model = fit(KINDS, 1, shares(), callbacks=[held := Held()])
     model.trainer.save_checkpoint("shared-1.ckpt")
-    torch.save({"held": held(model), "metrics": dict(model.trainer.callback_metrics)}, f"found-{dist.get_rank()}.pt")
+    torch.save({"held": held.rows, "metrics": dict(model.trainer.callback_metrics)}, f"found-{dist.get_rank()}.pt")
     fit(KINDS, 2, shares(save_distributed_checkpoint=True), "whole-1.ckpt").trainer.save_checkpoint("folder-2.ckpt")
     fit(KINDS, 3, shares(), "folder-2.ckpt").trainer.save_checkpoint("shared-3.ckpt")
     two_groups = shares(data_parallel_size=2, tensor_parallel_size=RANKS // 2)

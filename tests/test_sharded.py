@@ -90,7 +90,8 @@ def test_two_ranks_share_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert each["metrics"] == {name: pytest.approx(value.item(), abs=1e-5) for name, value in metrics.items()}
     tables = content("whole-1.ckpt")["state_dict"]
     assert len(found[0]["held"]) > 5
-    for name, rows in found[0]["held"].items():  # weights and two moments
+    for name, rows in found[0]["held"].items():  # of weights, gradient and two moments
+        assert len(rows) == 4
         assert len(set(rows)) == 1
         assert rows[0] + found[1]["held"][name][0] == len(tables[name]) >= 40
         assert rows[0] == -(-len(tables[name]) // 2)
@@ -103,6 +104,14 @@ def test_two_ranks_share_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     # two groups with batches of their own, and sparse tables under DDP: as one process of twice the batch
     assert_equal_but_for_rounding("groups.ckpt", "groups-by-one.ckpt")
     assert_equal_but_for_rounding("sparse.ckpt", "sparse-by-one.ckpt")
+    start = fit(SPARSE, 0).state_dict()
+    for name in (name for name in start if name.endswith("table.weight")):
+        moved = [
+            (content(path)["state_dict"][name] != start[name]).any(dim=1)
+            for path in ("sparse.ckpt", "sparse-by-one.ckpt")
+        ]
+        assert torch.equal(*moved)  # weight decay included, only rows that were used
+        assert 0 < int(moved[0].sum()) < len(start[name])
 
 
 # -- refused before training -------------------------------------------------------------------------------------------
