@@ -21,7 +21,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise ValueError(
             f"checkpoint {path} is a folder that holds the shares of ranks: make one file of it by "
-            f"python -m lightning.pytorch.utilities.consolidate_checkpoint {path}"
+            f"dssm_lightning.sharded.one_file({str(path)!r}, 'whole.ckpt'), or go on from it under configs/sharded.yaml"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -62,7 +62,7 @@ def gather_objects(mine: Any) -> list[Any]:
     """What each rank has, in the order of ranks: plain values, and few of them."""
     every: list[Any] = [mine] * world_size()
     if world_size() > 1:
-        dist.all_gather_object(every, mine)
+        dist.all_gather_object(every, mine, group=_group)
     return every
 
 

@@ -167,10 +167,11 @@ class TwoTower(LightningModule):
         check_strategy(self.trainer.strategy)
         if stage == "predict":
             self.scorer.check_indexable("predict")
-        distributed.use_group(data_parallel_group(self.trainer.strategy, stage))
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        data, group = self.trainer.datamodule, data_parallel_group(self.trainer.strategy, stage)  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        distributed.use_group(None)  # all must agree, those that share tables as well
         if distributed.world_size() > 1:
             check_ranks_agree(said_of_run(dict(self.hparams), data, self.trainer))
+        distributed.use_group(group)
         if self.memory_size is not None:
             own = data.negatives is not None and data.negatives.per_row
             check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)

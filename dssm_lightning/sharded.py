@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import Tensor, nn
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
@@ -174,6 +176,20 @@ def data_parallel_group(strategy: Strategy, stage: str) -> dist.ProcessGroup | N
             "checkpoint with one process, or under strategy: ddp"
         )
     return strategy.device_mesh["data_parallel"].get_group()
+
+
+def one_file(folder: Path, path: Path) -> None:
+    """Make one file, which every command and strategy reads, of a folder of shares; it holds all tables in memory.
+
+    Raises:
+        FileNotFoundError: the folder holds no shares.
+    """
+    with TemporaryDirectory(dir=path.parent) as place:
+        dcp_to_torch_save(folder, Path(place) / "shares.pt")
+        shares = torch.load(Path(place) / "shares.pt", weights_only=True)
+    rest = torch.load(folder / "meta.pt", weights_only=True)
+    states = [shares[name] for name in sorted(shares) if name.startswith("optimizer_")]
+    AtomicCheckpointIO().save_checkpoint({**rest, "state_dict": shares["state_dict"], "optimizer_states": states}, path)
 
 
 def _own_rows(weight: Tensor, mesh: DeviceMesh, device: torch.device) -> DTensor:

@@ -17,7 +17,7 @@ from tables_across_ranks import DENSE, KINDS, SPARSE, fit
 from torch import Tensor, nn
 
 from dssm_lightning.checkpoints import read_checkpoint, read_schemas
-from dssm_lightning.sharded import ShardedTables, data_parallel_group
+from dssm_lightning.sharded import ShardedTables, data_parallel_group, one_file
 
 SCRIPT = Path(__file__).parent / "tables_across_ranks.py"
 
@@ -100,6 +100,9 @@ def test_two_ranks_share_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert_equal_but_for_rounding("shared-3.ckpt", "whole-3.ckpt")
     fit_whole("whole-again-3.ckpt", KINDS, 3, ckpt_path="shared-1.ckpt")
     assert_equal_but_for_rounding("whole-again-3.ckpt", "whole-3.ckpt")
+    one_file(Path("folder-2.ckpt"), Path("whole-2.ckpt"))
+    fit_whole("from-folder-3.ckpt", KINDS, 3, ckpt_path="whole-2.ckpt")
+    assert_equal_but_for_rounding("from-folder-3.ckpt", "whole-3.ckpt")
 
     # two groups with batches of their own, and sparse tables under DDP: as one process of twice the batch
     assert_equal_but_for_rounding("groups.ckpt", "groups-by-one.ckpt")
@@ -139,7 +142,7 @@ def test_what_a_strategy_cannot_do_is_said_at_once() -> None:
 
 def test_a_folder_of_shares_is_no_file(tmp_path: Path) -> None:
     """Its schemas are read all the same: a fit that goes on from it is told at once what its data lack."""
-    with pytest.raises(ValueError, match=r"holds the shares of ranks: make one file of it .*consolidate_checkpoint "):
+    with pytest.raises(ValueError, match=r"holds the shares of ranks: make one file of it by .*one_file\("):
         read_checkpoint(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"meta\.pt"):
         read_schemas(tmp_path)
