@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
@@ -36,7 +36,8 @@ class ShardedTables(ModelParallelStrategy):
         data_parallel_size: groups, each of which holds the tables once.
         tensor_parallel_size: ranks of a group; "auto" = all processes of a machine.
         save_distributed_checkpoint: True = a folder to which each rank writes what it holds; False = one file that
-            every other command and strategy reads, for which rank 0 gathers all tables in its host memory.
+            every other command and strategy reads: table by table passes through the devices whole, into the host
+            memory of rank 0.
         process_group_backend: None = NCCL on GPUs, gloo on CPUs.
         timeout: after which a rank that waits for another gives up.
     """
@@ -137,7 +138,7 @@ class ShardedTables(ModelParallelStrategy):
         """For one file the state as any other strategy saves it: a collective, as tables are gathered."""
         if self._save_distributed_checkpoint:
             return super().optimizer_state(optimizer)
-        state: dict[str, Any] = tree_map_only(DTensor, lambda part: part.full_tensor().cpu(), optimizer.state_dict())
+        state: dict[str, Any] = tree_map_only(DTensor, _gathered, optimizer.state_dict())
         return state
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
@@ -203,8 +204,14 @@ def _own_rows(weight: Tensor, mesh: DeviceMesh, device: torch.device) -> DTensor
 def _share_of(value: Tensor, like: Tensor | None) -> Tensor:
     """What of a whole tensor this rank holds, if it holds a share of what has as many rows."""
     if isinstance(like, DTensor) and value.shape[:1] == like.shape[:1]:
-        return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
+        return _own_rows(value, like.device_mesh, like.device)
     return value
+
+
+def _gathered(part: DTensor) -> Tensor:
+    """On rank 0, which alone writes, all rows in host memory."""
+    whole = part.full_tensor()
+    return whole.cpu() if dist.get_rank() == 0 else whole.new_empty(0)
 
 
 def _shares(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:

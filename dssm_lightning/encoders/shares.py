@@ -1,8 +1,8 @@
 """Tables whose rows ranks share: each looks up what it holds, and the sum over ranks is what the whole table gives.
 
-PyTorch's own lookup in a table that ``RowwiseParallel`` has sharded gives each rank the gradient of the whole table
-(torch 2.14; torchtitan works around it likewise, github.com/pytorch/torchtitan/pull/3468), and knows no bags. Here a
-rank's gradient is that of its own rows.
+PyTorch's own lookup in a table that ``RowwiseParallel`` has sharded (github.com/pytorch/pytorch/pull/118080) gives each
+rank the gradient of the whole table (torch 2.14), and knows no bags. Here a rank's gradient is that of its own rows, by
+local lookups as torchtitan makes them (github.com/pytorch/torchtitan/pull/3468).
 """
 
 from __future__ import annotations
