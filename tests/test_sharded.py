@@ -78,6 +78,8 @@ def fit_whole(name: str, configs: list[str], epochs: int, **changes: Any) -> dic
 @pytest.mark.slow
 def test_two_ranks_share_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "3")  # which each fit sets, and the next test is not to find
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
     metrics = fit_whole("whole-1.ckpt", KINDS, 1)
     fit_whole("whole-3.ckpt", KINDS, 3, ckpt_path="whole-1.ckpt")
     fit_whole("sparse-by-one.ckpt", SPARSE, 2, batch_size=32)
