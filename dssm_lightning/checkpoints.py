@@ -16,8 +16,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU.
 
     Raises:
-        ValueError: damaged, truncated, or not a checkpoint of this package.
+        ValueError: damaged, truncated, or not a checkpoint of this package; a folder of shares.
     """
+    if path.is_dir():
+        raise ValueError(
+            f"checkpoint {path} is a folder that holds the shares of ranks: make one file of it by "
+            f"dssm_lightning.sharded.one_file({str(path)!r}, 'whole.ckpt'), or go on from it under configs/sharded.yaml"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -34,7 +39,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def read_schemas(path: Path) -> Schemas:
     """The fitted schemas that a checkpoint was trained with."""
-    return Schemas.from_json(read_checkpoint(path)["schemas"])
+    shares = path / "meta.pt"  # where each rank writes what it holds, all else is in this file
+    return Schemas.from_json(read_checkpoint(shares if path.is_dir() else path)["schemas"])
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -23,26 +23,38 @@ class Pool(NamedTuple):
     log_q: Tensor  # (C,) float32
 
 
+_group: dist.ProcessGroup | None = None
+
+
+def use_group(group: dist.ProcessGroup | None) -> None:
+    """Let this module speak of the ranks of a group, each of which has rows of its own; None = all ranks.
+
+    Ranks that share tables compute the same from the same rows: to all of this module they are one.
+    """
+    global _group
+    _group = group
+
+
 def rank() -> int:
     """This process's number, 0 where there is only one."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank(_group) if dist.is_initialized() else 0
 
 
 def world_size() -> int:
     """How many processes work together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size(_group) if dist.is_initialized() else 1
 
 
 def adds_sparse() -> bool:
     """Whether ranks can add up sparse gradients, as DDP does: gloo can, NCCL cannot."""
-    return world_size() == 1 or dist.get_backend() != "nccl"
+    return world_size() == 1 or dist.get_backend(_group) != "nccl"
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
     """The sum of every rank's value, without a gradient."""
     total = value.detach().clone()
     if world_size() > 1:
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=_group)
     return total
 
 
@@ -50,7 +62,7 @@ def gather_objects(mine: Any) -> list[Any]:
     """What each rank has, in the order of ranks: plain values, and few of them."""
     every: list[Any] = [mine] * world_size()
     if world_size() > 1:
-        dist.all_gather_object(every, mine)
+        dist.all_gather_object(every, mine, group=_group)
     return every
 
 
@@ -64,19 +76,19 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, local: Tensor) -> Tensor:
         gathered = [torch.empty_like(local) for _ in range(world_size())]
-        dist.all_gather(gathered, local.contiguous())
+        dist.all_gather(gathered, local.contiguous(), group=_group)
         return torch.cat(gathered)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         gradient = gradients[0].contiguous()
         size = gradient.shape[0] // world_size()
-        if dist.get_backend() == "nccl":
+        if dist.get_backend(_group) == "nccl":
             own = gradient.new_empty((size, *gradient.shape[1:]))
-            dist.reduce_scatter(own, list(torch.split(gradient, size)))
+            dist.reduce_scatter(own, list(torch.split(gradient, size)), group=_group)
             return own
         gradient = gradient.clone()  # gloo has no reduce-scatter
-        dist.all_reduce(gradient)
+        dist.all_reduce(gradient, group=_group)
         return gradient[rank() * size : (rank() + 1) * size]
 
 
@@ -89,7 +101,7 @@ def _row_counts(local: Tensor) -> Tensor:
     """(W,) rows of each rank."""
     counts = torch.zeros(world_size(), dtype=torch.int64, device=local.device)
     counts[rank()] = len(local)
-    dist.all_reduce(counts)
+    dist.all_reduce(counts, group=_group)
     return counts
 
 

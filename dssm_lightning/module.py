@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
 from dssm_lightning import distributed
@@ -48,6 +49,7 @@ from dssm_lightning.pairing import (
 )
 from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
+from dssm_lightning.sharded import ShardedTables, data_parallel_group
 from dssm_lightning.towers import Tower, TowerFactory
 from dssm_lightning.warm_start import warm_start
 
@@ -162,12 +164,15 @@ class TwoTower(LightningModule):
 
         Raises:
             ValueError: embeddings are to be written, and are of no use without the scorer; a memory that this data's
-                negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP.
+                negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP, or a strategy
+                that does not know the tables.
         """
         if stage == "predict":
             self.scorer.check_indexable("predict")
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        data, group = self.trainer.datamodule, data_parallel_group(self.trainer.strategy, stage)  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        distributed.use_group(None)  # all must agree, those that share tables as well
         check_run(dict(self.hparams), data, self.trainer)
+        distributed.use_group(group)
         if self.memory_size is not None:
             own = data.negatives is not None and data.negatives.per_row
             check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)
@@ -180,7 +185,10 @@ class TwoTower(LightningModule):
         """Build from the data's schemas (in ``load_from_checkpoint`` there is no trainer: nothing to do yet)."""
         if self._trainer is not None and self.trainer.datamodule is not None:  # type: ignore[attr-defined]  # as above
             self.build(self.trainer.datamodule.schemas)  # type: ignore[attr-defined]  # as above
-            if self.trainer.world_size > 1:
+            if isinstance(self.trainer.strategy, ShardedTables):
+                shared = self.trainer.strategy.share(self)
+                rank_zero_info(f"rows are shared by ranks: {', '.join(shared)}")
+            if distributed.world_size() > 1:
                 check_batch_statistics(self.towers, "several processes")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -262,7 +270,7 @@ class TwoTower(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout of this batch is a function of its number, not of what was drawn before."""
         number = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed  # `ready` counts interrupted ones
-        seed = mix(run_seed(), number, self.global_rank)
+        seed = mix(run_seed(), number, distributed.rank())
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a hundred times as long
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -295,6 +303,18 @@ class TwoTower(LightningModule):
         loss = losses.total / share.clamp(min=torch.finfo(share.dtype).tiny)
         self.log("train/loss", loss, batch_size=len(batch.row), prog_bar=True, sync_dist=True)
         return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning clips, and where ranks share tables, by the norm over all of them."""
+        if isinstance(self.trainer.strategy, ShardedTables) and gradient_clip_val:
+            self.trainer.strategy.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make the step; only then is its batch remembered, so that one that is interrupted leaves no trace."""

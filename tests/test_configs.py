@@ -29,7 +29,7 @@ SHORT = [
     "--trainer.enable_model_summary=false",
     "--trainer.accelerator=cpu",
 ]
-OVERLAYS = {"ddp", "multimodal-emoji"}
+OVERLAYS = {"ddp", "sharded", "multimodal-emoji"}
 ELSEWHERE = {"files", "medquad", "multimodal"}  # test_the_template_for_ones_own_data, test_multimodal.py, …
 
 
@@ -131,11 +131,23 @@ def test_the_template_for_ones_own_data(tmp_path: Path) -> None:
     assert set(hits[0].display) == {"title"}
 
 
-def test_an_overlay_is_laid_over(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("overlay", "strategy"),
+    [
+        ("ddp", "ddp"),
+        ("sharded", {"class_path": "dssm_lightning.sharded.ShardedTables", "init_args": {"min_rows": 10000}}),
+    ],
+)
+def test_an_overlay_is_laid_over(
+    overlay: str, strategy: str | dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["fit", "--config", str(EVERY_KIND), "--config", str(CONFIGS / "ddp.yaml"), "--print_config"])
+        main(["fit", "--config", str(EVERY_KIND), "--config", str(CONFIGS / f"{overlay}.yaml"), "--print_config"])
     settings: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
-    assert (settings["trainer"]["strategy"], settings["trainer"]["devices"]) == ("ddp", 2)
+    found = settings["trainer"]["strategy"]
+    if isinstance(found, dict):
+        found["init_args"] = {"min_rows": found["init_args"]["min_rows"]}
+    assert (found, settings["trainer"]["devices"]) == (strategy, 2)
     assert settings["data"]["batch_size"] == 64
 
 

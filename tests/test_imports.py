@@ -26,6 +26,7 @@ GROUPS = [
         "factories",
         "frozen",
         "module",
+        "sharded",
         "checkpoints",
         "warm_start",
     },

@@ -294,8 +294,8 @@ def test_what_else_cannot_be_done_with_sparse_gradients(tmp_path: Path, monkeypa
         trainer.fit(sparse_model(BOTH), datamodule=small_data(tmp_path))
     net = Net()
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    monkeypatch.setattr(distributed.dist, "get_backend", lambda: "nccl")
+    monkeypatch.setattr(distributed.dist, "get_backend", lambda _: "nccl")
     with pytest.raises(ValueError, match=r"table has sparse gradients, which NCCL cannot add up over ranks .*: false"):
         check_sparse_tables(net, combined(net))
-    monkeypatch.setattr(distributed.dist, "get_backend", lambda: "gloo")
+    monkeypatch.setattr(distributed.dist, "get_backend", lambda _: "gloo")
     check_sparse_tables(net, combined(net))

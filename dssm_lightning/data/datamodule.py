@@ -197,8 +197,9 @@ class RetrievalDataModule(LightningDataModule):
 
     @property
     def _share(self) -> tuple[int, int]:
-        """This process's rank, and how many there are."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        """This process's rank, and how many there are; ranks that share tables count as one."""
+        share = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
+        return (0, 1) if share is None else (share["rank"], share["num_replicas"])
 
     @property
     def mined_samplers(self) -> list[Hard]:

@@ -44,12 +44,11 @@ class AttentionPooling(Encoder):
     def forward(self, column: Column) -> Tensor:
         """Ragged of B rows -> (B, D)."""
         assert isinstance(column, Ragged)
-        table = self.table.weight
         # each distinct token is weighed once, however often the batch has it
         ids, place = torch.unique(column.values, return_inverse=True)
-        energy = torch.tanh(self.hidden(table.index_select(0, ids))) @ self.query  # (U,)
+        energy = torch.tanh(self.hidden(self.table(ids))) @ self.query  # (U,)
         weights = softmax_by_row(energy[place], column)
-        return bag_sums(table, column.values, column.offsets, weights)
+        return bag_sums(self.table.weight, column.values, column.offsets, weights)
 
 
 def softmax_by_row(energy: Tensor, column: Ragged) -> Tensor:

@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.distributed.tensor import DTensor
 
 from dssm_lightning.batch import Column, Prefixes, Ragged
 from dssm_lightning.encoders.base import Encoder
+from dssm_lightning.encoders.shares import added_up, own_share, partial_sums
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
 
@@ -61,7 +63,7 @@ def bag_sums(table: Tensor, ids: Tensor, offsets: Tensor, weights: Tensor, *, sp
     """Weighted sums of table rows, ``out[b] = Σ weights[t] · table[ids[t]]`` over the values t of bag b.
 
     Args:
-        table: (V, D); its gradient is the same in every run.
+        table: (V, D); its gradient is the same in every run. Where ranks share its rows, all must see the same bags.
         ids: (T,) int32 or int64 in [0, V).
         offsets: (B + 1,) int64, where each bag begins.
         weights: (T,) of the table's type; where they have a gradient, PyTorch's own kernel computes both.
@@ -71,6 +73,8 @@ def bag_sums(table: Tensor, ids: Tensor, offsets: Tensor, weights: Tensor, *, sp
     Returns:
         (B, D) of the table's type, under autocast too; an empty bag gives zeros.
     """
+    if isinstance(table, DTensor):
+        return added_up(bag_sums(*own_share(table, ids, offsets, weights)), table)
     if table.device.type == "cpu" and table.requires_grad and not weights.requires_grad:
         sums: Tensor = _BagSums.apply(table, ids, offsets, weights, sparse)
         return sums
@@ -150,11 +154,26 @@ def entry_vectors(table: nn.Embedding | None, column: Ragged) -> tuple[Tensor, b
 
 def padded_entries(table: nn.Embedding | None, sequences: Ragged) -> Tensor:
     """(S, L, D) the entries' vectors, zeros after a sequence's end."""
-    vectors, sparse = entry_vectors(table, sequences)
     lengths = sequences.lengths
     real = torch.arange(int(lengths.max()) if len(lengths) else 0, device=lengths.device) < lengths[:, None]  # (S, L)
-    entries = F.embedding(sequences.values, vectors, sparse=sparse)
+    vectors, _ = entry_vectors(table, sequences)
+    entries = F.embedding(sequences.values, vectors) if table is None else table(sequences.values)
     return entries.new_zeros((*real.shape, entries.shape[1])).masked_scatter(real[..., None], entries)
+
+
+class Table(nn.Embedding):
+    """Rows for ids of any shape. Where ``RowwiseParallel`` has shared it out, a rank adds what it holds of them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…) -> (…, D)."""
+        if not isinstance(self.weight, DTensor):
+            return super().forward(input)
+        assert isinstance(input, DTensor), "RowwiseParallel's hook makes it one, and adds up what is returned"
+        ids = input.to_local()
+        each = torch.arange(ids.numel() + 1, device=ids.device)  # bags of one
+        ones = torch.ones(ids.numel(), dtype=self.weight.dtype, device=ids.device)
+        part = bag_sums(*own_share(self.weight, ids.flatten(), each, ones))
+        return partial_sums(part.view(*ids.shape, -1), self.weight)
 
 
 def id_table(
@@ -175,7 +194,7 @@ def id_table(
         raise ValueError(f"encoder of {feature.name!r}: output_dim is {output_dim}; it must be at least 1")
     if init_range is not None and not init_range > 0:
         raise ValueError(f"encoder of {feature.name!r}: init_range is {init_range}; it must be above 0")
-    table = nn.Embedding(cardinality, output_dim, sparse=sparse)
+    table = Table(cardinality, output_dim, sparse=sparse)
     with torch.no_grad():
         if init_range is None:
             table.weight.normal_(std=output_dim**-0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from pathlib import Path
 from statistics import median
@@ -121,4 +122,6 @@ def step_seconds(model: TwoTower, data: RetrievalDataModule, steps: int, folder:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice about workers and logging intervals
         trainer.fit(model, data)
+    trainer.optimizers = []
+    gc.collect()  # their state, two more tables, would stand beside that of the next fit
     return median(np.diff(timed.began)[len(timed.began) // 2 :])
