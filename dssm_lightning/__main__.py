@@ -13,7 +13,7 @@ def run() -> None:
 
     try:
         main()
-    except OSError as error:
+    except (OSError, FloatingPointError) as error:  # the latter: a loss that is not finite
         sys.exit(f"error: {error}")
     except ValueError as error:
         raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)

@@ -7,11 +7,13 @@ that are plain functions, lists of texts and flags are written as JSON.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from dssm_lightning import runs
+from dssm_lightning.checkpoints import furthest_readable, read_checkpoint
 
 
 def option(arguments: list[str], name: str) -> str | None:
@@ -50,14 +52,32 @@ def without(arguments: list[str], name: str) -> list[str]:
 def find_checkpoint(which: str, config: str | None) -> Path | None:
     """The file that ``best``, ``last`` or a path means; None for ``best`` or ``last`` where there is none.
 
+    A ``last`` that is damaged is passed over for what has been trained the furthest of its run.
+
     Raises:
-        ValueError: a path where no file lies.
+        ValueError: a path where no file lies; no checkpoint of the run can be read.
     """
-    if which in ("best", "last"):
+    if which == "best":
         return runs.newest_checkpoint(None if config is None else Path(config).stem, which)
+    if which == "last":
+        found = runs.newest_checkpoint(None if config is None else Path(config).stem, which)
+        return None if found is None else _readable(found)
     if not Path(which).is_file():
         raise ValueError(f"--ckpt_path {which}: no such file (a path, or best, or last)")
     return Path(which)
+
+
+def _readable(last: Path) -> Path:
+    """A run's last checkpoint, or the best of what is left."""
+    try:
+        read_checkpoint(last)
+    except ValueError as error:
+        instead = furthest_readable(last.parent)
+        if instead is None:
+            raise ValueError(f"{error}; no other checkpoint in {last.parent} can be read either") from None
+        warnings.warn(f"{last} is damaged or truncated and is passed over: {instead} is used instead", stacklevel=2)
+        return instead
+    return last
 
 
 def resolve_checkpoint(arguments: list[str]) -> list[str]:

@@ -1,11 +1,8 @@
-"""What a run writes: checkpoints, its settings, and embeddings on request; and how it is interrupted."""
+"""What a run writes: checkpoints, its settings, and embeddings on request."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, cast
 
 import polars as pl
@@ -17,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from torch import Tensor, nn
 
 from dssm_lightning.atomic import whole
-from dssm_lightning.checkpoints import read_checkpoint
+from dssm_lightning.checkpoints import AtomicCheckpointIO, read_checkpoint
 from dssm_lightning.evaluation import Evaluation
 
 
@@ -58,15 +55,25 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if this is the best, and remember its metrics."""
+        before = self._kept()
         super().on_validation_end(trainer, pl_module)
-        self._remember(trainer)
+        self._remember(trainer, before)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if this is the best, and remember its metrics."""
+        before = self._kept()
         super().on_train_epoch_end(trainer, pl_module)
-        self._remember(trainer)
+        self._remember(trainer, before)
 
-    def _remember(self, trainer: Trainer) -> None:
+    def _kept(self) -> dict[str, Any]:
+        return {**super().state_dict(), "best_k_models": dict(self.best_k_models)}
+
+    def _remember(self, trainer: Trainer, before: dict[str, Any]) -> None:
+        io = trainer.strategy.checkpoint_io
+        unwritten = isinstance(io, AtomicCheckpointIO) and Path(self.best_model_path) in io.failed
+        if trainer.strategy.broadcast(unwritten):  # the first rank alone knows
+            super().load_state_dict(before)  # what the disk had no room for is not the best that is kept
+            return
         now = {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = None if self.best_model_score is None else float(self.best_model_score)
         # of equal scores the first is kept, as its checkpoint is
@@ -108,76 +115,6 @@ class BestCheckpoint(ModelCheckpoint):
             raise ValueError(
                 f"checkpoint.monitor {self.monitor!r} is never logged{hint}; there are {', '.join(logged)}"
             )
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt``, also when training is interrupted.
-
-    Args:
-        every_n_train_steps: how often within an epoch; None = at each epoch's end.
-    """
-
-    def __init__(self, every_n_train_steps: int | None = None) -> None:
-        super().__init__(
-            filename="last",
-            every_n_train_steps=every_n_train_steps,
-            save_on_train_epoch_end=True,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,
-            save_on_exception=True,
-        )
-
-    @property
-    def state_key(self) -> str:
-        """The same however often is saved."""
-        return "LastCheckpoint"
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing: the last is the last, whatever was before."""
-
-
-class StopBetweenBatches(Callback):
-    """Ctrl-C (SIGINT) ends a fit before its next batch, a second one at once.
-
-    Python raises ``KeyboardInterrupt`` wherever it is just then. Within the queue of TensorBoard's writer that leaves a
-    lock which nobody opens again, and the fit, all saved, never ends.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._before: Any = None  # the handler that was there
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen; only the main thread may."""
-        if threading.current_thread() is threading.main_thread():
-            self._asked, self._before = False, signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked or self._before is None:  # Lightning may put it back when the fit has ended
-            raise KeyboardInterrupt
-        self._asked = True
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop here, where no batch is half done."""
-        if self._asked:
-            raise KeyboardInterrupt
-
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Stop here as well."""
-        if self._asked:
-            raise KeyboardInterrupt
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the signal to whoever had it."""
-        self.teardown(trainer, pl_module, "fit")
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the signal to whoever had it."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
 
 
 class RunConfig(SaveConfigCallback):

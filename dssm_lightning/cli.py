@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dssm_lightning import commands, runs
 from dssm_lightning.arguments import first_config, option, resolve_checkpoint
-from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig, StopBetweenBatches
+from dssm_lightning.averaging import AveragedWeights
+from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, RunConfig
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.frequency import Frequency
@@ -32,7 +34,9 @@ from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
 from dssm_lightning.encoders import Encoder
 from dssm_lightning.features import Feature
+from dssm_lightning.finite import StopAtNonFinite
 from dssm_lightning.fusion import Fusion
+from dssm_lightning.interrupts import LastCheckpoint, StopBetweenBatches
 from dssm_lightning.losses import Loss
 from dssm_lightning.measure import HybridTest
 from dssm_lightning.module import TwoTower
@@ -74,6 +78,8 @@ class Parser(SpellingParser, LightningArgumentParser):
         Split,
         NegativeSampler,
         Frequency,
+        Callback,
+        AveragedWeights,
         Optimizer,
         LRScheduler,
     )
@@ -89,17 +95,18 @@ class TwoTowerCLI(LightningCLI):
         path = option(args, "ckpt_path")
         self.trained = None if path is None else read_schemas(Path(path))  # before Lightning reads it, with less to say
         self.name = Path(first_config(args) or "default").stem
-        super().__init__(
-            TwoTower,
-            RetrievalDataModule,
-            args=args,
-            save_config_callback=RunConfig,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
-            parser_class=Parser,
-            parser_kwargs={"prog": "dssm-lightning", "test": {"tests": True}},
-        )
+        with ExitStack() as self.held:  # what is given back at the end of the command: the run's folder
+            super().__init__(
+                TwoTower,
+                RetrievalDataModule,
+                args=args,
+                save_config_callback=RunConfig,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
+                parser_class=Parser,
+                parser_kwargs={"prog": "dssm-lightning", "test": {"tests": True}},
+            )
 
     def init_parser(self, tests: bool = False, **kwargs: Any) -> LightningArgumentParser:
         """A parser that knows the options of the others; that of ``test`` has some of its own."""
@@ -127,7 +134,7 @@ class TwoTowerCLI(LightningCLI):
         asked, got = (
             dict(config[self.subcommand].model.as_flat().__dict__) for config in (self.requested, self.config)
         )
-        ignored = sorted(key for key in got if asked.get(key) != got[key])
+        ignored = [f"{key} {asked.get(key)} (it has {got[key]})" for key in sorted(got) if asked.get(key) != got[key]]
         if ignored:
             rank_zero_warn(
                 f"the checkpoint's own model settings win over those asked for; ignored: {', '.join(ignored)}"
@@ -147,12 +154,22 @@ class TwoTowerCLI(LightningCLI):
         if self.subcommand != "fit":
             kwargs["logger"] = False
         elif settings.logger in (None, True):
-            self.run = (runs.run_of(self.checkpoint) if self.checkpoint else None) or runs.new_run(self.name)
-            _keep_metrics(self.run)
+            self.run = self._run_folder()
             save_dir, name, version = self.run.parent.parent, self.run.parent.name, self.run.name
             kwargs["logger"] = [CSVLogger(save_dir, name, version), TensorBoardLogger(save_dir, name, version)]
             kwargs["default_root_dir"] = self.run  # under SLURM Lightning takes up any hpc_ckpt that lies there
         return super().instantiate_trainer(**kwargs)
+
+    def _run_folder(self) -> Path:
+        """The folder of the run that goes on or begins; the first rank's counts, and holds it."""
+        run = runs.run_of(self.checkpoint) if self.checkpoint else None
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # Lightning sets it
+            return run or runs.new_run(self.name)
+        found = run is not None
+        run = self.held.enter_context(runs.held(run or runs.begin(self.name)))
+        if found:
+            _keep_metrics(run)
+        return run
 
     def before_validate(self) -> None:
         """Encode with the checkpoint's schema: only fit fits."""
@@ -174,13 +191,12 @@ class TwoTowerCLI(LightningCLI):
         self.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]  # untyped: a list
 
     def before_fit(self) -> None:
-        """Let Ctrl-C wait for the end of a batch."""
-        self.trainer.callbacks.append(StopBetweenBatches())  # type: ignore[attr-defined]  # untyped: a list
+        """Let Ctrl-C and SIGTERM wait for the end of a batch, and stop at a loss that is not finite."""
+        self.trainer.callbacks[:0] = [StopBetweenBatches(), StopAtNonFinite()]  # type: ignore[attr-defined]  # untyped: a list
 
     def after_fit(self) -> None:
         """Say how it went and where the checkpoint lies."""
-        best = self.trainer.checkpoint_callbacks[0]
-        assert isinstance(best, BestCheckpoint)
+        [best] = [each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)]
         if self.trainer.is_global_zero and best.best_model_path:
             best.recall()
             title = "the last epoch" if best.monitor is None else f"best {best.monitor}: {best.best_model_score:.4f}"
@@ -246,7 +262,7 @@ def trainer_plugins(strategy: str | Strategy) -> list[Any]:
     """How checkpoints are written; and under SLURM, that not Lightning but ``--ckpt_path last`` resumes."""
     plugins: list[Any] = []
     if strategy.startswith(("auto", "ddp")) if isinstance(strategy, str) else isinstance(strategy, DDPStrategy):
-        plugins.append(AtomicCheckpointIO())  # sharded strategies write their own way
+        plugins.append(AtomicCheckpointIO(go_on=True))  # sharded strategies write their own way
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))
     return plugins
@@ -287,7 +303,6 @@ def _ignore_expected_warnings() -> None:
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
 
 
-@rank_zero_only
 def _keep_metrics(run: Path) -> None:
     """A resumed run's logger starts its file anew: what was there keeps its place under another name."""
     path, number = run / "metrics.csv", 1

@@ -66,6 +66,15 @@ def gather_objects(mine: Any) -> list[Any]:
     return every
 
 
+def anywhere(flags: list[bool], device: torch.device) -> list[bool]:
+    """Whether each flag is set in any process of the whole job."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return flags
+    total = torch.tensor(flags, device=device).float()
+    dist.all_reduce(total)
+    return [bool(value) for value in total.tolist()]
+
+
 class _Gather(torch.autograd.Function):
     """(n, …) on each rank -> (W·n, …) on all; the backward pass sums what every rank sends back to the owner.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
@@ -47,6 +49,7 @@ from dssm_lightning.pairing import (
     check_histories,
     share_tables,
 )
+from dssm_lightning.schedules import differences, settings_of
 from dssm_lightning.schema import Schemas
 from dssm_lightning.scorers import Scorer
 from dssm_lightning.sharded import ShardedTables, data_parallel_group
@@ -70,7 +73,9 @@ class TwoTower(LightningModule):
         scorer: embeddings of both sides -> logits.
         loss: logits -> one value for each query.
         optimizer: parameters -> optimizer.
-        lr_scheduler: optimizer -> learning-rate schedule, stepped once an epoch.
+        lr_scheduler: optimizer -> learning-rate schedule.
+        lr_scheduler_interval: whether the schedule counts epochs or optimizer steps, as one with a
+            :class:`~dssm_lightning.schedules.WarmUp` should.
         tied_embeddings: query feature -> candidate feature (or of any side) whose table it shares.
         cross_device_negatives: score every rank's candidates against this rank's queries.
         encode_chunk_size: encode so many rows at once and recompute each slice in the backward pass (GradCache,
@@ -99,6 +104,7 @@ class TwoTower(LightningModule):
         memory_size: int | None = None,
         ks: list[int] | None = None,
         warm_start: str | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore="warm_start", logger=False)
@@ -108,6 +114,7 @@ class TwoTower(LightningModule):
         self.loss: Loss = make(Callable[[], Loss], loss)()
         self.make_optimizer: OptimizerCallable = make(OptimizerCallable, optimizer)
         self.make_lr_scheduler: LRSchedulerCallable | None = make(LRSchedulerCallable | None, lr_scheduler)
+        self.lr_scheduler_interval = lr_scheduler_interval
         self.tied_embeddings = tied_embeddings or {}
         self.cross_device_negatives = cross_device_negatives
         self.encode_chunk_size, self.score_chunk_size = encode_chunk_size, score_chunk_size
@@ -121,7 +128,16 @@ class TwoTower(LightningModule):
         """How each query or event fared in the last test."""
         self._corpus: Tensor | None = None  # (N, D) while an evaluation lasts
         self._told_negatives = False
-        self._not_compared: Tensor | int = 0  # rows of this epoch that had no valid negative
+        self._not_compared: Tensor | int = 0  # rows of this epoch, on this rank, that had no valid negative
+        self._not_compared_yet: Tensor | int = 0  # those of batches whose step is not made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TwoTower:
+        """A copy with the same factories: those that a command line gives hold its parser, which cannot be copied."""
+        factories = (self.make_query_tower, self.make_candidate_tower, self.make_optimizer, self.make_lr_scheduler)
+        memo.update({id(factory): factory for factory in factories})
+        copy = memo[id(self)] = type(self).__new__(type(self))
+        copy.__setstate__(deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]  # torch's
+        return copy
 
     # -- building: the one place where data shape the model -------------------------------------------------------
 
@@ -192,9 +208,10 @@ class TwoTower(LightningModule):
                 check_batch_statistics(self.towers, "several processes")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the schemas; keep only plain settings, so that ``weights_only=True`` can load the file."""
+        """Add the schemas and what is counted; keep only plain settings: ``weights_only=True`` can load the file."""
         assert self.schemas is not None
         checkpoint["schemas"] = self.schemas.to_json()
+        checkpoint["rows_without_negatives"] = self._rows_without_negatives()
         for key in ("hyper_parameters", "datamodule_hyper_parameters"):
             if key in checkpoint:
                 checkpoint[key] = plain_settings(checkpoint[key])
@@ -203,7 +220,7 @@ class TwoTower(LightningModule):
         """Build the towers that the weights belong to.
 
         Raises:
-            ValueError: the data's schemas, for which they are built already, are others.
+                ValueError: the data's schemas, for which they are built already, are others.
         """
         saved = Schemas.from_json(checkpoint["schemas"])
         difference = None if self.schemas is None else saved.difference(self.schemas)
@@ -211,15 +228,20 @@ class TwoTower(LightningModule):
             raise ValueError(f"the checkpoint was trained with another schema than the data's: {difference}")
         self.build(saved)
         self.warm_start = None  # what is resumed has started already
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.trainer.datamodule.adapt(checkpoint)  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        self._not_compared = checkpoint.get("rows_without_negatives", 0) if distributed.rank() == 0 else 0  # of all
 
     def configure_optimizers(self) -> Any:
         """The optimizer over all that trains, and its schedule."""
         optimizer = self.make_optimizer(parameter_groups(self))
         clips = self._trainer is not None and bool(self.trainer.gradient_clip_val)
         check_sparse_tables(self, optimizer, clips_values=clips and self.trainer.gradient_clip_algorithm == "value")
+        self._asked_of_optimizer = settings_of(optimizer)
         if self.make_lr_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
+        schedule = {"scheduler": self.make_lr_scheduler(optimizer), "interval": self.lr_scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     # -- forward --------------------------------------------------------------------------------------------------
 
@@ -267,6 +289,11 @@ class TwoTower(LightningModule):
             self.warm_start = None
         self._keep_fixed_features()
 
+    def on_train_start(self) -> None:
+        """Say where the optimizer of a checkpoint is not what was asked for."""
+        for told in differences(self._asked_of_optimizer, settings_of(self.trainer.optimizers[0])):
+            rank_zero_warn(f"the checkpoint's optimizer goes on, not the one that is asked for: {told}")
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout of this batch is a function of its number, not of what was drawn before."""
         number = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed  # `ready` counts interrupted ones
@@ -297,7 +324,7 @@ class TwoTower(LightningModule):
             weight = weight * batch.label
         losses = self.per_query_loss(batch, weight)
         if self.loss.compares:
-            self._not_compared += ((weight > 0) & ~losses.compared).sum()
+            self._not_compared_yet = self._not_compared_yet + ((weight > 0) & ~losses.compared).sum()
             weight = weight * losses.compared
         share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size()
         loss = losses.total / share.clamp(min=torch.finfo(share.dtype).tiny)
@@ -319,6 +346,7 @@ class TwoTower(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make the step; only then is its batch remembered, so that one that is interrupted leaves no trace."""
         super().optimizer_step(*args, **kwargs)
+        self._not_compared, self._not_compared_yet = self._not_compared + self._not_compared_yet, 0
         if self.memory is not None:
             self.memory.commit()
 
@@ -326,14 +354,16 @@ class TwoTower(LightningModule):
         """Tell how many rows had nothing that they could be compared with."""
         if not self.loss.compares:
             return
-        count = int(distributed.sum_over_ranks(torch.as_tensor(self._not_compared, device=self.device)))
-        self._not_compared = 0
+        count, self._not_compared = self._rows_without_negatives(), 0
         self.log("train/rows_without_negatives", float(count), **EQUAL_ON_ALL)
         if count:
             rank_zero_info(
                 f"epoch {self.current_epoch}: {count:,} rows had no valid negative (all were known positives, or none "
                 "was drawn) and no weight"
             )
+
+    def _rows_without_negatives(self) -> int:
+        return int(distributed.sum_over_ranks(torch.as_tensor(self._not_compared, device=self.device)))
 
     def per_query_loss(self, batch: Batch, weight: Tensor | None = None) -> RowLosses:
         """One loss for each row, against the candidates of every rank, and their sum with these weights (B,)."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 RUNS = Path("runs")
 
@@ -18,11 +24,66 @@ def new_run(name: str) -> Path:
     return RUNS / name / f"version_{max(numbers, default=-1) + 1}"
 
 
+def begin(name: str) -> Path:
+    """The folder of a new run, made for it alone: two that begin at once get one each.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    while True:
+        run = new_run(name)
+        with suppress(FileExistsError):  # another process was faster
+            run.mkdir(parents=True)
+            return run
+
+
+@contextmanager
+def held(run: Path) -> Iterator[Path]:
+    """Keep other processes from training in a run's folder meanwhile; one in which nothing was written goes at the end.
+
+    Raises:
+        ValueError: one does already.
+        OSError: the folder cannot be written.
+    """
+    check_writable(run / "checkpoints")
+    lock = FileLock(run / "run.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ValueError(f"another process is training in {run}: wait for its end, or begin a run of its own") from None
+    try:
+        yield run
+    finally:
+        lock.release()
+        written = [path for path in run.rglob("*") if path.name not in ("run.lock", "checkpoints")]
+        if not written:
+            shutil.rmtree(run, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder that checkpoints go to, before anything is computed that could then not be kept.
+
+    Raises:
+        OSError: it cannot be made, or holds no file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"a word")
+    except OSError as error:
+        raise OSError(f"checkpoints go to {folder}, and it cannot be written: {error.strerror}") from error
+
+
 def newest_checkpoint(name: str | None, which: str) -> Path | None:
-    """The ``best`` or ``last`` checkpoint of the newest run that has one, of this name or of any."""
-    folders = list(RUNS.glob(f"{name or '*'}/version_*"))
-    found = [path for path in (checkpoint_path(folder, which) for folder in folders) if path.is_file()]
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, _number(path.parent.parent)), default=None)
+    """The ``best`` or ``last`` checkpoint of the newest run that has one, of this name or of any.
+
+    Runs of one name are as new as their number says, whatever the clock was; between names the files' times decide.
+    """
+    newest: dict[str, Path] = {}
+    for folder in sorted(RUNS.glob(f"{name or '*'}/version_*"), key=_number):
+        if (path := checkpoint_path(folder, which)).is_file():
+            newest[folder.parent.name] = path
+    return max(newest.values(), key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def run_of(checkpoint: Path) -> Path | None:

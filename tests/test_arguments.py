@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from dssm_lightning.arguments import as_json, find_checkpoint, first_config, option, resolve_checkpoint, without
 
@@ -19,8 +21,12 @@ def make(name: str, version: int = 0, *kinds: str) -> Path:
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.yaml").touch()
     for kind in kinds:
-        (run / "checkpoints" / f"{kind}.ckpt").touch()
+        save(run / "checkpoints" / f"{kind}.ckpt", 1)
     return run
+
+
+def save(path: Path, step: int) -> None:
+    torch.save({"schemas": "{}", "epoch": 0, "global_step": step}, path)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +92,22 @@ def test_fit_starts_afresh_where_there_is_no_last(capsys: pytest.CaptureFixture[
     assert resolve_checkpoint(arguments) == ["fit", "--config", "emoji.yaml", "--seed_everything=2"]
     assert "--ckpt_path last: no run has one yet, starting afresh" in capsys.readouterr().out
     assert resolve_checkpoint(["fit", "--config", "emoji.yaml"]) == ["fit", "--config", "emoji.yaml"]
+
+
+def test_a_damaged_last_is_passed_over_for_what_was_trained_the_furthest() -> None:
+    checkpoints = make("emoji", 0, "best", "last") / "checkpoints"
+    make("emoji", 1)  # has none
+    save(checkpoints / "step-9.ckpt", 9)
+    last = checkpoints / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-30])
+    os.utime(checkpoints / "step-9.ckpt", (1, 1))  # whatever the clock was
+    arguments = ["fit", "--config", "emoji.yaml", "--ckpt_path=last"]
+    with pytest.warns(match=r"last.ckpt is damaged or truncated and is passed over: .*step-9.ckpt is used instead"):
+        assert resolve_checkpoint(arguments)[-1] == f"--ckpt_path={checkpoints / 'step-9.ckpt'}"
+    for path in checkpoints.iterdir():
+        path.write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"last.ckpt cannot be read.*; no other checkpoint in .* can be read either"):
+        resolve_checkpoint(arguments)
 
 
 def test_a_path_must_be_a_file(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ import yaml
 from lightning.pytorch import Trainer
 from small import small_trainer, write_config
 
-from dssm_lightning.callbacks import BestCheckpoint, LastCheckpoint
+from dssm_lightning.callbacks import BestCheckpoint
 from dssm_lightning.cli import main
+from dssm_lightning.interrupts import LastCheckpoint
 from dssm_lightning.settings import load_data, load_untrained
 
 EVENTS = pl.DataFrame(

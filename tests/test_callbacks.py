@@ -18,12 +18,11 @@ from dssm_lightning import TwoTower
 from dssm_lightning.callbacks import (
     BestCheckpoint,
     EmbeddingWriter,
-    LastCheckpoint,
-    StopBetweenBatches,
     write_embeddings,
 )
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery
+from dssm_lightning.interrupts import LastCheckpoint, StopBetweenBatches
 
 
 def fit(tmp_path: Path, *callbacks: Callback, settings: dict[str, Any] | None = None, **changes: Any) -> Trainer:
@@ -132,31 +131,47 @@ def test_last_within_an_epoch(tmp_path: Path) -> None:
 
 
 class Interrupt(Callback):
-    """Ctrl-C in the middle of a batch, once or twice."""
+    """A signal in the middle of a batch, once or twice."""
 
-    def __init__(self, times: int) -> None:
-        self.times = times
+    def __init__(self, number: signal.Signals, times: int) -> None:
+        self.number, self.times = number, times
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         if trainer.global_step == 2:
             for _ in range(self.times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), self.number)
 
 
-@pytest.mark.parametrize(("times", "steps"), [(1, 3), (2, 2)])
-def test_an_interrupt_waits_for_the_end_of_a_batch_and_a_second_one_does_not(
-    tmp_path: Path, times: int, steps: int
+@pytest.mark.parametrize(
+    ("number", "times", "steps", "status"),
+    [(signal.SIGINT, 1, 3, 1), (signal.SIGINT, 2, 2, 1), (signal.SIGTERM, 1, 3, 143), (signal.SIGTERM, 2, 3, 143)],
+)
+def test_an_interrupt_waits_for_the_end_of_a_batch_and_a_second_ctrl_c_does_not(
+    tmp_path: Path, number: signal.Signals, times: int, steps: int, status: int
 ) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.raises(SystemExit):
-            fit(tmp_path, LastCheckpoint(), Interrupt(times), StopBetweenBatches())
-    finally:
-        after = signal.signal(signal.SIGINT, before)
-    assert callable(after)
-    with pytest.raises(KeyboardInterrupt):
-        after(signal.SIGINT, None)
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stopped:
+        fit(tmp_path, Interrupt(number, times), StopBetweenBatches(), LastCheckpoint())
+    assert stopped.value.code == status
+    assert signal.getsignal(number) == before
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
+
+
+def test_an_interrupt_waits_for_a_sum_of_gradients(tmp_path: Path) -> None:
+    """Asked within the second sum of three batches, at the fourth: it stops after the sixth."""
+
+    class InMidstOfASum(Callback):
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            if batch_idx == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = {"accumulate_grad_batches": 3}
+    with pytest.raises(SystemExit):
+        fit(tmp_path, InMidstOfASum(), StopBetweenBatches(), LastCheckpoint(), settings=settings)
+    found = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (found["global_step"], found["RetrievalDataModule"]["done"]) == (2, 6)
 
 
 def test_embeddings_are_written_whole_with_their_ids(tmp_path: Path) -> None:

@@ -264,7 +264,9 @@ def test_without_a_last_a_fit_starts_afresh(
 
 def test_a_checkpoint_says_which_settings_it_overrides(copy: Path) -> None:
     asked = ["--model.scorer.init_args.logit_scale=3", "--trainer.max_epochs=3", "--ckpt_path=last"]
-    with pytest.warns(UserWarning, match=r"the checkpoint's own model settings win.*ignored: .*scorer.*logit_scale"):
+    with pytest.warns(
+        UserWarning, match=r"the checkpoint's own model settings win.*ignored: .*scorer.*logit_scale 3.* \(it has 10"
+    ):
         cli = main([*FIT, *asked])
     assert cli.config_init.fit.model.scorer is not None
     assert last(run())["hyper_parameters"]["scorer"]["init_args"]["logit_scale"] == 10

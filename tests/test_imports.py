@@ -23,6 +23,7 @@ GROUPS = [
         "mining",
         "objective",
         "optimizers",
+        "schedules",
         "factories",
         "frozen",
         "module",
@@ -31,7 +32,19 @@ GROUPS = [
         "warm_start",
     },
     {"baselines", "hybrid", "retriever"},
-    {"runs", "callbacks", "settings", "results", "measure", "trec", "comparison", "collisions"}
+    {
+        "runs",
+        "callbacks",
+        "interrupts",
+        "finite",
+        "averaging",
+        "settings",
+        "results",
+        "measure",
+        "trec",
+        "comparison",
+        "collisions",
+    }
     | {"layers", "summary", "svg", "plot", "curves", "pictures", "spelling"},
     {"commands", "mined", "arguments", "cli", "__main__"},
 ]

@@ -14,38 +14,31 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from small import small_trainer
+from resuming import (
+    CONFIG,
+    LEARNT,
+    LONG,
+    Stop,
+    StopAt,
+    assert_same_training,
+    checkpoints,
+    content,
+    fit,
+    fit_long,
+)
 
-from dssm_lightning.callbacks import BestCheckpoint, LastCheckpoint
 from dssm_lightning.data.batches import Assembler
 from dssm_lightning.data.negatives import Hard
-from dssm_lightning.settings import load_data, load_untrained
+from dssm_lightning.data.resume import Layout, adapt
+from dssm_lightning.interrupts import LastCheckpoint
 
-CONFIG = Path(__file__).parent / "every_kind.yaml"  # dropout of every kind, shared tables, a learnt scale
-LEARNT = Path(__file__).parent / "learnt_on_the_way.yaml"  # mined negatives, a memory, a streaming frequency
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
     pytest.mark.filterwarnings("ignore:.*could not find the monitored key"),
     pytest.mark.filterwarnings("ignore:.*exists and is not empty"),
 ]
-
-
-class Stop(BaseException):
-    """What a test interrupts with: nothing in between handles it."""
-
-
-class StopAt(Callback):
-    """Interrupts training at a place: (hook, batches trained before)."""
-
-    def __init__(self, hook: str, number: int) -> None:
-        self.number, self.seen = number, 0
-        setattr(self, hook, self._count)
-
-    def _count(self, *_: Any) -> None:
-        self.seen += 1
-        if self.seen == self.number:
-            raise Stop
 
 
 @pytest.fixture(scope="module")
@@ -58,50 +51,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("PL_GLOBAL_SEED", "3")
-
-
-def content(path: Path) -> dict[str, Any]:
-    found = torch.load(path, weights_only=True)
-    assert isinstance(found, dict)
-    return found
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
-
-
-def assert_same_training(a: Path, b: Path) -> None:
-    one, two = content(a), content(b)
-    assert one["global_step"] == two["global_step"] > 0
-    for key in ("state_dict", "optimizer_states", "epoch", "RetrievalDataModule"):
-        assert same(one[key], two[key]), key
-
-
-def checkpoints(run: str) -> Path:
-    return Path("runs") / run / "checkpoints"
-
-
-def fit(
-    run: str,
-    callback: Callback | None = None,
-    ckpt_path: Path | None = None,
-    every: int | None = None,
-    over: Path | None = None,
-    **more: Any,
-) -> None:
-    """What ``fit`` does, without a command line; the callback comes before those that save."""
-    configs = [str(path) for path in (CONFIG, over) if path is not None]
-    model, data = load_untrained(configs), load_data(configs)
-    callbacks = [*([] if callback is None else [callback]), BestCheckpoint("val/ndcg@10"), LastCheckpoint(every)]
-    settings = {"max_epochs": 4, "enable_checkpointing": True, "callbacks": callbacks, **more}
-    torch.manual_seed(3)
-    small_trainer(Path("runs") / run, **settings).fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +90,50 @@ def test_an_interrupted_run_resumes_to_the_last_bit(whole: Path, hook: str, numb
     assert content(stopped)["global_step"] < content(whole)["global_step"]
     fit(run, ckpt_path=stopped)
     assert_same_training(whole, stopped)
+    if "validation" in hook:  # which is not lost
+        assert_same_training(whole.with_name("best.ckpt"), stopped.with_name("best.ckpt"))
+
+
+@pytest.fixture(scope="module")
+def long(place: Path) -> Path:
+    """The last checkpoint of a run with all that a long run has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("PL_GLOBAL_SEED", "3")
+        fit_long("long")
+    return place / checkpoints("long") / "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("hook", "number", "every"),
+    [
+        ("on_train_batch_start", 12, 2),  # in mid-epoch, an odd step, and a kill
+        ("on_train_batch_start", 14, None),
+        ("on_validation_batch_start", 2, 3),  # the averaged weights are in place
+        pytest.param("on_validation_end", 1, 3, marks=pytest.mark.slow),
+        pytest.param("on_train_epoch_start", 3, None, marks=pytest.mark.slow),
+    ],
+)
+def test_a_long_run_resumes_to_the_last_bit(long: Path, hook: str, number: int, every: int | None) -> None:
+    run = f"long-{hook}-{number}"
+    with pytest.MonkeyPatch.context() as patch:
+        if every == 2:
+            patch.setattr(LastCheckpoint, "on_exception", lambda *_: None)
+        with pytest.raises(Stop):
+            fit_long(run, StopAt(hook, number), every=every)
+    stopped = checkpoints(run) / "last.ckpt"
+    assert content(stopped)["global_step"] < content(long)["global_step"]
+    fit_long(run, ckpt_path=stopped, every=every)
+    assert_same_training(long, stopped)
+    assert_same_training(long.with_name("best.ckpt"), stopped.with_name("best.ckpt"))
+
+
+def test_a_fit_that_max_steps_ends_within_an_epoch_goes_on(long: Path) -> None:
+    fit_long("steps", max_steps=7)  # of 4 an epoch
+    stopped = checkpoints("steps") / "last.ckpt"
+    assert content(stopped)["RetrievalDataModule"]["done"] == 6
+    fit_long("steps", ckpt_path=stopped)
+    assert_same_training(long, stopped)
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +271,108 @@ def test_best_is_known_after_a_resume(whole: Path) -> None:
     assert_same_training(whole.with_name("best.ckpt"), checkpoints("best") / "best.ckpt")
 
 
+# -- several processes, other numbers of them --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_resume_and_one_goes_on_with_their_checkpoint(place: Path) -> None:
+    script = Path(__file__).parent / "resume_across_ranks.py"
+    command = ["timeout", "-k", "5", "150", sys.executable, str(script), str(place)]
+    environment = {**os.environ, "PYTHONPATH": str(script.parent.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert [Path(f"terminated.{rank}").read_text() for rank in (0, 1)] == ["143", "143"]  # SIGTERM went to one alone
+    for run in ("two-killed", "two-terminated"):
+        for which in ("last.ckpt", "best.ckpt"):
+            assert_same_training(checkpoints("two") / which, checkpoints(run) / which)
+    last = checkpoints("two-by-one") / "last.ckpt"
+    stopped = content(last)
+    assert stopped["RetrievalDataModule"]["layout"] == {"seed": 3, "world_size": 2, "batch_size": 32, "batches": 7}
+    with pytest.warns(match="of 2 processes with batches of 32, and 1 process with batches of 64 go on: the order of"):
+        fit_long("two-by-one", ckpt_path=last, max_epochs=2)
+    finished = content(last)
+    assert (
+        0 < stopped["global_step"] < finished["global_step"] == content(checkpoints("two") / "last.ckpt")["global_step"]
+    )
+
+
+def at(done: int, world_size: int, batch_size: int) -> dict[str, Any]:
+    """What of a checkpoint says how far a run of 1,024 rows an epoch has come."""
+    layout = Layout(3, world_size, batch_size, 1024 // (world_size * batch_size))._asdict()
+    current = {"ready": done, "started": done, "processed": done, "completed": done - 1}
+    loops = {"fit_loop": {"epoch_loop.batch_progress": {"total": {"ready": 20}, "current": current}}}
+    return {"data": {"epoch": 1, "done": done, "layout": layout}, "loops": loops}
+
+
+@pytest.mark.filterwarnings("ignore:the checkpoint is of")
+@pytest.mark.parametrize(
+    ("done", "ranks", "now", "then"),
+    [
+        (3, (2, 64), (2, 64), 3),
+        (3, (2, 64), (1, 128), 3),  # the same rows a step
+        (3, (2, 64), (4, 32), 3),
+        (4, (2, 64), (4, 64), 2),  # twice as many
+        (3, (2, 64), (1, 64), 6),  # half as many
+        (0, (2, 64), (3, 50), 0),  # an epoch's start
+    ],
+)
+def test_a_checkpoint_fits_other_ranks(done: int, ranks: tuple[int, int], now: tuple[int, int], then: int) -> None:
+    checkpoint = at(done, *ranks)
+    adapt(checkpoint, "data", Layout(3, *now, 1024 // (now[0] * now[1])))
+    assert checkpoint["data"]["done"] == then
+    assert checkpoint["loops"] == at(then, *ranks)["loops"]  # Lightning's counters with it
+
+
+def test_a_checkpoint_that_does_not_fit_other_ranks_says_what_would() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"after 3 steps of 2 processes with batches of 64, and no step of 4 processes with batches of 64 begins "
+        r"there: take 128 rows a step in all \(data.batch_size times the number of processes\), or a checkpoint of an",
+    ):
+        adapt(at(3, 2, 64), "data", Layout(3, 4, 64, 4))
+    old = {"data": {"epoch": 1, "done": 3}}  # of a version that kept no layout
+    adapt(old, "data", Layout(3, 4, 64, 4))
+    assert old == {"data": {"epoch": 1, "done": 3}}
+
+
+class Rows(Callback):
+    """Keeps the rows of each batch that is trained on."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.seen += batch.row.tolist()
+
+
+def test_other_batches_go_on_in_the_same_order_where_one_begins_there() -> None:
+    """480 rows: 7 batches of 64, or 15 of 32; after 3 of 64 there are 9 of 32 left."""
+    whole, first, rest = Rows(), Rows(), Rows()
+    fit("rows", also=(whole,), max_epochs=1)
+    with pytest.raises(Stop):
+        fit("rows-by-two", StopAt("on_train_batch_start", 4), also=(first,), max_epochs=1)
+    last = checkpoints("rows-by-two") / "last.ckpt"
+    with pytest.raises(
+        ValueError, match="after 3 steps of 1 process with batches of 64, and no step of 1 process with"
+    ):
+        fit("rows-by-two", ckpt_path=last, batch_size=50, max_epochs=1)
+    with pytest.warns(match="the order of the rows stays"):
+        fit("rows-by-two", ckpt_path=last, also=(rest,), batch_size=32, max_epochs=1)
+    assert len(rest.seen) == 9 * 32
+    assert [*first.seen, *rest.seen][: len(whole.seen)] == whole.seen
+    assert content(last)["RetrievalDataModule"]["epoch"] == 1
+
+
+def test_another_seed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Stop):
+        fit("seed", StopAt("on_train_batch_start", 4), max_epochs=1)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "4")
+    with pytest.warns(match="seed_everything is 4, and the checkpoint was trained with 3"):
+        fit("seed", ckpt_path=checkpoints("seed") / "last.ckpt", max_epochs=1)
+
+
 # -- real processes ----------------------------------------------------------------------------------------------------
 
 SLOWER = "--data.batch_size=16"
@@ -306,13 +401,13 @@ def start(started: list[subprocess.Popen[str]], *arguments: str) -> subprocess.P
     return process
 
 
-def wait_for(process: subprocess.Popen[str], path: Path, seconds: float = 90) -> None:
-    """Until a run has written a file."""
+def wait_for_another(process: subprocess.Popen[str], path: Path, step: int, seconds: float = 90) -> None:
+    """Until a run has written a checkpoint of a step beyond this one."""
     until = time.monotonic() + seconds
-    while not path.exists():
+    while not path.exists() or content(path)["global_step"] <= step:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until, f"{path} was not written in {seconds:.0f} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -322,24 +417,33 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.slow
-def test_sigkill_and_ctrl_c_on_real_processes(started: list[subprocess.Popen[str]]) -> None:
-    fit_here = ["fit", "--config", str(CONFIG), SLOWER, "--last.every_n_train_steps=3"]
+def test_a_real_process_is_killed_interrupted_and_terminated(started: list[subprocess.Popen[str]]) -> None:
+    configs = [option for path in (CONFIG, *LONG) for option in ("--config", str(path))]
+    fit_here = ["fit", *configs, SLOWER, "--last.every_n_train_steps=3"]
     runs = Path("runs") / CONFIG.stem
     finish(start(started, *fit_here))
-    for number, how in ((1, signal.SIGKILL), (2, signal.SIGINT)):
-        folder = runs / f"version_{number}"
-        last = folder / "checkpoints" / "last.ckpt"
-        process = start(started, *fit_here, "--trainer.max_epochs=400")
-        wait_for(process, last)
+    folder = runs / "version_1"
+    last = folder / "checkpoints" / "last.ckpt"
+    reached = 0
+    for number, (how, status) in enumerate({signal.SIGKILL: -9, signal.SIGINT: 1, signal.SIGTERM: 143}.items()):
+        process = start(started, *fit_here, "--trainer.max_epochs=400", *(["--ckpt_path=last"] if number else []))
+        wait_for_another(process, last, reached)
         os.killpg(process.pid, how) if how == signal.SIGKILL else os.kill(process.pid, how)  # `timeout` hands it on
         output = process.communicate(timeout=60)[0]
-        assert process.returncode == (-9 if how == signal.SIGKILL else 1), output
-        if how == signal.SIGINT:
-            assert "Traceback" not in output
+        assert process.returncode == status, output
+        assert how == signal.SIGKILL or "Traceback" not in output
         stopped = content(last)["global_step"]
-        assert 0 < stopped < content(runs / "version_0" / "checkpoints" / "last.ckpt")["global_step"]
+        assert reached < stopped < content(runs / "version_0" / "checkpoints" / "last.ckpt")["global_step"]
         assert not list(folder.glob("checkpoints/*tmp*"))
-        finish(start(started, *fit_here, "--ckpt_path=last"))
-        assert_same_training(runs / "version_0" / "checkpoints" / "last.ckpt", last)
-        assert (folder / "config.resume-1.yaml").is_file()
-        assert not (runs / f"version_{number + 1}").exists()
+        reached = stopped
+    finish(start(started, *fit_here, "--ckpt_path=last"))
+    for which in ("last.ckpt", "best.ckpt"):
+        assert_same_training(runs / "version_0" / "checkpoints" / which, last.with_name(which))
+    assert (folder / "config.resume-3.yaml").is_file()
+    assert not (runs / "version_2").exists()
+    two, uninterrupted = (  # by another metric
+        {path.name for path in (runs / version / "checkpoints").glob("mrr-*.ckpt")}
+        for version in ("version_1", "version_0")
+    )
+    assert len(two) == 2
+    assert two == uninterrupted

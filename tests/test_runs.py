@@ -59,3 +59,48 @@ def test_the_run_of_a_checkpoint(tmp_path: Path) -> None:
     assert runs.run_of(run / "checkpoints" / "best.ckpt") == (tmp_path / run)
     assert runs.run_of(make("b", 0, "best", config=False) / "checkpoints" / "best.ckpt") is None
     assert runs.run_of(tmp_path / "best.ckpt") is None
+
+
+def test_of_one_name_the_number_decides_whatever_the_clock_was() -> None:
+    make("a", 1, "last", age=-9)  # of a clock that was ahead
+    two = make("a", 2, "last", age=9)
+    assert runs.newest_checkpoint("a", "last") == two / "checkpoints" / "last.ckpt"
+    assert runs.newest_checkpoint(None, "last") == two / "checkpoints" / "last.ckpt"
+
+
+def test_two_that_begin_at_once_get_a_folder_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = runs.begin("a")
+    found = iter([first, Path("runs/a/version_1")])  # the second had looked before the first was made
+    monkeypatch.setattr(runs, "new_run", lambda name: next(found))
+    assert runs.begin("a") == Path("runs/a/version_1")
+
+
+def test_one_process_trains_in_a_folder_at_a_time() -> None:
+    run = make("a", 0, "last")
+    with (
+        runs.held(run),
+        pytest.raises(ValueError, match=r"another process is training in runs/a/version_0: wait for its end"),
+        runs.held(run),
+    ):
+        pass
+    with runs.held(run):  # it has ended
+        pass
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_folder_in_which_nothing_was_written_goes() -> None:
+    run = runs.begin("a")
+    with pytest.raises(KeyError), runs.held(run):
+        raise KeyError
+    assert not run.exists()
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    run = make("a", 0)
+    (run / "checkpoints").rmdir()
+    (run / "checkpoints").write_text("a file")
+    with (
+        pytest.raises(OSError, match=r"checkpoints go to runs/a/version_0/checkpoints, and it cannot be written: File"),
+        runs.held(run),
+    ):
+        pass

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from resuming import Stop, StopAt
 from small import small_data, small_model, small_trainer
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import PublishedFold
 from dssm_lightning.distributed import Pool
 from dssm_lightning.features import Categorical
+from dssm_lightning.interrupts import LastCheckpoint
 from dssm_lightning.losses import BinaryCrossEntropy, CosineEmbedding, Loss, SampledSoftmax, SigLIP
 from dssm_lightning.losses.base import Scores
 from dssm_lightning.objective import per_query_loss
@@ -89,6 +91,24 @@ def test_such_rows_have_no_weight_and_are_told(
     assert trainer.callback_metrics["train/rows_without_negatives"] == len(alone)
     told = [record.message for record in caplog.records if "no valid negative" in record.message]
     assert [line.split(" had")[0] for line in told] == [f"epoch {epoch}: {len(alone)} rows" for epoch in (0, 1)]
+
+
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_an_epoch_that_is_resumed_counts_all_its_rows(tmp_path: Path) -> None:
+    def go(ckpt_path: Path | None = None, *also: Callback) -> Any:
+        settings = {"limit_val_batches": 0, "enable_checkpointing": True}
+        trainer = small_trainer(tmp_path, callbacks=[*also, LastCheckpoint()], **settings)
+        data = events(tmp_path)
+        data.batch_size = 4
+        trainer.fit(small_model(), datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+        return trainer.callback_metrics["train/rows_without_negatives"]
+
+    with pytest.raises(Stop):  # within the second batch of three, whose rows are lost and come again
+        go(None, StopAt("on_before_optimizer_step", 2))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert 0 < torch.load(last, weights_only=True)["rows_without_negatives"] < 6
+    assert go(last) == 6
 
 
 def test_a_loss_that_judges_each_pair_keeps_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dssm_lightning.batch import EvaluationBatch, Features
 from dssm_lightning.counter import Counter, run_seed
-from dssm_lightning.data import cache
+from dssm_lightning.data import cache, resume
 from dssm_lightning.data.batches import Assembler, Progress, TrainLoader
 from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.interactions import TEST, VALIDATION
@@ -23,6 +23,7 @@ from dssm_lightning.data.negatives import Hard, NegativeSampler
 from dssm_lightning.data.orders import Order, QueryOrder, RowOrder, check_rows_per_query
 from dssm_lightning.data.prepare import Recipe, prepare
 from dssm_lightning.data.ranking import Ranking, make_ranking, renumbered
+from dssm_lightning.data.resume import Layout
 from dssm_lightning.data.slices import Slices, event_slices, feature_slices, mining_slices, query_slices
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
@@ -295,19 +296,31 @@ class RetrievalDataModule(LightningDataModule):
         """How far training has come, and what was learnt on the way to draw and to weigh: with the seed, all that
         batches depend on.
         """
-        epoch, done = self.progress.epoch, self.progress.done
+        reached, whole = self.progress, False
         if self.trainer is not None and self.progress.started:
-            trained = self.trainer.fit_loop.epoch_loop.batch_progress
-            # an interrupt leaves a batch half trained on
-            waiting = trained.current.ready - trained.current.processed  # type: ignore[attr-defined]  # typed too widely
-            if trained.is_last_batch and not waiting:  # `limit_train_batches` ends an epoch early
-                epoch, done = epoch + 1, 0
-            else:
-                done -= waiting
-            if not waiting:
-                self.assembler.frequency.commit()
+            reached, whole = resume.trained(self.progress, self.trainer)
+        if whole:
+            self.assembler.frequency.commit()
         learnt = {name: part.state_dict() for name, part in self._learning.items()}
-        return {"epoch": epoch, "done": done, **{name: state for name, state in learnt.items() if state}}
+        return {
+            "epoch": reached.epoch,
+            "done": reached.done,
+            "layout": self._layout()._asdict(),
+            **{name: state for name, state in learnt.items() if state},
+        }
+
+    def adapt(self, checkpoint: dict[str, Any]) -> None:
+        """Make a checkpoint of another number of ranks, or of another batch size, fit this fit.
+
+        Raises:
+            ValueError: the order of batches does not allow it.
+        """
+        resume.adapt(checkpoint, type(self).__qualname__, self._layout())
+
+    def _layout(self) -> Layout:
+        rank, world_size = self._share
+        order = self._order(Counter(run_seed(), rank=rank), world_size)
+        return Layout(run_seed(), world_size, order.shuffled.size, len(order))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there; who only measures needs nothing of it."""
