@@ -168,7 +168,7 @@ class TwoTowerCLI(LightningCLI):
         found = run is not None
         run = self.held.enter_context(runs.held(run or runs.begin(self.name)))
         if found:
-            _keep_metrics(run)
+            runs.keep_metrics(run)
         return run
 
     def before_validate(self) -> None:
@@ -301,15 +301,6 @@ def _ignore_expected_warnings() -> None:
     # a resumed run goes on in its folder
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
-
-
-def _keep_metrics(run: Path) -> None:
-    """A resumed run's logger starts its file anew: what was there keeps its place under another name."""
-    path, number = run / "metrics.csv", 1
-    if path.is_file():
-        while (run / f"metrics.before-resume-{number}.csv").exists():
-            number += 1
-        path.rename(run / f"metrics.before-resume-{number}.csv")
 
 
 def _without_stage(metrics: dict[str, float]) -> dict[str, float]:

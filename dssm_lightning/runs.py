@@ -74,6 +74,15 @@ def check_writable(folder: Path) -> None:
         raise OSError(f"checkpoints go to {folder}, and it cannot be written: {error.strerror}") from error
 
 
+def keep_metrics(run: Path) -> None:
+    """A resumed run's logger starts its file anew: what was there keeps its place under another name."""
+    path, number = run / "metrics.csv", 1
+    if path.is_file():
+        while (run / f"metrics.before-resume-{number}.csv").exists():
+            number += 1
+        path.rename(run / f"metrics.before-resume-{number}.csv")
+
+
 def newest_checkpoint(name: str | None, which: str) -> Path | None:
     """The ``best`` or ``last`` checkpoint of the newest run that has one, of this name or of any.
 
