@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -54,7 +55,7 @@ class StopAtNonFinite(Callback):
         """Look, or note for later."""
         step, loss = trainer.global_step, loss.detach()
         if not self.waits(loss):
-            if not torch.isfinite(loss):
+            if not math.isfinite(loss.item()):
                 self._stop(trainer, cast(TwoTower, pl_module), step, in_time=True)
             self._rows.clear()
             return
@@ -85,7 +86,8 @@ class StopAtNonFinite(Callback):
         if in_time:
             assert self._batch is not None
             module.on_train_batch_start(self._batch, 0)  # the same dropout again
-            where, bad = first_not_finite(module, self._batch)
+            with trainer.precision_plugin.forward_context():
+                where, bad = first_not_finite(module, self._batch)
             rows = self._batch.row[bad.to(self._batch.row.device)]
         else:
             where = "weights have changed since: resume from last with --trainer.log_every_n_steps 1 for the module"
