@@ -90,8 +90,59 @@ def test_an_interrupted_run_resumes_to_the_last_bit(whole: Path, hook: str, numb
     assert content(stopped)["global_step"] < content(whole)["global_step"]
     fit(run, ckpt_path=stopped)
     assert_same_training(whole, stopped)
-    if "validation" in hook:  # which is not lost
-        assert_same_training(whole.with_name("best.ckpt"), stopped.with_name("best.ckpt"))
+
+
+class Validated(Callback):
+    """Keeps the metric of each epoch that is validated."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, float] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.found[trainer.current_epoch] = float(trainer.callback_metrics["val/ndcg@10"])
+
+
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_validation_batch_start", "on_validation_end"])
+def test_a_validation_that_is_interrupted_is_not_lost(hook: str) -> None:
+    whole, rest = Validated(), Validated()
+    fit("validated", also=(whole,), max_epochs=3)
+    with pytest.raises(Stop):
+        fit(f"validated-{hook}", StopAt(hook, 2), max_epochs=3)
+    fit(f"validated-{hook}", ckpt_path=checkpoints(f"validated-{hook}") / "last.ckpt", also=(rest,), max_epochs=3)
+    assert rest.found == {epoch: whole.found[epoch] for epoch in (1, 2)}
+
+
+class Steps(Callback):
+    """Keeps the steps after which is validated."""
+
+    def __init__(self) -> None:
+        self.found: list[int] = []
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.found.append(trainer.global_step)
+
+
+def test_a_validation_within_an_epoch_is_neither_lost_nor_repeated() -> None:
+    """Each third of seven batches is validated after, and saved: 3 and 6 in each epoch."""
+    whole, first, rest = Steps(), Steps(), Steps()
+    fit("thirds", also=(whole,), max_epochs=2, val_check_interval=3, every=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LastCheckpoint, "on_exception", lambda *_: None)  # killed
+        with pytest.raises(Stop):
+            fit(
+                "thirds-killed",
+                StopAt("on_validation_end", 2),
+                also=(first,),
+                max_epochs=2,
+                val_check_interval=3,
+                every=3,
+            )
+    last = checkpoints("thirds-killed") / "last.ckpt"
+    fit("thirds-killed", ckpt_path=last, also=(rest,), max_epochs=2, val_check_interval=3, every=3)
+    assert whole.found == [3, 6, 10, 13]
+    assert first.found == [3, 6]  # and its end was not reached
+    assert rest.found == [6, 10, 13]
+    assert_same_training(checkpoints("thirds") / "last.ckpt", last)
 
 
 @pytest.fixture(scope="module")
