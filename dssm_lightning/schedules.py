@@ -39,6 +39,10 @@ class WarmUp(SequentialLR):
         super().__init__(optimizer, [rise, after], milestones=[steps])
 
 
+_KERNELS = {"fused", "foreach"}
+"""Settings of speed alone, which some strategies change."""
+
+
 def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
     """The settings of each parameter group; of a learning rate under a schedule, what it started from."""
     return [
@@ -49,6 +53,8 @@ def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
 
 def differences(asked: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[str]:
     """What two optimizers do not share, as ``lr 0.1, not 0.5``."""
-    pairs = ((a, b, key) for a, b in zip(asked, found, strict=False) for key in a if key != "initial_lr")
+    pairs = (
+        (a, b, key) for a, b in zip(asked, found, strict=False) for key in a if key not in {"initial_lr", *_KERNELS}
+    )
     told = (f"{key} {b[key]}, not {a[key]}" for a, b, key in pairs if key in b and a[key] != b[key])
     return list(dict.fromkeys(told))

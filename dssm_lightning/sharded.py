@@ -55,7 +55,7 @@ class ShardedTables(ModelParallelStrategy):
             data_parallel_size, tensor_parallel_size, save_distributed_checkpoint, process_group_backend, timeout
         )
         self.min_rows = min_rows
-        self.checkpoint_io = AtomicCheckpointIO()
+        self.checkpoint_io = AtomicCheckpointIO(go_on=True)
 
     @torch.no_grad()
     def share(self, model: nn.Module) -> list[str]:
