@@ -45,4 +45,7 @@ def part(total: IntArray | int, fraction: float) -> IntArray:
 
 def cut(place: IntArray, test: IntArray, validation: IntArray) -> FoldArray:
     """(R,) the first ``test`` places test, the next ``validation`` ones validate, the rest train."""
-    return np.where(place < test, TEST, np.where(place < test + validation, VALIDATION, TRAIN)).astype(np.int8)
+    fold = np.full(len(place), TRAIN, np.int8)
+    fold[place < test + validation] = VALIDATION
+    fold[place < test] = TEST
+    return fold

@@ -11,6 +11,8 @@ from typing import Literal
 
 import polars as pl
 
+from dssm_lightning.data import mapped
+
 Format = Literal["CSV", "TSV", "JSON Lines", "Parquet"]
 
 SUFFIXES: dict[str, Format] = {
@@ -100,7 +102,9 @@ def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) 
     if files and not any(each.stat().st_size for each in files):
         raise ValueError(f"{role}: {path} is empty: 0 bytes")
     try:
-        return _scan(path, kind, quote, text_columns).collect()
+        scan = _scan(path, kind, quote, text_columns)
+        large = is_url(path) or sum(each.stat().st_size for each in files) > mapped.LARGE_FILE
+        return mapped.frame(scan) if large else scan.collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         _require_utf8([] if kind == "Parquet" else files, role)
         raise ValueError(f"{role}: {path} cannot be read as {kind}: {error}") from error
