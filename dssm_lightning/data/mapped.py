@@ -34,6 +34,9 @@ class Spool:
         self._like: Array | None = None
         self._rows = 0
 
+    def __del__(self) -> None:
+        self._file.close()  # where an error came before it was mapped
+
     def append(self, part: Array) -> None:
         """Write rows (n, …).
 
@@ -99,7 +102,8 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
     if len(keys) <= BLOCK:
         yield torch.arange(len(keys))
         return
-    limits = torch.searchsorted(offsets, torch.arange(BLOCK, len(keys), BLOCK)).unique()  # first key of a new range
+    limits = torch.searchsorted(offsets, torch.arange(BLOCK, len(keys), BLOCK)).unique()
+    limits = limits[offsets[limits] < len(keys)]  # the first key of each range but the first, none of them empty
     counts, orders = [], Spool()
     for block in blocks(len(keys)):
         part = torch.searchsorted(limits, keys[block], right=True)
