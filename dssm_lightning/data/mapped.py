@@ -102,7 +102,8 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
     if len(keys) <= BLOCK:
         yield torch.arange(len(keys))
         return
-    limits = torch.searchsorted(offsets, torch.arange(BLOCK, len(keys), BLOCK)).unique()
+    limits = torch.searchsorted(offsets, torch.arange(BLOCK, len(keys), BLOCK))
+    limits = torch.unique_consecutive(limits)
     limits = limits[offsets[limits] < len(keys)]  # the first key of each range but the first, none of them empty
     counts, orders = [], Spool()
     for block in blocks(len(keys)):
@@ -142,7 +143,7 @@ def frame(query: pl.LazyFrame) -> pl.DataFrame:
     Without the package pyarrow, which is what maps frames, it is collected in memory.
     """
     try:
-        import pyarrow as arrow
+        import pyarrow as arrow  # type: ignore[import-untyped]  # it has no types
     except ImportError:
         return query.collect(engine="streaming")
     with TemporaryDirectory(prefix="dssm-lightning-") as folder:

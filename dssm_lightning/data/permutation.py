@@ -48,4 +48,5 @@ class Permutation:
         for key in self._keys:
             left, right = right, (left + mix64(right ^ key) % left_size) % left_size
             left_size, right_size = right_size, left_size
-        return left * right_size + right  # after an even number of rounds the sizes are as they were
+        found: NDArray[np.uint64] = left * right_size + right
+        return found  # after an even number of rounds the sizes are as they were

@@ -164,7 +164,7 @@ def _fit(recipe: Recipe, tables: Tables, interactions: Interactions) -> Schemas:
         column = tables.candidates[feature.source_column]
         if isinstance(feature, Categorical) and feature.source_column == tables.keys.candidate_id:
             liked = gathered(interactions.candidate, interactions.rows(TRAIN, label=1))
-            return column.filter((torch.bincount(liked, minlength=len(column)) > 0).numpy())
+            column = column.filter((torch.bincount(liked, minlength=len(column)) > 0).numpy())
         return column
 
     def query_column(feature: Feature) -> pl.Series:

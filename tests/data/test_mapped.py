@@ -182,3 +182,9 @@ def test_a_ragged_column_of_empty_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     found = cache._encoded(CategoricalList(name="tags", vocabulary=("a",)), pl.Series([[], [], [], ["a"], []]))
     assert isinstance(found, Ragged)
     assert found.lengths.tolist() == [0, 0, 0, 1, 0]
+
+
+def test_floats_are_ordered_by_their_bits() -> None:
+    order = torch.tensor([3.5, -0.0, 0.0, -2.25, 1e300, float("inf"), -1e-300, 0.0, float("-inf"), -2.25]).double()
+    found = group(torch.zeros(10, dtype=torch.int64), torch.arange(10), 1, order)
+    assert found.values.tolist() == sorted(range(10), key=lambda row: float(order[row]))
