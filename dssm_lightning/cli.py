@@ -158,7 +158,10 @@ class TwoTowerCLI(LightningCLI):
         """Encode with the checkpoint's schema: only fit fits."""
         self.datamodule.fitted = self.trained
 
-    before_predict = before_validate
+    def before_predict(self) -> None:
+        """As before validate; embeddings are written, and not returned, for which memory would have to hold them."""
+        self.before_validate()
+        self.config_init.predict.return_predictions = False
 
     def before_test(self) -> None:
         """Encode with the checkpoint's schema, and let :meth:`after_test` show what was found."""

@@ -27,10 +27,14 @@ LARGE_FILE = 1 << 26
 
 
 class Spool:
-    """Arrays that are written one after the other, and mapped as one; the first says of which type and shape."""
+    """Arrays that are written one after the other, and mapped as one; the first says of which type and shape.
 
-    def __init__(self) -> None:
-        self._file = TemporaryFile(prefix="dssm-lightning-")  # noqa: SIM115  closed when it is mapped
+    Args:
+        folder: where the file lies; None = where ``TMPDIR`` says.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._file = TemporaryFile(prefix="dssm-lightning-", dir=folder)  # noqa: SIM115  closed when it is mapped
         self._like: Array | None = None
         self._rows = 0
 
