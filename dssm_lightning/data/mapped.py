@@ -7,6 +7,7 @@ names: they have no name any more when they are mapped, and are gone with the la
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -144,12 +145,19 @@ def evaluated(query: pl.LazyFrame, rows: int) -> Tensor:
 def frame(query: pl.LazyFrame) -> pl.DataFrame:
     """What a query gives, computed as a stream, written to a file and mapped.
 
-    Without the package pyarrow, which is what maps frames, it is collected in memory.
+    Without the package pyarrow, which is what maps frames, it is collected in memory, with a warning if it is long.
     """
     try:
         import pyarrow as arrow  # type: ignore[import-untyped]  # it has no types
     except ImportError:
-        return query.collect(engine="streaming")
+        found = query.collect(engine="streaming")
+        if len(found) > BLOCK:
+            warnings.warn(
+                f"a table of {len(found):,} rows is held in memory ({found.estimated_size() >> 20:,} MiB): with "
+                "pyarrow it would be mapped from a file; pip install 'dssm-lightning[large]'",
+                stacklevel=2,
+            )
+        return found
     with TemporaryDirectory(prefix="dssm-lightning-") as folder:
         path = Path(folder, "frame.arrow")
         query.sink_ipc(path, compression="uncompressed", engine="streaming")

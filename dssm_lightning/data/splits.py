@@ -209,7 +209,7 @@ class ByTime(Split):
         R = len(time)
         test, validation = int(part(R, self.test)), int(part(R, self.validation))
         cuts = {code: R - size for code, size in ((VALIDATION, test + validation), (TEST, test)) if size}
-        ordered = np.partition(time, list(cuts.values()))
+        ordered = np.partition(time, np.array(list(cuts.values()), np.int64))
         fold = np.full(R, TRAIN, np.int8)
         for code, place in cuts.items():
             fold[time >= ordered[place]] = code  # fewer rows than were asked for are of a strictly later time

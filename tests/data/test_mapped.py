@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,16 @@ def test_a_large_file_is_mapped_with_all_its_types(tmp_path: Path) -> None:
     time = found["time"].get_chunks()[0].to_numpy()
     with pytest.raises(ValueError, match="read-only"):  # pages of a file
         time[0] = 1
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_without_pyarrow_a_large_table_is_held_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = Synthetic(num_queries=60, num_candidates=40).tables()
+    raw.interactions.write_parquet(tmp_path / "events.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.warns(UserWarning, match=r"a table of 360 rows is held in memory \(0 MiB\): .*dssm-lightning\[large\]"):
+        found = Files(str(tmp_path / "events.parquet")).tables().interactions
+    assert_frame_equal(found, raw.interactions)
 
 
 @pytest.mark.usefixtures("_small_blocks")
