@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,23 +36,34 @@ class Spool:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._file = TemporaryFile(prefix="dssm-lightning-", dir=folder)  # noqa: SIM115  closed when it is mapped
+        self._folder = Path(gettempdir()) if folder is None else folder
+        self._file = TemporaryFile(prefix="dssm-lightning-", dir=self._folder)  # noqa: SIM115  closed when it is mapped
         self._like: Array | None = None
         self._rows = 0
 
     def __del__(self) -> None:
-        self._file.close()  # where an error came before it was mapped
+        with suppress(OSError):  # on a full disk it cannot write what it still holds
+            self._file.close()  # where an error came before it was mapped
 
     def append(self, part: Array) -> None:
         """Write rows (n, …).
 
         Raises:
-            OSError: the disk is full.
+            OSError: the disk is full; the message names the folder.
         """
         if self._like is None:
             self._like = part[:0]
         assert part.dtype == self._like.dtype
-        np.ascontiguousarray(part).tofile(self._file)
+        try:
+            self._file.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+            self._file.flush()
+        except OSError as error:
+            written = self._rows * part[:1].nbytes >> 20
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: a temporary file of {written:,} MiB and more in {self._folder}; the environment "
+                "variable TMPDIR names another folder",
+            ) from error
         self._rows += len(part)
 
     def mapped(self) -> Array:
@@ -61,7 +73,6 @@ class Spool:
             shape = (self._rows, *self._like.shape[1:])
             if 0 in shape:
                 return np.empty(shape, self._like.dtype)
-            file.flush()
             return np.memmap(file, self._like.dtype, "c", shape=shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -45,6 +46,19 @@ def test_a_spool_is_what_was_written() -> None:
     empty = Spool()
     empty.append(np.zeros((0, 3), np.float32))
     assert empty.mapped().shape == (0, 3)
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> Any:
+        return open("/dev/full", "wb")
+
+    monkeypatch.setattr(mapped, "TemporaryFile", full)
+    with pytest.raises(
+        OSError, match=r"No space left on device: a temporary file of .* in .*TMPDIR names another"
+    ) as told:
+        Spool(tmp_path).append(np.zeros(100))
+    assert told.value.errno == errno.ENOSPC
+    assert str(tmp_path) in str(told.value)
 
 
 @pytest.mark.usefixtures("_small_blocks")
