@@ -20,6 +20,7 @@ from rich.progress import track
 from torch import Tensor
 
 from dssm_lightning.batch import Column, Features, Ragged
+from dssm_lightning.data import mapped
 from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.data.mapped import Spool
 from dssm_lightning.features import Feature
@@ -143,11 +144,16 @@ def read(folder: Path) -> Prepared:
         schemas=saved_schemas(folder),
         **sides,
         interactions=Interactions(**{field: interactions.get(field) for field in Interactions._fields}),  # type: ignore[arg-type]  # the fields' types are those that were written
-        queries=pl.read_parquet(folder / "queries.parquet"),
-        candidates=pl.read_parquet(folder / "candidates.parquet"),
+        queries=_table(folder / "queries.parquet"),
+        candidates=_table(folder / "candidates.parquet"),
         display=json.loads((folder / "display.json").read_text(encoding="utf-8")),
         report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
     )
+
+
+def _table(path: Path) -> pl.DataFrame:
+    large = path.stat().st_size > mapped.LARGE_FILE
+    return mapped.frame(pl.scan_parquet(path)) if large else pl.read_parquet(path)
 
 
 def _save_column(folder: Path, name: str, column: Column) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -40,21 +41,20 @@ def codes(rows: Tensor, ids: pl.Series) -> IntArray:
     return found
 
 
-def places(group: IntArray, order: IntArray) -> tuple[IntArray, IntArray]:
-    """(R,) each row's place among the rows of its group, and (R,) how many those are.
+def places(group: IntArray, order: IntArray) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+    """Rows (n,), their places (n,) among the rows of their groups, and (n,) how many those are, until all are told.
 
     Args:
         group: (R,) in [0, R).
         order: (R,) each row's place among all, a permutation of 0 … R − 1.
     """
     R, size = len(group), np.bincount(group)
-    place = np.empty(R, np.int64)
     before = np.concatenate([[0], np.cumsum(size)])  # rows of groups with smaller numbers
     for rows in map(Tensor.numpy, ranges(torch.from_numpy(group), torch.from_numpy(before))):
         # One sort of one number, without equal ones, is five times faster than np.lexsort.
         ordered = rows[np.argsort(group[rows] * R + order[rows])]
-        place[ordered] = np.arange(len(rows)) + before[group[ordered[:1]]] - before[group[ordered]]
-    return place, size[group]
+        of = group[ordered]
+        yield ordered, np.arange(len(rows)) + before[of[:1]] - before[of], size[of]
 
 
 def part(total: IntArray | int, fraction: float) -> IntArray:

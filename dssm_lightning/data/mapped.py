@@ -55,7 +55,7 @@ class Spool:
             self._like = part[:0]
         assert part.dtype == self._like.dtype
         try:
-            self._file.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+            self._file.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
             self._file.flush()
         except OSError as error:
             written = self._rows * part[:1].nbytes >> 20
@@ -164,7 +164,7 @@ def frame(query: pl.LazyFrame) -> pl.DataFrame:
         found = query.collect(engine="streaming")
         if len(found) > BLOCK:
             warnings.warn(
-                f"a table of {len(found):,} rows is held in memory ({found.estimated_size() >> 20:,} MiB): with "
+                f"a table of {len(found):,} rows is held in memory ({int(found.estimated_size()) >> 20:,} MiB): with "
                 "pyarrow it would be mapped from a file; pip install 'dssm-lightning[large]'",
                 stacklevel=2,
             )

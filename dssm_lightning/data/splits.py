@@ -157,13 +157,15 @@ class PerQuery(Split):
 
     def _folds(self, tables: Tables) -> FoldArray:
         query = _query_codes(tables)
-        place, size = places(query, shuffled(len(query), self.seed))
-        test, validation = part(size, self.test), part(size, self.validation)
-        if self.test:
-            test += (test == 0) & (size - validation > 1)
-        if self.validation:
-            validation += (validation == 0) & (size - test > 1)
-        return cut(place, test, validation)
+        fold = np.empty(len(query), np.int8)
+        for rows, place, size in places(query, shuffled(len(query), self.seed)):
+            test, validation = part(size, self.test), part(size, self.validation)
+            if self.test:
+                test += (test == 0) & (size - validation > 1)
+            if self.validation:
+                validation += (validation == 0) & (size - test > 1)
+            fold[rows] = cut(place, test, validation)
+        return fold
 
 
 class LeaveLastN(Split):
@@ -185,10 +187,12 @@ class LeaveLastN(Split):
 
     def _folds(self, tables: Tables) -> FoldArray:
         order = _time(self, tables).rank("ordinal").to_numpy().astype(np.int64) - 1
-        place, size = places(_query_codes(tables), order)
-        test = np.minimum(int(self.test), size - 1)
-        validation = np.minimum(int(self.validation), size - 1 - test)
-        return cut(size - 1 - place, test, validation)
+        fold = np.empty(len(order), np.int8)
+        for rows, place, size in places(_query_codes(tables), order):
+            test = np.minimum(int(self.test), size - 1)
+            validation = np.minimum(int(self.validation), size - 1 - test)
+            fold[rows] = cut(size - 1 - place, test, validation)
+        return fold
 
 
 class ByTime(Split):

@@ -143,6 +143,7 @@ def test_a_cache_is_the_same_from_blocks(tmp_path: Path, monkeypatch: pytest.Mon
         return write(spool)
 
     monkeypatch.setattr(mapped, "BLOCK", 37)
+    monkeypatch.setattr(mapped, "LARGE_FILE", 0)
     monkeypatch.setattr(cache, "ENCODED_AT_ONCE", 23)
     monkeypatch.setattr(Spool, "mapped", noted)
     found = module(tmp_path / "blocks", source, split)

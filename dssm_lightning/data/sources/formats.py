@@ -142,7 +142,7 @@ def _scan(
     if is_url(path) and path.endswith("/"):
         return pl.scan_parquet(f"{path}**/*.parquet", hive_partitioning=True)
     if not is_url(path) and Path(path).is_dir():  # folders such as year=2024 are columns
-        return pl.scan_parquet(files, hive_partitioning=True, glob=False)
+        return pl.scan_parquet(list(files), hive_partitioning=True, glob=False)
     if not is_url(path) and Path(path).is_file():
         path = escape(path)  # a file's own name may hold a bracket
     if kind == "Parquet":
