@@ -23,13 +23,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dssm_lightning import commands, runs
 from dssm_lightning.arguments import first_config, option, resolve_checkpoint
-from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, LastCheckpoint, RunConfig, StopBetweenBatches
+from dssm_lightning.callbacks import BestCheckpoint, LastCheckpoint, RunConfig, StopBetweenBatches
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
+from dssm_lightning.embeddings import EmbeddingWriter
 from dssm_lightning.encoders import Encoder
 from dssm_lightning.features import Feature
 from dssm_lightning.fusion import Fusion

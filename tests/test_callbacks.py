@@ -19,13 +19,12 @@ from small import small_data, small_model, small_trainer
 from dssm_lightning import TwoTower
 from dssm_lightning.callbacks import (
     BestCheckpoint,
-    EmbeddingWriter,
     LastCheckpoint,
     StopBetweenBatches,
-    write_embeddings,
 )
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery
+from dssm_lightning.embeddings import EmbeddingWriter, write_embeddings
 
 
 def fit(tmp_path: Path, *callbacks: Callback, settings: dict[str, Any] | None = None, **changes: Any) -> Trainer:

@@ -31,7 +31,7 @@ GROUPS = [
         "warm_start",
     },
     {"baselines", "hybrid", "retriever"},
-    {"runs", "callbacks", "settings", "results", "measure", "trec", "comparison", "collisions"}
+    {"runs", "callbacks", "embeddings", "settings", "results", "measure", "trec", "comparison", "collisions"}
     | {"layers", "summary", "svg", "plot", "curves", "pictures", "spelling"},
     {"commands", "mined", "arguments", "cli", "__main__"},
 ]
