@@ -6,7 +6,7 @@ D embedding width · L list length · W ranks · T values of a ragged column.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias, overload
 
 import torch
@@ -157,6 +157,20 @@ def with_items(column: Column, embed: Callable[[Features], Tensor]) -> Column:
         return column
     embedded = entries._replace(items=embed(entries.items))
     return column._replace(sequences=embedded) if isinstance(column, Prefixes) else embedded
+
+
+def joined(parts: Iterable[Tensor], total: int) -> Tensor:
+    """``torch.cat`` of parts (n, …), at least one, of so many rows together, in the memory of the result.
+
+    The parts themselves are never there all at once, as they would be in a list.
+    """
+    made, rows = torch.empty(0), 0
+    for part in parts:
+        made = part.new_empty((total, *part.shape[1:])) if rows == 0 else made
+        made[rows : rows + len(part)] = part
+        rows += len(part)
+    assert rows == total
+    return made
 
 
 def num_rows(features: Features) -> int:

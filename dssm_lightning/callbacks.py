@@ -1,19 +1,16 @@
-"""What a run writes: checkpoints, its settings, and embeddings on request."""
+"""What a run writes: checkpoints and its settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import polars as pl
-import torch
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
-from torch import Tensor, nn
+from torch import nn
 
-from dssm_lightning.atomic import whole
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_checkpoint
 from dssm_lightning.evaluation import Evaluation
 
@@ -139,53 +136,3 @@ class RunConfig(SaveConfigCallback):
             number += 1
             path = folder / f"config.resume-{number}.yaml"
         self.parser.save(self.config, path, skip_none=False, multifile=False)
-
-
-class EmbeddingWriter(Callback):
-    """Writes what ``predict`` embeds as Parquet: id, vector, and head where each id has several vectors.
-
-    Several ranks write a part each.
-
-    Args:
-        output: the file; with several ranks ``.<rank>`` comes before its suffix.
-    """
-
-    def __init__(self, output: str = "embeddings.parquet") -> None:
-        self.output = Path(output)
-        self._vectors: list[Tensor] = []
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep a batch's embeddings (H, B, d)."""
-        self._vectors.append(outputs.float().cpu())
-
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write all embeddings of this rank."""
-        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        table = data.candidates if data.predict == "candidate" else data.data.queries
-        vectors = torch.cat(self._vectors, 1)
-        self._vectors.clear()
-        share = -(-len(table) // trainer.world_size)
-        ids = table.to_series(0)[trainer.global_rank * share : trainer.global_rank * share + vectors.shape[1]]
-        path = self.output
-        if trainer.world_size > 1:
-            path = path.with_suffix(f".{trainer.global_rank}{path.suffix}")
-        write_embeddings(path, ids, vectors)
-
-
-def write_embeddings(path: Path, ids: pl.Series, vectors: Tensor) -> None:
-    """Write ids (n,) and vectors (H, n, d), head by head, whole or not at all."""
-    heads, total, width = vectors.shape
-    array = vectors.float().cpu().numpy().reshape(heads * total, width)
-    columns = {"id": pl.concat([ids] * heads), "vector": pl.Series(array, dtype=pl.Array(pl.Float32, width))}
-    if heads > 1:
-        columns["head"] = pl.int_range(heads, eager=True).repeat_by(total).explode()
-    with whole(path) as temporary:
-        pl.DataFrame(columns).write_parquet(temporary)

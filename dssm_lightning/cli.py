@@ -25,13 +25,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from dssm_lightning import commands, runs
 from dssm_lightning.arguments import first_config, option, resolve_checkpoint
 from dssm_lightning.averaging import AveragedWeights
-from dssm_lightning.callbacks import BestCheckpoint, EmbeddingWriter, RunConfig
+from dssm_lightning.callbacks import BestCheckpoint, RunConfig
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
+from dssm_lightning.embeddings import EmbeddingWriter
 from dssm_lightning.encoders import Encoder
 from dssm_lightning.features import Feature
 from dssm_lightning.finite import StopAtNonFinite
@@ -175,7 +176,10 @@ class TwoTowerCLI(LightningCLI):
         """Encode with the checkpoint's schema: only fit fits."""
         self.datamodule.fitted = self.trained
 
-    before_predict = before_validate
+    def before_predict(self) -> None:
+        """As before validate; embeddings are written, and not returned, for which memory would have to hold them."""
+        self.before_validate()
+        self.config_init.predict.return_predictions = False
 
     def before_test(self) -> None:
         """Encode with the checkpoint's schema, and let :meth:`after_test` show what was found."""

@@ -64,7 +64,7 @@ def mine(
         )
     sampler.bind(data.data.interactions, len(data.data.queries), data.num_candidates)
     with evaluating(model):
-        corpus = model.embed_corpus(data.corpus_batches())
+        corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
         batches = mining_slices(data.assembler, sampler.queries, 0, 1)
         total = mine_pools([sampler], batches, lambda query: model.score(query, corpus), 0)
     mined = _frame(sampler, data.data.queries.to_series(0), data.candidates.to_series(0), column)

@@ -23,6 +23,7 @@ from dssm_lightning.batch import (
     EvaluationBatch,
     Features,
     at_least,
+    joined,
     num_rows,
     take_features,
     to_device,
@@ -313,7 +314,8 @@ class TwoTower(LightningModule):
         due = [sampler for sampler in data.mined_samplers if sampler.due(self.current_epoch)]
         if due:
             with evaluating(self):
-                corpus = self.embed_corpus(data.corpus_batches())
+                batches = data.corpus_batches()
+                corpus = self.embed_corpus(batches, batches.total)
                 total = mine(due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch)
             rank_zero_info(f"epoch {self.current_epoch}: hard negatives of {total:,} queries are mined anew")
 
@@ -385,9 +387,10 @@ class TwoTower(LightningModule):
 
     # -- evaluation over the whole corpus -------------------------------------------------------------------------
 
-    def embed_corpus(self, batches: Iterable[Features]) -> Tensor:
-        """(N, D) every candidate's embedding, each rank embedding its share."""
-        return distributed.gather_rows(torch.cat([self._measured(self.encode_candidate, part) for part in batches]))
+    def embed_corpus(self, batches: Iterable[Features], share: int) -> Tensor:
+        """(N, D) every candidate's embedding, each rank embedding its share, of so many candidates."""
+        parts = (self._measured(self.encode_candidate, part) for part in batches)
+        return distributed.gather_rows(joined(parts, share))
 
     def score(self, query: Features, corpus: Tensor) -> Tensor:
         """(Q, …), (N, D) -> (Q, N) logits of queries with the embedded corpus."""
@@ -408,9 +411,13 @@ class TwoTower(LightningModule):
 
     on_test_start = on_predict_start = on_validation_start
 
+    def _embed_ranked(self, fold: int) -> None:
+        batches = self.trainer.datamodule.corpus_batches(fold)  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        self._corpus = self.embed_corpus(batches, batches.total)
+
     def on_validation_epoch_start(self) -> None:
         """Embed what is ranked once for this evaluation."""
-        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches(VALIDATION))  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        self._embed_ranked(VALIDATION)
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         """Rank a batch of queries."""
@@ -422,7 +429,7 @@ class TwoTower(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Embed what is ranked once for this evaluation."""
-        self._corpus = self.embed_corpus(self.trainer.datamodule.corpus_batches(TEST))  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        self._embed_ranked(TEST)
 
     def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Tensor:
         """Rank a batch of queries; what else is made of the scores (Q, N) is a callback's."""

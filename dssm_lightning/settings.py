@@ -82,7 +82,9 @@ def make_retriever(model: TwoTower, data: RetrievalDataModule, hybrid: Hybrid | 
     batches = data.corpus_batches()
     few = len(batches) < 4  # embedded before a bar could be read
     with torch.inference_mode():
-        corpus = model.embed_corpus(track(batches, "embedding the corpus", len(batches), transient=True, disable=few))
+        corpus = model.embed_corpus(
+            track(batches, "embedding the corpus", len(batches), transient=True, disable=few), batches.total
+        )
     assert model.schemas is not None
     return Retriever(
         model.schemas,

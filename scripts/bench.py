@@ -22,6 +22,7 @@ import torch
 from benchmarks.batches import batches
 from benchmarks.deep_retrieval import deep_retrieval
 from benchmarks.evaluation import evaluation
+from benchmarks.large_corpus import large_corpus
 from benchmarks.pictures import pictures
 from benchmarks.report import Section, head, markdown
 from benchmarks.startup import startup
@@ -37,6 +38,7 @@ ALL: list[Callable[[], Section]] = [
     batches,
     pictures,
     evaluation,
+    large_corpus,
     deep_retrieval,
     startup,
 ]

@@ -6,7 +6,7 @@ import itertools
 
 import torch
 
-from dssm_lightning.batch import Ragged, num_rows, take, take_features
+from dssm_lightning.batch import Ragged, joined, num_rows, take, take_features
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
@@ -57,3 +57,10 @@ def test_take_many_against_a_loop() -> None:
     assert isinstance(taken["ragged"], Ragged)
     assert as_lists(taken["ragged"]) == [lists[i] for i in order.tolist()]
     assert taken["dense"].tolist() == [2 * i for i in order.tolist()]
+
+
+def test_joined_is_torch_cat() -> None:
+    parts = [torch.rand(n, 2, 3, dtype=torch.float64) for n in (2, 0, 3)]
+    found = joined(iter(parts), 5)
+    assert torch.equal(found, torch.cat(parts))
+    assert found.dtype == torch.float64

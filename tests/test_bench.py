@@ -89,6 +89,7 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleTyp
         ("batches", {"num_events": 800, "batch_size": 32, "num_batches": 2, "repeats": 1}, 1),
         ("pictures", {"num_pictures": 9, "batch_size": 4, "repeats": 1}, 4),
         ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
+        ("large_corpus", {"num_candidates": 500, "dim": 8, "num_events": 40, "repeats": 1}, 1),
         ("deep_retrieval", {"epochs": 1, "repeats": 1, "num_ratings": 800, "batch_size": 64, "ks": (1, 100)}, 2),
         ("startup", {"base": "json", "ours": "csv", "program": "json.tool", "repeats": 1}, 2),
     ],
@@ -138,7 +139,7 @@ def test_the_table_has_medians_and_the_span(report: ModuleType) -> None:
     [
         (
             ["hashng"],
-            "no benchmark hashng; there are hashing, text_table, large_table, batches, pictures, evaluation, deep",
+            "no benchmark hashng; there are hashing, text_table, large_table, batches, pictures, evaluation, large",
         ),
         (["hashing", "--write"], "--write makes the whole page: name no benchmark"),
         (["--threads", "0"], "--threads is 0; at least one is needed"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -17,11 +19,10 @@ from small import small_data, small_model, small_trainer
 from dssm_lightning import TwoTower
 from dssm_lightning.callbacks import (
     BestCheckpoint,
-    EmbeddingWriter,
-    write_embeddings,
 )
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery
+from dssm_lightning.embeddings import EmbeddingWriter, write_embeddings
 from dssm_lightning.interrupts import LastCheckpoint, StopBetweenBatches
 
 
@@ -176,7 +177,7 @@ def test_an_interrupt_waits_for_a_sum_of_gradients(tmp_path: Path) -> None:
 
 def test_embeddings_are_written_whole_with_their_ids(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "e.parquet"
-    write_embeddings(path, pl.Series(["a", "b"]), torch.tensor([[[1.0, 2.0], [3.0, 4.5]]], dtype=torch.float64))
+    write_embeddings(path, pl.Series(["a", "b"]), [np.array([[1.0, 2.0], [3.0, 4.5]], np.float32)])
     found = pl.read_parquet(path)
     assert found.schema == {"id": pl.String, "vector": pl.Array(pl.Float32, 2)}
     assert found["id"].to_list() == ["a", "b"]
@@ -199,6 +200,23 @@ def test_predict_writes_what_the_model_encodes(tmp_path: Path, side: str) -> Non
     with torch.no_grad():
         expected = model.encode_query(features) if side == "query" else model.encode_candidate(features)
     torch.testing.assert_close(torch.tensor(found["vector"].to_list()), expected)
+
+
+def test_embeddings_wait_on_the_disk_and_not_in_memory(tmp_path: Path) -> None:
+    writer = EmbeddingWriter(str(tmp_path / "new" / "e.parquet"))
+    trainer = SimpleNamespace(world_size=3, global_rank=1, datamodule=SimpleNamespace(predict="candidate"))
+    trainer.datamodule.candidates = pl.DataFrame({"item": [f"i{number}" for number in range(10)]})  # 4, 4, 2
+    batches = torch.arange(2 * 4 * 3).view(2, 4, 3).split(3, dim=1)  # two heads, of 3 rows and of 1
+    for number, outputs in enumerate(batches):
+        writer.on_predict_batch_end(cast(Trainer, trainer), small_model(), outputs, None, number)
+    assert not [value for value in vars(writer).values() if isinstance(value, torch.Tensor)]
+    assert list((tmp_path / "new").iterdir()) == []  # they wait under no name: a killed process leaves nothing
+    writer.on_predict_epoch_end(cast(Trainer, trainer), small_model())
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["e.1.parquet"]
+    found = pl.read_parquet(tmp_path / "new" / "e.1.parquet")
+    assert found["id"].to_list() == ["i4", "i5", "i6", "i7"] * 2
+    assert found["head"].to_list() == [0] * 4 + [1] * 4
+    assert found["vector"].to_list() == torch.arange(24).view(8, 3).tolist()
 
 
 @pytest.mark.usefixtures("_given_metrics")

@@ -84,7 +84,7 @@ def test_held_out_candidates_are_ranked_among_themselves(tmp_path: Path) -> None
     place = {row: number for number, row in enumerate(rows.tolist())}
     values: dict[str, list[float]] = {"": [], "with_note/": [], "without_note/": []}
     with torch.inference_mode():
-        corpus = trained.embed_corpus(made.corpus_batches())[rows]
+        corpus = trained.embed_corpus(made.corpus_batches(), made.num_candidates)[rows]
         whole = RetrievalDataModule.evaluation_batches(data(tmp_path, rank="corpus"), TEST)
         scores = torch.cat([trained.score(batch.query, corpus) for batch in whole])
         queries = torch.cat([batch.query_row for batch in whole])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 import torch.distributed as dist
@@ -15,6 +18,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dssm_lightning.batch import EvaluationBatch, Ragged
+from dssm_lightning.data import slices
+from dssm_lightning.data.batches import Assembler
 from dssm_lightning.evaluation import DetailedEvaluation, Evaluation, resolve_ks
 
 
@@ -219,3 +224,13 @@ def test_ranks_with_unequal_shards_find_what_one_process_finds(tmp_path: Path) -
         assert (names, event) == (rows.names, None)
         assert torch.equal(query, rows.query)
         assert torch.equal(by_row.nan_to_num(-1), rows.values.nan_to_num(-1))
+
+
+@pytest.mark.parametrize(
+    ("num_candidates", "queries"), [(100, 1024), (16_384, 1024), (100_000, 167), (524_288, 32), (5_000_000, 32)]
+)
+def test_scores_of_a_large_corpus_are_few_queries_at_a_time(num_candidates: int, queries: int) -> None:
+    """64 MiB of scores, or those of 32 queries, from which a product with the corpus is as fast as it gets."""
+    corpus = pl.DataFrame({"id": pl.int_range(num_candidates, eager=True)})
+    assembler = SimpleNamespace(data=SimpleNamespace(candidates=corpus))
+    assert slices._queries_at_once(cast(Assembler, assembler)) == queries

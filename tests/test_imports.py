@@ -35,6 +35,7 @@ GROUPS = [
     {
         "runs",
         "callbacks",
+        "embeddings",
         "interrupts",
         "finite",
         "averaging",

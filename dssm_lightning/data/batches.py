@@ -19,6 +19,7 @@ from dssm_lightning.data.frequency import CountedFrequency, Frequency
 from dssm_lightning.data.histories import HistoryAssembler, Timeline
 from dssm_lightning.data.interactions import TRAIN
 from dssm_lightning.data.liked_by import LikedByAssembler
+from dssm_lightning.data.mapped import gathered
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.orders import Order
 from dssm_lightning.features import History, LikedBy
@@ -62,7 +63,9 @@ class Assembler:
         }
         self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
         self.frequency = CountedFrequency() if frequency is None else frequency
-        self.frequency.bind(data.interactions.candidate[self.rows], len(data.candidates))
+        all_liked = liked_only or data.interactions.label is None
+        owned = self.likes.candidates.values if all_liked else gathered(data.interactions.candidate, self.rows)
+        self.frequency.bind(owned, len(data.candidates))
         if liked_only and sampler is not None and sampler.num_negatives == 0:
             raise ValueError(
                 f"{type(sampler).__name__} leaves a row nothing but its label, and this loss has no use for labels: "

@@ -20,11 +20,16 @@ from rich.progress import track
 from torch import Tensor
 
 from dssm_lightning.batch import Column, Features, Ragged
+from dssm_lightning.data import mapped
 from dssm_lightning.data.interactions import Interactions
+from dssm_lightning.data.mapped import Spool
+from dssm_lightning.features import Feature
 from dssm_lightning.schema import Schema, Schemas
 
 VERSION = 1
 """Raise when the same inputs would be encoded or laid out in another way."""
+ENCODED_AT_ONCE = 1 << 18
+"""Rows of a column: 60 trigrams of each take 60 MiB."""
 
 
 Encoded: TypeAlias = dict[str, tuple[Schema, pl.DataFrame]]
@@ -94,7 +99,7 @@ def write(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
 def _write_into(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
     work = [(side, feature, table) for side, (schema, table) in encoded.items() for feature in schema]
     for side, feature, table in track(work, description="encoding", transient=True):
-        _save_column(folder, f"{side}.{feature.name}", feature.encode(table[feature.source_column]))
+        _save_column(folder, f"{side}.{feature.name}", _encoded(feature, table[feature.source_column]))
     for name, column in prepared.interactions._asdict().items():
         if column is not None:
             _save_column(folder, f"interactions.{name}", column)
@@ -103,6 +108,25 @@ def _write_into(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
     (folder / "schema.json").write_text(prepared.schemas.to_json(), encoding="utf-8")
     (folder / "display.json").write_text(json.dumps(prepared.display), encoding="utf-8")
     (folder / "report.json").write_text(json.dumps(prepared.report), encoding="utf-8")
+
+
+def _encoded(feature: Feature, column: pl.Series) -> Column:
+    """``feature.encode(column)``, so many rows at a time that a long column's values need no memory."""
+    if len(column) <= ENCODED_AT_ONCE:
+        return feature.encode(column)
+    values, lengths = Spool(), []
+    try:
+        for start in range(0, len(column), ENCODED_AT_ONCE):
+            part = feature.encode(column[start : start + ENCODED_AT_ONCE])
+            assert isinstance(part, Tensor | Ragged)
+            if isinstance(part, Ragged):
+                lengths.append(part.lengths)
+            values.append((part.values if isinstance(part, Ragged) else part).numpy())
+    except ValueError:
+        feature.encode(column)  # its message numbers the rows of the whole column
+        raise
+    found = torch.from_numpy(values.mapped())
+    return Ragged(found, torch.nn.functional.pad(torch.cat(lengths).cumsum(0), (1, 0))) if lengths else found
 
 
 def read(folder: Path) -> Prepared:
@@ -120,11 +144,16 @@ def read(folder: Path) -> Prepared:
         schemas=saved_schemas(folder),
         **sides,
         interactions=Interactions(**{field: interactions.get(field) for field in Interactions._fields}),  # type: ignore[arg-type]  # the fields' types are those that were written
-        queries=pl.read_parquet(folder / "queries.parquet"),
-        candidates=pl.read_parquet(folder / "candidates.parquet"),
+        queries=_table(folder / "queries.parquet"),
+        candidates=_table(folder / "candidates.parquet"),
         display=json.loads((folder / "display.json").read_text(encoding="utf-8")),
         report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
     )
+
+
+def _table(path: Path) -> pl.DataFrame:
+    large = path.stat().st_size > mapped.LARGE_FILE
+    return mapped.frame(pl.scan_parquet(path)) if large else pl.read_parquet(path)
 
 
 def _save_column(folder: Path, name: str, column: Column) -> None:

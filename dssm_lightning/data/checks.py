@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import polars as pl
+from torch import Tensor
 
 if TYPE_CHECKING:
     from dssm_lightning.data.tables import Keys
@@ -118,19 +119,20 @@ def ids_unique(frame: pl.DataFrame, table: str, key: str) -> None:
         )
 
 
-def ids_known(interactions: pl.DataFrame, frame: pl.DataFrame, table: str, key: str) -> None:
-    """Every interaction names a row of the table.
+def ids_known(interactions: pl.DataFrame, frame: pl.DataFrame, table: str, key: str, rows: Tensor) -> None:
+    """Every interaction names a row of the table: ``rows`` (R,), negative where there is none.
 
     Raises:
         ValueError: some do not; how many, and the first ids.
     """
+    if not len(rows) or int(rows.min()) >= 0:
+        return
     unknown = interactions.select(key).join(frame.select(key), on=key, how="anti", maintain_order="left")[key]
-    if len(unknown):
-        ids = unknown.unique(maintain_order=True)
-        raise ValueError(
-            f"{len(unknown):,} of {len(interactions):,} interactions name {len(ids):,} ids of {key!r} that {table} "
-            f"({len(frame):,} rows) does not have, first {_first(ids)}; add them to {table}, or drop those interactions"
-        )
+    ids = unknown.unique(maintain_order=True)
+    raise ValueError(
+        f"{len(unknown):,} of {len(interactions):,} interactions name {len(ids):,} ids of {key!r} that {table} "
+        f"({len(frame):,} rows) does not have, first {_first(ids)}; add them to {table}, or drop those interactions"
+    )
 
 
 def _first(values: pl.Series) -> str:

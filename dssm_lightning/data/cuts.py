@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
+import polars as pl
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dssm_lightning.counter import mix
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
+from dssm_lightning.data.mapped import gathered, ranges
 
 FoldArray: TypeAlias = NDArray[np.int8]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -24,18 +29,32 @@ def shuffled(n: int, seed: int) -> IntArray:
     return place
 
 
-def places(group: IntArray, order: IntArray) -> tuple[IntArray, IntArray]:
-    """(R,) each row's place among the rows of its group, and (R,) how many those are.
+def codes(rows: Tensor, ids: pl.Series) -> IntArray:
+    """(R,) rows of distinct ids (n,), numbered anew by ascending id among those that occur.
+
+    The order of the rows then does not decide a draw.
+    """
+    there = (torch.bincount(rows, minlength=len(ids)) > 0).numpy()
+    code = torch.zeros(len(ids), dtype=torch.int64)
+    code[there] = torch.from_numpy(ids.filter(there).rank("ordinal").to_numpy().astype(np.int64)) - 1
+    found: IntArray = gathered(code, rows).numpy()
+    return found
+
+
+def places(group: IntArray, order: IntArray) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+    """Rows (n,), their places (n,) among the rows of their groups, and (n,) how many those are, until all are told.
 
     Args:
         group: (R,) in [0, R).
         order: (R,) each row's place among all, a permutation of 0 … R − 1.
     """
     R, size = len(group), np.bincount(group)
-    place = np.empty(R, np.int64)
-    # One sort of one number, without equal ones, is five times faster than np.lexsort.
-    place[np.argsort(group * R + order)] = np.arange(R) - np.repeat(np.cumsum(size) - size, size)
-    return place, size[group]
+    before = np.concatenate([[0], np.cumsum(size)])  # rows of groups with smaller numbers
+    for rows in map(Tensor.numpy, ranges(torch.from_numpy(group), torch.from_numpy(before))):
+        # One sort of one number, without equal ones, is five times faster than np.lexsort.
+        ordered = rows[np.argsort(group[rows] * R + order[rows])]
+        of = group[ordered]
+        yield ordered, np.arange(len(rows)) + before[of[:1]] - before[of], size[of]
 
 
 def part(total: IntArray | int, fraction: float) -> IntArray:
@@ -45,4 +64,7 @@ def part(total: IntArray | int, fraction: float) -> IntArray:
 
 def cut(place: IntArray, test: IntArray, validation: IntArray) -> FoldArray:
     """(R,) the first ``test`` places test, the next ``validation`` ones validate, the rest train."""
-    return np.where(place < test, TEST, np.where(place < test + validation, VALIDATION, TRAIN)).astype(np.int8)
+    fold = np.full(len(place), TRAIN, np.int8)
+    fold[place < test + validation] = VALIDATION
+    fold[place < test] = TEST
+    return fold

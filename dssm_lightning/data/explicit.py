@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from dssm_lightning.batch import Ragged
 from dssm_lightning.data import checks
 from dssm_lightning.data.sources import formats
-from dssm_lightning.data.tables import Tables
+from dssm_lightning.data.tables import Tables, positions
 
 
 def explicit_negatives(tables: Tables, column: str, file: str | None) -> Ragged:
@@ -59,11 +57,3 @@ def _from_json(lists: pl.Series, column: str, kind: pl.DataType) -> pl.Series:
             f"negatives column {column!r} must hold lists of candidate ids, found String, which is no JSON such as "
             f"[1, 2]: {error}"
         ) from error
-
-
-def positions(values: pl.Series, ids: pl.Series) -> Tensor:
-    """The row of each value among the ids, all of which are there (the tables are checked)."""
-    rows = pl.DataFrame({"id": ids, "row": np.arange(len(ids), dtype=np.int64)})
-    found = pl.DataFrame({"id": values}).join(rows, on="id", how="left", maintain_order="left")["row"]
-    assert found.null_count() == 0
-    return torch.from_numpy(found.to_numpy().copy())

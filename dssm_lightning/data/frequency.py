@@ -21,7 +21,7 @@ class Frequency:
         """Begin anew.
 
         Args:
-            owned: (R,) the corpus row that each training row owns.
+            owned: (R,) the corpus row that each training row owns, in whatever order.
             num_candidates: N, rows of the corpus.
         """
         raise NotImplementedError

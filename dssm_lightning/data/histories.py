@@ -11,6 +11,7 @@ from torch import Tensor
 from dssm_lightning.batch import Features, Prefixes, Ragged, spans, take, take_features
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
+from dssm_lightning.data.mapped import gathered
 from dssm_lightning.features import History
 from dssm_lightning.features.history import entries
 
@@ -30,10 +31,12 @@ class Timeline:
         self, interactions: Interactions, num_queries: int, events: Literal["liked", "shown", "all"] = "liked"
     ) -> None:
         rows = interactions.rows(TRAIN, label=LABELS[events])
-        query, time = interactions.query[rows], interactions.time
+        query = gathered(interactions.query, rows)
+        time = None if interactions.time is None else gathered(interactions.time, rows)
         self.interactions = interactions
-        self.candidates = group(query, interactions.candidate[rows], num_queries, None if time is None else time[rows])
-        self.times = None if time is None else group(query, time[rows], num_queries, time[rows]).values  # (T,)
+        by_query = group(query, rows, num_queries, time)
+        self.candidates = by_query._replace(values=gathered(interactions.candidate, by_query.values))
+        self.times = None if interactions.time is None else gathered(interactions.time, by_query.values)  # (T,)
 
     @cached_property
     def before(self) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.batch import Ragged
+from dssm_lightning.data import mapped
+from dssm_lightning.data.mapped import blocks, ranges, spooled, where
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 FOLDS = ("train", "validation", "test")
@@ -27,11 +29,24 @@ class Interactions(NamedTuple):
 
     def rows(self, fold: int, *, label: int | None = None) -> Tensor:
         """(·,) int64: rows of one fold, all of them or those with the given label (every row is 1 without labels)."""
-        chosen = self.fold == fold
-        if label is not None:
-            liked = torch.ones_like(chosen) if self.label is None else self.label > 0
-            chosen &= liked if label else ~liked
-        return chosen.nonzero().squeeze(1)
+
+        def chosen(block: slice) -> Tensor:
+            found = self.fold[block] == fold
+            if label is not None:
+                liked = torch.ones_like(found) if self.label is None else self.label[block] > 0
+                found &= liked if label else ~liked
+            return found
+
+        total = len(self.fold)
+        return where((chosen(block) for block in blocks(total)), total)
+
+
+def _whole(order: Tensor) -> Tensor:
+    """Whole numbers that are ordered alike: float64 by its bits, which sort four times as fast."""
+    if order.dtype != torch.float64:
+        return order
+    bits = (order + 0.0).view(torch.int64)  # -0.0 is 0.0
+    return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)  # below 0 a larger magnitude is less
 
 
 def group(keys: Tensor, values: Tensor, num_keys: int, order: Tensor | None = None) -> Ragged:
@@ -43,8 +58,14 @@ def group(keys: Tensor, values: Tensor, num_keys: int, order: Tensor | None = No
         num_keys: number of rows of the result.
         order: (T,) what sorts the values of one key; None = as given.
     """
-    index = torch.arange(len(keys)) if order is None else torch.argsort(order, stable=True)
-    index = index[torch.argsort(keys[index], stable=True)]
     offsets = torch.zeros(num_keys + 1, dtype=torch.int64)
     torch.cumsum(torch.bincount(keys, minlength=num_keys), 0, out=offsets[1:])
-    return Ragged(values[index], offsets)
+
+    def ordered(rows: Tensor) -> Tensor:
+        index = rows if order is None else rows[torch.argsort(_whole(order[rows]), stable=True)]
+        return values[index[torch.argsort(keys[index], stable=True)]]
+
+    if len(keys) <= mapped.BLOCK:
+        return Ragged(ordered(torch.arange(len(keys))), offsets)
+    parts = (ordered(rows).numpy() for rows in ranges(keys, offsets))
+    return Ragged(torch.from_numpy(spooled(parts)), offsets)

@@ -8,6 +8,7 @@ from torch import Tensor
 from dssm_lightning.batch import Features, Ragged, take
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
+from dssm_lightning.data.mapped import gathered
 from dssm_lightning.features import LikedBy
 
 
@@ -32,7 +33,7 @@ class LikedByAssembler:
             )
         self.feature, self.column, self.query = feature, queries[feature.of], interactions.query
         rows = interactions.rows(TRAIN, label=1)
-        self.rows = group(interactions.candidate[rows], rows, num_candidates)  # N rows of interaction rows
+        self.rows = group(gathered(interactions.candidate, rows), rows, num_candidates)  # N rows of interaction rows
 
     def of_candidates(self, ids: Tensor, held: Tensor | None = None, drop: Counter | None = None) -> Ragged:
         """What liked these corpus rows (C,): all that training knows, or, in training, all but the rows ``held``."""

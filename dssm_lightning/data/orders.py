@@ -10,7 +10,10 @@ from torch import Tensor
 
 from dssm_lightning.batch import spans
 from dssm_lightning.counter import Counter
+from dssm_lightning.data import mapped
 from dssm_lightning.data.interactions import Interactions, group
+from dssm_lightning.data.mapped import gathered
+from dssm_lightning.data.permutation import Permutation
 from dssm_lightning.features import History
 
 
@@ -18,7 +21,8 @@ class Shuffled:
     """The numbers 0 … total − 1 in another order in each epoch, so many at a step.
 
     Every rank permutes them alike and takes its own slice of each global batch; those that do not fill one are left to
-    other epochs. With fewer than one global batch holds, an epoch is one smaller batch.
+    other epochs. With fewer than one global batch holds, an epoch is one smaller batch. The order of more than
+    ``BLOCK`` numbers is never held: see :class:`~dssm_lightning.data.permutation.Permutation`.
 
     Raises:
         ValueError: fewer numbers than ranks; the message calls them ``what``.
@@ -36,12 +40,15 @@ class Shuffled:
     def epoch(self, epoch: int, every_rank: bool = False) -> Callable[[int], Tensor]:
         """What gives the numbers (size,) of a step, or (W · size,) those of every rank."""
         shuffle = Counter(self.place.seed, epoch).generator("shuffle")
-        order = torch.randperm(self.total, generator=shuffle)
+        if self.total > mapped.BLOCK:
+            number_at: Callable[[Tensor], Tensor] = Permutation(self.total, shuffle.initial_seed())
+        else:
+            number_at = torch.randperm(self.total, generator=shuffle).__getitem__
 
         def numbers(step: int) -> Tensor:
             start, ranks = (0, self.world_size) if every_rank else (self.place.rank, 1)
             start = (step * self.world_size + start) * self.size
-            return order[start : start + ranks * self.size]
+            return number_at(torch.arange(start, start + ranks * self.size))
 
         return numbers
 
@@ -88,8 +95,8 @@ class QueryOrder:
         place: Counter,
         world_size: int,
     ) -> None:
-        query, time = interactions.query[rows], interactions.time
-        by_query = group(query, rows, int(query.max()) + 1, None if time is None else time[rows])
+        query, time = gathered(interactions.query, rows), interactions.time
+        by_query = group(query, rows, int(query.max()) + 1, None if time is None else gathered(time, rows))
         self.rows, lengths = by_query.values, by_query.lengths
         trained = lengths.nonzero().squeeze(1)
         self.start, self.lengths = by_query.offsets[trained], lengths[trained]

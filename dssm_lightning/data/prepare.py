@@ -13,12 +13,14 @@ from torch import Tensor
 
 from dssm_lightning.batch import Ragged
 from dssm_lightning.data import cache
-from dssm_lightning.data.explicit import explicit_negatives, positions
+from dssm_lightning.data.explicit import explicit_negatives
 from dssm_lightning.data.interactions import FOLDS, TRAIN, Interactions
+from dssm_lightning.data.mapped import gathered, numbers
 from dssm_lightning.data.sources import Source, formats
 from dssm_lightning.data.splits import Split
 from dssm_lightning.data.tables import Keys, Tables, collapse
 from dssm_lightning.features import Categorical, Feature, History, LikedBy
+from dssm_lightning.features.categorical import Categories
 from dssm_lightning.schema import Schema, Schemas
 
 
@@ -64,11 +66,13 @@ def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> P
 
 def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
     query_features, candidate_features = _read(recipe.query), _read(recipe.candidate)
-    raw = recipe.source.tables().resolve(
-        [feature.source_column for feature in query_features], [f.source_column for f in candidate_features]
+    raw = recipe.source.tables()
+    tables, repeated = collapse(
+        raw.resolve(
+            [feature.source_column for feature in query_features], [f.source_column for f in candidate_features]
+        )
     )
-    frame, repeated = collapse(raw.interactions, raw.keys)
-    tables = Tables(frame, raw.queries, raw.candidates, raw.keys, raw.display)
+    del raw  # files of large tables are gone with it
     negatives = (
         None
         if recipe.negatives_column is None
@@ -117,8 +121,8 @@ def _interactions(tables: Tables, split: Split, negatives: Ragged | None) -> Int
     keys, frame = tables.keys, tables.interactions
     fold = torch.from_numpy(np.asarray(split.assign(tables), dtype=np.int8))
     interactions = Interactions(
-        query=positions(frame[keys.query_id], tables.queries[keys.query_id]),
-        candidate=positions(frame[keys.candidate_id], tables.candidates[keys.candidate_id]),
+        query=tables.query_rows,
+        candidate=tables.candidate_rows,
         fold=fold,
         label=_floats(frame, keys.label),
         weight=_floats(frame, keys.weight),
@@ -135,15 +139,14 @@ def _interactions(tables: Tables, split: Split, negatives: Ragged | None) -> Int
 
 
 def _floats(frame: pl.DataFrame, column: str | None) -> Tensor | None:
-    return None if column is None else torch.from_numpy(frame[column].cast(pl.Float32).to_numpy().copy())
+    return None if column is None else numbers(frame[column], pl.Float32)
 
 
 def _times(frame: pl.DataFrame, keys: Keys) -> Tensor | None:
     if keys.time is None:
         return None
     column = frame[keys.time]
-    seconds = column.dt.epoch("us") / 1e6 if column.dtype.is_temporal() else column
-    return torch.from_numpy(seconds.cast(pl.Float64).to_numpy().copy())
+    return numbers(column.dt.epoch("us") / 1e6 if column.dtype.is_temporal() else column, pl.Float64)
 
 
 # -- fitting --------------------------------------------------------------------------------------------------------
@@ -155,19 +158,19 @@ def _fit(recipe: Recipe, tables: Tables, interactions: Interactions) -> Schemas:
     A candidate's id is the exception: an id without a training interaction has nothing to teach and shares the
     unknown row, so that what a test item is cannot be told from what it is called.
     """
-    train = interactions.rows(TRAIN).numpy()
-    query_of_train = interactions.query[train].numpy()
-    trained = np.unique(interactions.candidate[interactions.rows(TRAIN, label=1)].numpy())
+    train = interactions.rows(TRAIN)
 
     def candidate_column(feature: Feature) -> pl.Series:
         column = tables.candidates[feature.source_column]
-        is_id = isinstance(feature, Categorical) and feature.source_column == tables.keys.candidate_id
-        return column[trained] if is_id else column
+        if isinstance(feature, Categorical) and feature.source_column == tables.keys.candidate_id:
+            liked = gathered(interactions.candidate, interactions.rows(TRAIN, label=1))
+            column = column.filter((torch.bincount(liked, minlength=len(column)) > 0).numpy())
+        return column
 
     def query_column(feature: Feature) -> pl.Series:
         if feature.source_column in tables.queries.columns:
-            return tables.queries[feature.source_column][query_of_train]
-        return tables.interactions[feature.source_column][train]
+            return tables.queries[feature.source_column][gathered(interactions.query, train).numpy()]
+        return tables.interactions[feature.source_column][train.numpy()]
 
     candidate = _fit_side(recipe.candidate, candidate_column)
     bound = Schema(tuple(_bind(f, candidate) if isinstance(f, History) else f for f in recipe.query))
@@ -176,7 +179,12 @@ def _fit(recipe: Recipe, tables: Tables, interactions: Interactions) -> Schemas:
 
 
 def _fit_side(schema: Schema, column_of: Callable[[Feature], pl.Series]) -> Schema:
-    return Schema(tuple(f if isinstance(f, History | LikedBy) else f.fit(column_of(f)) for f in schema))
+    return Schema(tuple(f if _teaches_nothing(f) else f.fit(column_of(f)) for f in schema))
+
+
+def _teaches_nothing(feature: Feature) -> bool:
+    """Whether no column need be read, which may be a long one."""
+    return isinstance(feature, History | LikedBy) or (isinstance(feature, Categories) and feature.is_fitted)
 
 
 def _bind(history: History, candidate: Schema) -> History:

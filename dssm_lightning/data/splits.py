@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from dssm_lightning.counter import mix
-from dssm_lightning.data.cuts import FoldArray, IntArray, cut, part, places, shuffled
+from dssm_lightning.data.cuts import FoldArray, IntArray, codes, cut, part, places, shuffled
 from dssm_lightning.data.interactions import FOLDS, TEST, TRAIN, VALIDATION
 from dssm_lightning.data.tables import Tables
 from dssm_lightning.features.columns import hash_strings
@@ -157,13 +157,15 @@ class PerQuery(Split):
 
     def _folds(self, tables: Tables) -> FoldArray:
         query = _query_codes(tables)
-        place, size = places(query, shuffled(len(query), self.seed))
-        test, validation = part(size, self.test), part(size, self.validation)
-        if self.test:
-            test += (test == 0) & (size - validation > 1)
-        if self.validation:
-            validation += (validation == 0) & (size - test > 1)
-        return cut(place, test, validation)
+        fold = np.empty(len(query), np.int8)
+        for rows, place, size in places(query, shuffled(len(query), self.seed)):
+            test, validation = part(size, self.test), part(size, self.validation)
+            if self.test:
+                test += (test == 0) & (size - validation > 1)
+            if self.validation:
+                validation += (validation == 0) & (size - test > 1)
+            fold[rows] = cut(place, test, validation)
+        return fold
 
 
 class LeaveLastN(Split):
@@ -185,10 +187,12 @@ class LeaveLastN(Split):
 
     def _folds(self, tables: Tables) -> FoldArray:
         order = _time(self, tables).rank("ordinal").to_numpy().astype(np.int64) - 1
-        place, size = places(_query_codes(tables), order)
-        test = np.minimum(int(self.test), size - 1)
-        validation = np.minimum(int(self.validation), size - 1 - test)
-        return cut(size - 1 - place, test, validation)
+        fold = np.empty(len(order), np.int8)
+        for rows, place, size in places(_query_codes(tables), order):
+            test = np.minimum(int(self.test), size - 1)
+            validation = np.minimum(int(self.validation), size - 1 - test)
+            fold[rows] = cut(size - 1 - place, test, validation)
+        return fold
 
 
 class ByTime(Split):
@@ -205,10 +209,15 @@ class ByTime(Split):
         self._ask(test, validation)
 
     def _folds(self, tables: Tables) -> FoldArray:
-        time = _time(self, tables)
+        time = _time(self, tables).to_physical().to_numpy()
         R = len(time)
-        later = R - time.rank("max").to_numpy().astype(np.int64)  # (R,) rows of a strictly later time
-        return cut(later, part(R, self.test), part(R, self.validation))
+        test, validation = int(part(R, self.test)), int(part(R, self.validation))
+        cuts = {code: R - size for code, size in ((VALIDATION, test + validation), (TEST, test)) if size}
+        ordered = np.partition(time, np.array(list(cuts.values()), np.int64))
+        fold = np.full(R, TRAIN, np.int8)
+        for code, place in cuts.items():
+            fold[time >= ordered[place]] = code  # fewer rows than were asked for are of a strictly later time
+        return fold
 
 
 class PublishedFold(Split):
@@ -297,9 +306,8 @@ def _time(split: Split, tables: Tables) -> pl.Series:
 
 
 def _query_codes(tables: Tables) -> IntArray:
-    """(R,) queries numbered by ascending id, so that the order of the rows does not decide a draw of queries."""
-    rank: IntArray = tables.interactions[tables.keys.query_id].rank("dense").to_numpy().astype(np.int64)
-    return rank - 1
+    """(R,) queries numbered by ascending id."""
+    return codes(tables.query_rows, tables.queries[tables.keys.query_id])
 
 
 class ColdCandidates(Split):
@@ -319,7 +327,7 @@ class ColdCandidates(Split):
         self.seed = seed
 
     def _folds(self, tables: Tables) -> FoldArray:
-        ids: IntArray = tables.interactions[tables.keys.candidate_id].rank("dense").to_numpy().astype(np.int64) - 1
-        N = int(ids.max(initial=-1)) + 1  # numbered by ascending id, so that the order of the rows decides nothing
+        ids = codes(tables.candidate_rows, tables.candidates[tables.keys.candidate_id])
+        N = int(ids.max(initial=-1)) + 1
         fold = cut(shuffled(N, self.seed), part(N, self.test), part(N, self.validation))  # (N,)
         return np.asarray(fold[ids])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from dssm_lightning.data import checks
+from dssm_lightning.data import checks, mapped
 
 
 @dataclass(frozen=True)
@@ -72,15 +77,17 @@ class RawTables:
             queries = _distinct_queries(interactions, query_id, query_columns)
         if candidates is None:
             candidates = _distinct_candidates(interactions, candidate_id, [*candidate_columns, *self.display])
-        for frame, table, key in ((queries, "queries", query_id), (candidates, "candidates", candidate_id)):
-            checks.ids_unique(frame, table, key)
-            checks.ids_known(interactions, frame, table, key)
+        queries, candidates = _key_first(queries, query_id), _key_first(candidates, candidate_id)
+        tables = Tables(interactions, queries, candidates, self.keys, self.display)
+        checks.ids_unique(queries, "queries", query_id)
+        checks.ids_known(interactions, queries, "queries", query_id, tables.query_rows)
+        checks.ids_unique(candidates, "candidates", candidate_id)
+        checks.ids_known(interactions, candidates, "candidates", candidate_id, tables.candidate_rows)
         checks.labels(interactions, self.keys.label)
         checks.weights(interactions, self.keys.weight)
         checks.times(interactions, self.keys.time)
         checks.grades(interactions, self.keys.grade, self.keys.label)
-        queries, candidates = _key_first(queries, query_id), _key_first(candidates, candidate_id)
-        return Tables(interactions, queries, candidates, self.keys, self.display)
+        return tables
 
     def _named(self) -> list[tuple[str, pl.DataFrame]]:
         named = [("interactions", self.interactions), ("queries", self.queries), ("candidates", self.candidates)]
@@ -112,23 +119,60 @@ class Tables(RawTables):
     queries: pl.DataFrame
     candidates: pl.DataFrame
 
+    @cached_property
+    def query_rows(self) -> Tensor:
+        """(R,) int64: the row of ``queries`` that each interaction names."""
+        return positions(self.interactions[self.keys.query_id], self.queries[self.keys.query_id])
 
-def collapse(interactions: pl.DataFrame, keys: Keys) -> tuple[pl.DataFrame, int]:
+    @cached_property
+    def candidate_rows(self) -> Tensor:
+        """(R,) int64: the row of ``candidates``, likewise."""
+        return positions(self.interactions[self.keys.candidate_id], self.candidates[self.keys.candidate_id])
+
+
+def positions(values: pl.Series, ids: pl.Series) -> Tensor:
+    """(n,) int64: the row of each value among the distinct ids, −1 for a value that is none of them."""
+    rows = pl.LazyFrame({"id": ids, "row": np.arange(len(ids), dtype=np.int64)})
+    found = pl.LazyFrame({"id": values}).join(rows, on="id", how="left", maintain_order="left")
+    return mapped.evaluated(found.select(pl.col("row").fill_null(-1)), len(values))
+
+
+def collapse(tables: Tables) -> tuple[Tables, int]:
     """One row for each (query, candidate) pair, in the order of the table; and how many rows were dropped.
 
     Of a pair's rows the latest stays where there is a time, else the first; a liked one wins over one that was shown
     and not liked.
     """
-    pair = [keys.query_id, keys.candidate_id]
-    if not interactions.select(pair).is_duplicated().any():
-        return interactions, 0
-    row = "__row"
+    kept = np.ones(len(tables.interactions), dtype=bool)
+    for rows in _repeated(tables):
+        kept[rows] = False
+    dropped = len(kept) - int(np.count_nonzero(kept))
+    if not dropped:
+        return tables, 0
+    if len(kept) <= mapped.BLOCK:
+        interactions = tables.interactions.filter(kept)
+    else:
+        interactions = mapped.frame(tables.interactions.lazy().filter(pl.Series(kept)))
+    return Tables(interactions, tables.queries, tables.candidates, tables.keys, tables.display), dropped
+
+
+def _repeated(tables: Tables) -> Iterator[NDArray[np.int64]]:
+    """Rows that say again what another one says, of one range of queries after another."""
+    query, keys, N = tables.query_rows, tables.keys, len(tables.candidates)
     order = [name for name in (keys.label, keys.time) if name is not None]
-    ranked = interactions.select(*pair, *order).with_row_index(row)
-    if order:
-        ranked = ranked.sort(order, descending=True, maintain_order=True)  # stable: equal ones as in the table
-    kept = ranked.unique(pair, keep="first", maintain_order=True)[row].sort()
-    return interactions[kept], len(interactions) - len(kept)
+    offsets = torch.nn.functional.pad(torch.bincount(query, minlength=len(tables.queries)).cumsum(0), (1, 0))
+    for rows in mapped.ranges(query, offsets):  # ascending
+        pair = query[rows] * N + tables.candidate_rows[rows]
+        ordered = pair.sort().values
+        if not bool((ordered[1:] == ordered[:-1]).any()):
+            continue
+        names = {"row": rows.numpy(), "pair": pair.numpy()}
+        several = pl.DataFrame(names).filter(pl.col("pair").is_duplicated())
+        ranks = {f"order {i}": tables.interactions[name][several["row"]] for i, name in enumerate(order)}
+        several = several.with_columns(**ranks)
+        if ranks:  # stable: equal ones as in the table
+            several = several.sort(list(ranks), descending=True, maintain_order=True)
+        yield several.filter(~several["pair"].is_first_distinct())["row"].to_numpy()
 
 
 def _key_first(frame: pl.DataFrame, key: str) -> pl.DataFrame:

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dssm_lightning.batch import Ragged
+from dssm_lightning.batch import Ragged, take
+
+LIST_CHUNK = 1 << 24
+"""Scores of queries whose lists are made at a time: their copy takes 64 MiB."""
 
 
 class Recommended(Metric):
@@ -31,6 +34,7 @@ class Recommended(Metric):
     def __init__(self, ks: list[int], popularity: Tensor) -> None:
         super().__init__()
         self.ks, self._popularity = ks, popularity.double()
+        self._at_once = max(1, LIST_CHUNK // max(1, len(popularity)))
         counts = torch.zeros(len(ks), len(popularity), dtype=torch.int64)
         self.add_state("counts", counts, dist_reduce_fx="sum")
 
@@ -43,10 +47,9 @@ class Recommended(Metric):
         """
         if not len(scores) or not self.ks:
             return
-        unseen = scores.clone()
-        unseen[seen.rows, seen.values.long()] = -torch.inf
-        best = first(unseen, max(self.ks))
-        listed = unseen.gather(1, best) > -torch.inf  # who has seen nearly all has a shorter list
+        every = torch.arange(len(scores), device=scores.device)
+        lists = [_unseen(scores[rows], take(seen, rows), max(self.ks)) for rows in torch.split(every, self._at_once)]
+        best, listed = (torch.cat(parts) for parts in zip(*lists, strict=True))  # (Q, max k) both
         found = [torch.bincount(best[:, :k][listed[:, :k]], minlength=scores.shape[1]) for k in self.ks]
         self.counts = self.counts + torch.stack(found)  # not in place, as in RankMetric.update
 
@@ -60,6 +63,16 @@ class Recommended(Metric):
             "gini": gini(counts),
         }
         return {f"{name}@{k}": value[i] for name, value in values.items() for i, k in enumerate(self.ks)}
+
+
+def _unseen(scores: Tensor, seen: Ragged, k: int) -> tuple[Tensor, Tensor]:
+    """(Q, k) the best columns that are not seen, and (Q, k) whether they are: who has seen nearly all has fewer.
+
+    ``scores`` (Q, N) are overwritten.
+    """
+    scores[seen.rows, seen.values.long()] = -torch.inf
+    best = first(scores, k)
+    return best, scores.gather(1, best) > -torch.inf
 
 
 def first(scores: Tensor, k: int) -> Tensor:

@@ -80,7 +80,7 @@ def _evaluated(model: TwoTower, data: RetrievalDataModule) -> dict[str, float]:
     """All test events ranked, as an epoch's validation ranks."""
     evaluation = Evaluation(resolve_ks(None, data.num_candidates), data.labelled)
     with evaluating(model):
-        corpus = model.embed_corpus(data.corpus_batches())
+        corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
         for batch in data.evaluation_batches(TEST):
             evaluation.update(model.score(batch.query, corpus), batch)
     return evaluation.compute()

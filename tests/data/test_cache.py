@@ -81,6 +81,27 @@ def test_a_folder_that_is_not_whole_is_made_again(tmp_path: Path) -> None:
     assert not (folder / "stray").exists()
 
 
+def test_a_cache_of_another_version_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small_data(tmp_path).recipe
+    old = prepare(recipe, tmp_path)
+    monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
+    new = prepare(recipe, tmp_path)
+    assert new != old
+    assert folders(tmp_path) == sorted([old, new])
+
+
+def test_nodes_that_share_a_folder_find_what_the_first_has_made(tmp_path: Path) -> None:
+    """As under ``prepare_data_per_node``: the first process of each node prepares, all others set up."""
+    nodes = [[small_data(tmp_path), small_data(tmp_path)] for _ in range(2)]
+    assert all(process.prepare_data_per_node for node in nodes for process in node)
+    for node in nodes:
+        node[0].prepare_data()
+    for process in (process for node in nodes for process in node):
+        process.setup("fit")
+    assert folders(tmp_path) == [nodes[0][0].folder]
+    assert all(process.folder == nodes[0][0].folder for node in nodes for process in node)
+
+
 @pytest.mark.parametrize("number", [0, 2, 5])
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     save, saved = np.save, []

@@ -57,9 +57,9 @@ def test_the_order_of_languages_does_not_matter_to_the_rows() -> None:
 
 def test_labels_that_are_tags_as_well_collapse() -> None:
     raw = Emoji().tables()
-    collapsed, dropped = collapse(raw.interactions, raw.keys)
+    collapsed, dropped = collapse(raw.resolve([], []))
     assert dropped == raw.interactions.height - raw.interactions.n_unique() == 11
-    assert len(collapsed) == 12_047
+    assert len(collapsed.interactions) == 12_047
 
 
 def test_unknown_languages() -> None:

@@ -28,7 +28,7 @@ def test_sizes_and_columns() -> None:
     assert tables.queries.columns == ["query_id", *COLUMNS]
     assert tables.candidates.columns == ["candidate_id", *COLUMNS]
     assert tables.interactions["candidate_id"].n_unique() > 60
-    assert collapse(tables.interactions, tables.keys)[1] == 0
+    assert collapse(tables)[1] == 0
 
 
 def test_the_same_arguments_give_the_same_tables() -> None:
@@ -57,7 +57,7 @@ def test_labels_are_of_other_topics() -> None:
     assert shown.filter(pl.col("label") == 1)["same"].all()
     assert not shown.filter(pl.col("label") == 0)["same"].any()
     assert shown["label"].sum() == len(shown) // 2
-    assert collapse(tables.interactions, tables.keys)[1] == 0
+    assert collapse(tables)[1] == 0
 
 
 def test_negatives_are_of_other_topics() -> None:

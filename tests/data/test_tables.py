@@ -229,10 +229,10 @@ def pairs(**columns: list[Any]) -> pl.DataFrame:
 
 
 def test_distinct_pairs_are_left_alone() -> None:
-    frame = pairs()[:3]
-    collapsed, dropped = collapse(frame, Keys())
+    tables = RawTables(pairs()[:3], None, None, Keys()).resolve([], [])
+    collapsed, dropped = collapse(tables)
     assert dropped == 0
-    assert_frame_equal(collapsed, frame)
+    assert collapsed is tables
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,8 @@ def test_distinct_pairs_are_left_alone() -> None:
     ],
 )
 def test_one_row_of_a_pair_stays(columns: dict[str, list[int]], keys: Keys, kept: list[int]) -> None:
-    frame = pairs(row=[0, 1, 2, 3], **columns)
-    collapsed, dropped = collapse(frame, keys)
-    assert collapsed["row"].to_list() == kept
+    tables = RawTables(pairs(row=[0, 1, 2, 3], **columns), None, None, keys).resolve([], [])
+    collapsed, dropped = collapse(tables)
+    assert collapsed.interactions["row"].to_list() == kept
+    assert collapsed.query_rows.tolist() == tables.query_rows[kept].tolist()
     assert dropped == 1

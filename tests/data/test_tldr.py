@@ -17,9 +17,9 @@ def test_sizes_and_the_published_fold() -> None:
     assert (len(test), test["query"].n_unique()) == (3_257, 2_848)
     assert len(test) + len(train) == 32_136
     assert not set(test["query"]) & set(train["query"])
-    collapsed, dropped = collapse(tables.interactions, tables.keys)
+    collapsed, dropped = collapse(tables)
     assert dropped == 2
-    assert (collapsed["heldout"] == "test").sum() == 3_257
+    assert (collapsed.interactions["heldout"] == "test").sum() == 3_257
 
 
 def test_a_page() -> None:

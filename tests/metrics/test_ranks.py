@@ -42,12 +42,12 @@ def naive(scores: Tensor, relevant: list[list[int]], exclude: list[list[int]]) -
 
 
 @pytest.mark.parametrize("levels", [None, 1, 4])
-@pytest.mark.parametrize(("sort_from", "chunk"), [(32, 1 << 19), (0, 1 << 19), (3, 7), (32, 5)])
+@pytest.mark.parametrize(("search_from", "chunk"), [(32, 1 << 19), (0, 1 << 19), (3, 7), (32, 5)])
 def test_places_equal_a_naive_loop(
-    monkeypatch: pytest.MonkeyPatch, levels: int | None, sort_from: int, chunk: int
+    monkeypatch: pytest.MonkeyPatch, levels: int | None, search_from: int, chunk: int
 ) -> None:
-    monkeypatch.setattr(ranks, "SORT_FROM", sort_from)
-    for name in ("COMPARE_CHUNK", "SORT_CHUNK", "MARK_CHUNK"):
+    monkeypatch.setattr(ranks, "SEARCH_FROM", search_from)
+    for name in ("COMPARE_CHUNK", "SEARCH_CHUNK", "MARK_CHUNK"):
         monkeypatch.setattr(ranks, name, chunk)
     scores, relevant, seen = random_case(0, levels)
     masked, kept = rank_both(scores, ragged(relevant), ragged(seen))

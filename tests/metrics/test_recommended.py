@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dssm_lightning.batch import Ragged
 from dssm_lightning.metrics import Recommended
+from dssm_lightning.metrics import recommended as module
 from dssm_lightning.metrics.recommended import first, gini
 
 
@@ -30,7 +31,9 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("levels", [None, 3])
-def test_lists_equal_a_naive_loop(levels: int | None) -> None:
+@pytest.mark.parametrize("chunk", [1, 50, 1 << 24])
+def test_lists_equal_a_naive_loop(monkeypatch: pytest.MonkeyPatch, levels: int | None, chunk: int) -> None:
+    monkeypatch.setattr(module, "LIST_CHUNK", chunk)
     generator = torch.Generator().manual_seed(4)
     scores = torch.randn(12, 20, generator=generator)
     if levels is not None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
+from dssm_lightning.data.mapped import gathered
 from dssm_lightning.data.negatives.base import NegativeSampler
 
 
@@ -60,7 +61,7 @@ class SameAttribute(NegativeSampler):
         self._values = group(candidate, value, num_candidates)  # of each candidate
         self._members = group(value, candidate, int(value.max()) + 1)  # of each value, ascending
         self._own = interactions.candidate
-        liked = interactions.candidate[interactions.rows(TRAIN, label=1)]
+        liked = gathered(interactions.candidate, interactions.rows(TRAIN, label=1))
         self._expected = self.num_negatives * self._chance(torch.bincount(liked, minlength=num_candidates).double())
 
     def _chance(self, likes: Tensor) -> Tensor:

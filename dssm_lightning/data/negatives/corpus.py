@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions
+from dssm_lightning.data.mapped import gathered
 from dssm_lightning.data.negatives.base import NegativeSampler
 
 
@@ -127,7 +128,7 @@ class LogUniform(_Weighted):
 
 def _training_likes(name: str, interactions: Interactions) -> Tensor:
     """(R,) corpus rows of the training positives."""
-    liked = interactions.candidate[interactions.rows(TRAIN, label=1)]
+    liked = gathered(interactions.candidate, interactions.rows(TRAIN, label=1))
     if not len(liked):
         raise ValueError(f"{name}: no training interaction is a positive, so there is no popularity to draw by")
     return liked

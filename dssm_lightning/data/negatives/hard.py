@@ -12,6 +12,7 @@ from torch import Tensor
 from dssm_lightning.batch import Ragged, take
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
+from dssm_lightning.data.mapped import gathered
 from dssm_lightning.data.negatives.base import NegativeSampler, some
 from dssm_lightning.data.negatives.corpus import Uniform
 
@@ -93,9 +94,9 @@ class Hard(NegativeSampler):
                 f"Hard: rank_range ends at {self.end}, but the corpus has only {num_candidates} candidates"
             )
         liked, rows = interactions.rows(TRAIN, label=1), interactions.rows(TRAIN)
-        self._known = group(interactions.query[liked], interactions.candidate[liked], num_queries)
+        self._known = group(gathered(interactions.query, liked), gathered(interactions.candidate, liked), num_queries)
         self._query = interactions.query
-        self._rows = torch.bincount(interactions.query[rows], minlength=num_queries)  # of each query
+        self._rows = torch.bincount(gathered(interactions.query, rows), minlength=num_queries)  # of each query
         self._num_candidates = num_candidates
         self._mined: int | None = None  # the epoch before which the pools were mined
         self._pools: Ragged | None = None  # num_queries rows of int32 corpus rows

@@ -15,7 +15,8 @@ TRIPLET = {"query", "positive_doc"}
 class Files(Source):
     """Tables in CSV, TSV, JSON Lines or Parquet files, told apart by their suffix.
 
-    A path may be a file, a folder of Parquet files, a glob or a URL of an object store as Polars scans it. CSV, TSV
+    A path may be a file, a folder of Parquet files as Spark or Ray write it (``year=2024/part-0.snappy.parquet``: the
+    year is a column), a glob or a URL of an object store as Polars scans it (a folder's ends in a slash). CSV, TSV
     and JSON Lines may be compressed (``.gz``, ``.zst``). CSV and TSV have a line of column names. Ids in CSV and TSV
     are integers where all of them are written as such (``007`` is not), else text.
 

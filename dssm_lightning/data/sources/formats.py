@@ -11,6 +11,8 @@ from typing import Literal
 
 import polars as pl
 
+from dssm_lightning.data import mapped
+
 Format = Literal["CSV", "TSV", "JSON Lines", "Parquet"]
 
 SUFFIXES: dict[str, Format] = {
@@ -22,6 +24,10 @@ SUFFIXES: dict[str, Format] = {
     ".pq": "Parquet",
 }
 COMPRESSED = (".gz", ".zst")
+CREDENTIALS = (
+    "credentials, region and endpoint of an object store are read from its usual environment variables, such as "
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL"
+)
 
 
 def is_url(path: str) -> bool:
@@ -30,7 +36,7 @@ def is_url(path: str) -> bool:
 
 
 def format_of(path: str, role: str) -> Format:
-    """The format that a path's suffix tells; a folder holds Parquet files.
+    """The format that a path's suffix tells; a folder, or a URL that ends in a slash, holds Parquet files.
 
     Args:
         path: file, folder, glob or URL.
@@ -40,7 +46,7 @@ def format_of(path: str, role: str) -> Format:
         ValueError: a suffix that stands for no format that can be read.
     """
     name = Path(path)
-    if not is_url(path) and name.is_dir():
+    if path.endswith("/") if is_url(path) else name.is_dir():
         return "Parquet"
     suffixes = [suffix.lower() for suffix in name.suffixes]
     if suffixes and suffixes[-1] in COMPRESSED:
@@ -48,13 +54,15 @@ def format_of(path: str, role: str) -> Format:
     if not suffixes or suffixes[-1] not in SUFFIXES:
         raise ValueError(
             f"{role}: the format of {path} is not known; a file ends in {', '.join(SUFFIXES)} (text also in .gz or "
-            ".zst), a folder holds Parquet files"
+            ".zst), a folder holds Parquet files (as a URL it ends in /)"
         )
     return SUFFIXES[suffixes[-1]]
 
 
 def locate(path: str, role: str) -> list[Path]:
     """The files on this machine that a path, folder or glob stands for; none for a URL.
+
+    In a folder names that begin with ``_`` or ``.`` are passed over, as Spark does: they are no data.
 
     Raises:
         FileNotFoundError: there is none; the message has the absolute path and what lies near it.
@@ -64,13 +72,17 @@ def locate(path: str, role: str) -> list[Path]:
     name = Path(path)
     found = [name] if name.is_file() else [Path(each) for each in glob(path, recursive=True)]
     if name.is_dir():
-        found = list(name.rglob("*.parquet"))
+        found = [each for each in name.rglob("*.parquet") if not _is_hidden(each.relative_to(name))]
         if not found:
             raise FileNotFoundError(f"{role}: the folder {name.absolute()} holds no .parquet file")
     files = sorted(each for each in found if each.is_file())
     if not files:
         raise FileNotFoundError(f"{role}: there is no {name.absolute()}; {_surroundings(name.absolute())}")
     return files
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(("_", ".")) for part in path.parts)
 
 
 def _surroundings(missing: Path) -> str:
@@ -100,10 +112,13 @@ def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) 
     if files and not any(each.stat().st_size for each in files):
         raise ValueError(f"{role}: {path} is empty: 0 bytes")
     try:
-        return _scan(path, kind, quote, text_columns).collect()
+        scan = _scan(path, files, kind, quote, text_columns)
+        large = is_url(path) or sum(each.stat().st_size for each in files) > mapped.LARGE_FILE
+        return mapped.frame(scan) if large else scan.collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         _require_utf8([] if kind == "Parquet" else files, role)
-        raise ValueError(f"{role}: {path} cannot be read as {kind}: {error}") from error
+        hint = f"; {CREDENTIALS}" if is_url(path) else ""
+        raise ValueError(f"{role}: {path} cannot be read as {kind}: {error}{hint}") from error
 
 
 def _require_utf8(files: Sequence[Path], role: str) -> None:
@@ -121,7 +136,13 @@ def _require_utf8(files: Sequence[Path], role: str) -> None:
                     ) from error
 
 
-def _scan(path: str, kind: Format, quote: bool | None, text_columns: Sequence[str]) -> pl.LazyFrame:
+def _scan(
+    path: str, files: Sequence[Path], kind: Format, quote: bool | None, text_columns: Sequence[str]
+) -> pl.LazyFrame:
+    if is_url(path) and path.endswith("/"):
+        return pl.scan_parquet(f"{path}**/*.parquet", hive_partitioning=True)
+    if not is_url(path) and Path(path).is_dir():  # folders such as year=2024 are columns
+        return pl.scan_parquet(list(files), hive_partitioning=True, glob=False)
     if not is_url(path) and Path(path).is_file():
         path = escape(path)  # a file's own name may hold a bracket
     if kind == "Parquet":
