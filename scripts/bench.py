@@ -20,6 +20,7 @@ from pathlib import Path
 import polars as pl
 import torch
 from benchmarks.batches import batches
+from benchmarks.big_batches import big_batches
 from benchmarks.deep_retrieval import deep_retrieval
 from benchmarks.evaluation import evaluation
 from benchmarks.pictures import pictures
@@ -36,6 +37,7 @@ ALL: list[Callable[[], Section]] = [
     large_table,
     batches,
     pictures,
+    big_batches,
     evaluation,
     deep_retrieval,
     startup,

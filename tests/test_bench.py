@@ -102,6 +102,23 @@ def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, 
     assert all(note in text for note in section.notes)
 
 
+def test_big_batches_tell_time_and_memory(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.big_batches.peak_of", lambda size, chunked: (1.0 if chunked else size / 100, 7.0))
+    section = bench.big_batches(batch_size=300, biggest=4096, repeats=1)
+    assert [row.unit for row in section.rows] == ["s", "MiB"]
+    assert section.rows[1].ratios == [3.0]
+    assert section.notes == [
+        "4,096 rows, of which the logits alone would be 64 MiB: a step in chunks holds 1 MiB at most and takes 7 s."
+    ]
+
+
+@pytest.mark.slow
+def test_a_big_batch_takes_little_memory(bench: ModuleType) -> None:
+    """Its logits alone would be 1,024 MiB; docs/benchmarks.md has twice as many rows."""
+    most, _ = importlib.import_module("benchmarks.big_batches").peak_of(16_384, True)
+    assert 50 < most < 700
+
+
 def test_sides_that_disagree_are_not_timed(
     bench: ModuleType, rivals: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
