@@ -29,6 +29,7 @@ from dssm_lightning.batch import (
     with_items,
 )
 from dssm_lightning.chunks import RowLosses
+from dssm_lightning.compilation import check_compiler, compile_towers
 from dssm_lightning.counter import mix, run_seed
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.distributed import Pool
@@ -84,6 +85,9 @@ class TwoTower(LightningModule):
             never held whole (:mod:`~dssm_lightning.chunks`). Also the fastest on a CPU: a few hundred.
         memory_size: score against the last so many candidate embeddings of earlier batches as well
             (:class:`~dssm_lightning.memory.Memory`); None = the batch's own only.
+        compile_towers: train with towers that ``torch.compile`` made; the first batch then takes a minute, and dropout
+            draws other numbers. Worth it on a GPU, and for deep towers. What serves and measures a saved model is
+            never compiled.
         ks: cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them.
         warm_start: a checkpoint of an earlier run, on other data, whose weights ``fit`` starts from: see
             :func:`~dssm_lightning.warm_start.warm_start`. No setting of the model: a checkpoint does not remember it.
@@ -102,6 +106,7 @@ class TwoTower(LightningModule):
         encode_chunk_size: int | None = None,
         score_chunk_size: int | None = None,
         memory_size: int | None = None,
+        compile_towers: bool = False,
         ks: list[int] | None = None,
         warm_start: str | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
@@ -119,6 +124,7 @@ class TwoTower(LightningModule):
         self.cross_device_negatives = cross_device_negatives
         self.encode_chunk_size, self.score_chunk_size = encode_chunk_size, score_chunk_size
         self.memory_size, self.ks = memory_size, ks
+        self.compile_towers = compile_towers
         self.memory: Memory | None = None
         self.warm_start = warm_start
         self.schemas: Schemas | None = None
@@ -181,10 +187,12 @@ class TwoTower(LightningModule):
         Raises:
             ValueError: embeddings are to be written, and are of no use without the scorer; a memory that this data's
                 negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP, or a strategy
-                that does not know the tables.
+                that does not know the tables; no compiler where towers are to be compiled.
         """
         if stage == "predict":
             self.scorer.check_indexable("predict")
+        if stage == "fit" and self.compile_towers:
+            check_compiler(self.trainer.strategy.root_device)
         data, group = self.trainer.datamodule, data_parallel_group(self.trainer.strategy, stage)  # type: ignore[attr-defined]  # Lightning sets it, untyped
         distributed.use_group(None)  # all must agree, those that share tables as well
         check_run(dict(self.hparams), data, self.trainer)
@@ -288,6 +296,8 @@ class TwoTower(LightningModule):
             rank_zero_info(f"warm start from {self.warm_start}; {'; '.join(told) or 'nothing is new'}")
             self.warm_start = None
         self._keep_fixed_features()
+        if self.compile_towers:
+            compile_towers(self.towers.values())
 
     def on_train_start(self) -> None:
         """Say where the optimizer of a checkpoint is not what was asked for."""

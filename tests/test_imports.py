@@ -14,6 +14,7 @@ GROUPS = [
     {"encoders", "fusion", "towers", "scorers", "pairing"},
     {
         "chunks",
+        "compilation",
         "losses",
         "agreement",
         "metrics",
