@@ -25,6 +25,7 @@ from benchmarks.deep_retrieval import deep_retrieval
 from benchmarks.evaluation import evaluation
 from benchmarks.pictures import pictures
 from benchmarks.report import Section, head, markdown
+from benchmarks.search import search
 from benchmarks.startup import startup
 from benchmarks.tables import large_table
 from benchmarks.texts import hashing, text_table
@@ -39,6 +40,7 @@ ALL: list[Callable[[], Section]] = [
     pictures,
     big_batches,
     evaluation,
+    search,
     deep_retrieval,
     startup,
 ]

@@ -32,7 +32,7 @@ GROUPS = [
         "checkpoints",
         "warm_start",
     },
-    {"baselines", "hybrid", "retriever"},
+    {"baselines", "hybrid", "nearest", "retriever"},
     {
         "runs",
         "callbacks",
