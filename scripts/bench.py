@@ -27,6 +27,8 @@ from benchmarks.pictures import pictures
 from benchmarks.report import Section, head, markdown
 from benchmarks.search import search
 from benchmarks.startup import startup
+from benchmarks.step_profile import step_profile
+from benchmarks.steps import lightning_step
 from benchmarks.tables import large_table
 from benchmarks.texts import hashing, text_table
 
@@ -42,6 +44,8 @@ ALL: list[Callable[[], Section]] = [
     evaluation,
     search,
     deep_retrieval,
+    lightning_step,
+    step_profile,
     startup,
 ]
 BENCHMARKS = {each.__name__: each for each in ALL}

@@ -91,6 +91,8 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleTyp
         ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
         ("search", {"num_queries": 3, "num_candidates": 400, "dim": 8, "k": 5, "repeats": 1}, 2),
         ("deep_retrieval", {"epochs": 1, "repeats": 1, "num_ratings": 800, "batch_size": 64, "ks": (1, 100)}, 2),
+        ("lightning_step", {"epochs": 1, "num_ratings": 800, "batch_size": 64}, 1),
+        ("step_profile", {"num_ratings": 800, "batch_size": 300, "repeats": 1}, 5),
         ("startup", {"base": "json", "ours": "csv", "program": "json.tool", "repeats": 1}, 2),
     ],
 )

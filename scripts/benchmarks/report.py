@@ -18,7 +18,7 @@ class Row(NamedTuple):
 
     what: str
     unit: str
-    """Of seconds and MiB less is better; all else are rates."""
+    """Of seconds, milliseconds and MiB less is better; all else are rates."""
     ours: list[float]
     theirs: list[float]
 
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     def ratios(self) -> list[float]:
         """How many times better ours is, turn by turn."""
         pairs = zip(self.ours, self.theirs, strict=True)
-        return [theirs / ours if self.unit.startswith(("s", "MiB")) else ours / theirs for ours, theirs in pairs]
+        return [theirs / ours if self.unit.startswith(("s", "ms", "MiB")) else ours / theirs for ours, theirs in pairs]
 
 
 class Section(NamedTuple):

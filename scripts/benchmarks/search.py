@@ -18,7 +18,7 @@ def search(
 ) -> Section:
     """The exact k nearest by inner product (`dssm_lightning.nearest`), against FAISS' `IndexFlatIP`.
 
-    FAISS is no part of the package: where `faiss-cpu` (the extra `bench`) is not installed, one `torch.matmul` and `topk` stand in its
+    FAISS is no part of the package: without `faiss-cpu` (the extra `bench`) a `torch.matmul` with `topk` stands in its
     place. Beside them stands the product of all queries and candidates alone, of which nothing is kept.
     """
     generator = torch.Generator().manual_seed(0)
