@@ -153,20 +153,42 @@ def test_the_table_has_medians_and_the_span(report: ModuleType) -> None:
     assert "| x | rows/s | 3,000 | 10.0 | **300** (100 – 800) |\n\nA note.\n" in text
 
 
+def test_a_section_takes_the_place_of_the_one_before(report: ModuleType) -> None:
+    page = "# Page\n\nHead.\n\n## One (`one`)\n\n1\n\n## Two (`two`)\n\n2\n"
+    assert report.section_of(page, "Two") == ["## Two (`two`)\n\n2\n"]
+    assert report.section_of(page, "Three") == []
+    assert report.with_section(page, "## One (`one`)\n\n9\n") == page.replace("1", "9")
+    assert report.with_section(page, "## Two (`two`)\n\n9\n") == page.replace("2", "9")
+    assert report.with_section(page, "## Three (`--three`)\n\n3\n") == f"{page}\n## Three (`--three`)\n\n3\n"
+
+
+def test_what_a_gpu_is_asked_runs_anywhere(bench: ModuleType) -> None:
+    section = bench.gpu("cpu", batch_size=64, chunk_size=16, num_candidates=400, repeats=1)
+    assert [row.unit for row in section.rows] == ["rows/s", "queries/s"]
+    assert section.notes == ["Measured on one cpu, by the wall clock."]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (
             ["hashng"],
-            "no benchmark hashng; there are hashing, text_table, large_table, batches, pictures, evaluation, deep",
+            "no benchmark hashng; there are hashing, text_table, large_table, batches, pictures, big_batches, eval",
         ),
         (["hashing", "--write"], "--write makes the whole page: name no benchmark"),
         (["--threads", "0"], "--threads is 0; at least one is needed"),
+        (["hashing", "--accelerator", "gpu"], "--accelerator gpu has a benchmark of its own: name none"),
+        (["--accelerator", "gpu"], "--accelerator gpu: PyTorch finds no GPU here; without the option all runs on"),
     ],
 )
 def test_arguments_that_make_no_sense(
-    bench: ModuleType, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    bench: ModuleType,
+    args: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         bench.main(args)
     assert message in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -88,6 +89,19 @@ def markdown(name: str, about: str, section: Section) -> str:
         low, high = _shown(min(row.ratios)), _shown(max(row.ratios))
         table.append(f"| {row.what} | {row.unit} | {ours} | {theirs} | **{ratio}** ({low} – {high}) |")
     return "\n\n".join([f"## {section.title} (`{name}`)", *paragraphs, "\n".join(table), *section.notes]) + "\n"
+
+
+def section_of(page: str, title: str) -> list[str]:
+    """The section of that title, if the page has one."""
+    return re.findall(rf"^## {re.escape(title)} \(.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+
+
+def with_section(page: str, section: str) -> str:
+    """The page with this section in the place of the one of its title, or at its end."""
+    title = section.removeprefix("## ").partition(" (`")[0]
+    for old in section_of(page, title):
+        return page.replace(old, section + ("\n" if old.endswith("\n\n") else ""))
+    return f"{page}\n{section}"
 
 
 def _shown(value: float) -> str:
