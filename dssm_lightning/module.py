@@ -82,7 +82,7 @@ class TwoTower(LightningModule):
         encode_chunk_size: encode so many rows at once and recompute each slice in the backward pass (GradCache,
             arXiv 2101.06983, for any tower, inside autograd); None = all at once.
         score_chunk_size: score so many queries at once, with their share of the gradient; the (Q, C) matrix is then
-            never held whole (:mod:`~dssm_lightning.chunks`). Also the fastest on a CPU: a few hundred.
+            never held whole (:mod:`~dssm_lightning.chunks`). A few hundred make large batches faster on a CPU, too.
         memory_size: score against the last so many candidate embeddings of earlier batches as well
             (:class:`~dssm_lightning.memory.Memory`); None = the batch's own only.
         compile_towers: train with towers that ``torch.compile`` made; the first batch then takes a minute, and dropout
@@ -91,6 +91,9 @@ class TwoTower(LightningModule):
         ks: cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them.
         warm_start: a checkpoint of an earlier run, on other data, whose weights ``fit`` starts from: see
             :func:`~dssm_lightning.warm_start.warm_start`. No setting of the model: a checkpoint does not remember it.
+
+    Raises:
+        ValueError: a chunk size below 1.
     """
 
     def __init__(
@@ -122,6 +125,9 @@ class TwoTower(LightningModule):
         self.lr_scheduler_interval = lr_scheduler_interval
         self.tied_embeddings = tied_embeddings or {}
         self.cross_device_negatives = cross_device_negatives
+        for name, size in (("encode_chunk_size", encode_chunk_size), ("score_chunk_size", score_chunk_size)):
+            if size is not None and size < 1:
+                raise ValueError(f"{name} is {size}; it must be at least 1 (leave it out for all at once)")
         self.encode_chunk_size, self.score_chunk_size = encode_chunk_size, score_chunk_size
         self.memory_size, self.ks = memory_size, ks
         self.compile_towers = compile_towers
