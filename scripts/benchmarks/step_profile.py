@@ -31,9 +31,11 @@ def step_profile(num_ratings: int | None = None, batch_size: int = 2048, repeats
     (weight, gradient and state are read, weight and state written), as fast as memory is copied. A ratio of 1 would be
     the limit.
 
-    The scores are the greatest part, and what they cost beyond their products is traffic: correction, softmax and their
-    gradients send the (Q, C) matrix to memory and back six times. Scored in chunks that fit the cache
-    (`score_chunk_size`) it stays there. No other part is worth as much.
+    The scores are the greatest part. Beyond their products they cost traffic: correction, softmax and their gradients
+    pass over the (Q, C) matrix six times. Chunks (`score_chunk_size`) spare it where the matrix is larger than the
+    cache that a process has to itself, which `big_batches` shows; here it is 6 MB. What could be avoided was the
+    batch: it took twice as long before its columns were gathered by `index_select` and its distinct candidates found by
+    NumPy's sort.
     """
     with TemporaryDirectory() as folder:
         data = film_data(Path(folder), num_ratings, batch_size)
