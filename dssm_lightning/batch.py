@@ -111,8 +111,9 @@ def spans(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Several stretches of consecutive numbers, one after the other: (T,) the numbers, (B + 1,) where each begins."""
     offsets = torch.zeros(len(lengths) + 1, dtype=torch.int64, device=lengths.device)
     torch.cumsum(lengths, 0, out=offsets[1:])
-    shift = torch.repeat_interleave(starts - offsets[:-1], lengths)
-    return torch.arange(len(shift), device=shift.device) + shift, offsets
+    total = int(offsets[-1])
+    numbers = torch.repeat_interleave(starts - offsets[:-1], lengths, output_size=total)
+    return numbers.add_(torch.arange(total, device=lengths.device)), offsets
 
 
 @overload
@@ -124,13 +125,14 @@ def take(column: Prefixes, rows: Tensor) -> Prefixes: ...
 def take(column: Column, rows: Tensor) -> Column:
     """The given rows of a column, gathered without a loop."""
     if isinstance(column, Tensor):
-        return column[rows]
+        return column.index_select(0, rows)  # up to several times as fast as [rows]
     if isinstance(column, Prefixes):
         return Prefixes(column.sequences, column.sequence[rows], column.length[rows], column.now[rows])
-    starts = column.offsets[rows]
-    index, offsets = spans(starts, column.offsets[rows + 1] - starts)  # without a pass over the whole column
+    starts = column.offsets.index_select(0, rows)
+    ends = column.offsets.index_select(0, rows + 1)
+    index, offsets = spans(starts, ends.sub_(starts))  # without a pass over the whole column
     age = None if column.age is None else column.age.index_select(0, index)
-    return Ragged(column.values.index_select(0, index), offsets, age, column.items)  # twice as fast as [index]
+    return Ragged(column.values.index_select(0, index), offsets, age, column.items)
 
 
 def take_features(features: Features, rows: Tensor) -> Features:

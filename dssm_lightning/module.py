@@ -30,6 +30,7 @@ from dssm_lightning.batch import (
     with_items,
 )
 from dssm_lightning.chunks import RowLosses
+from dssm_lightning.compilation import check_compiler, compile_towers
 from dssm_lightning.counter import mix, run_seed
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.distributed import Pool
@@ -82,12 +83,18 @@ class TwoTower(LightningModule):
         encode_chunk_size: encode so many rows at once and recompute each slice in the backward pass (GradCache,
             arXiv 2101.06983, for any tower, inside autograd); None = all at once.
         score_chunk_size: score so many queries at once, with their share of the gradient; the (Q, C) matrix is then
-            never held whole (:mod:`~dssm_lightning.chunks`). Also the fastest on a CPU: a few hundred.
+            never held whole (:mod:`~dssm_lightning.chunks`). A few hundred make large batches faster on a CPU, too.
         memory_size: score against the last so many candidate embeddings of earlier batches as well
             (:class:`~dssm_lightning.memory.Memory`); None = the batch's own only.
+        compile_towers: train with towers that ``torch.compile`` made; the first batch then takes a minute, and dropout
+            draws other numbers. Worth it on a GPU, and for deep towers. What serves and measures a saved model is
+            never compiled.
         ks: cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them.
         warm_start: a checkpoint of an earlier run, on other data, whose weights ``fit`` starts from: see
             :func:`~dssm_lightning.warm_start.warm_start`. No setting of the model: a checkpoint does not remember it.
+
+    Raises:
+        ValueError: a chunk size below 1.
     """
 
     def __init__(
@@ -103,6 +110,7 @@ class TwoTower(LightningModule):
         encode_chunk_size: int | None = None,
         score_chunk_size: int | None = None,
         memory_size: int | None = None,
+        compile_towers: bool = False,
         ks: list[int] | None = None,
         warm_start: str | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
@@ -118,8 +126,12 @@ class TwoTower(LightningModule):
         self.lr_scheduler_interval = lr_scheduler_interval
         self.tied_embeddings = tied_embeddings or {}
         self.cross_device_negatives = cross_device_negatives
+        for name, size in (("encode_chunk_size", encode_chunk_size), ("score_chunk_size", score_chunk_size)):
+            if size is not None and size < 1:
+                raise ValueError(f"{name} is {size}; it must be at least 1 (leave it out for all at once)")
         self.encode_chunk_size, self.score_chunk_size = encode_chunk_size, score_chunk_size
         self.memory_size, self.ks = memory_size, ks
+        self.compile_towers = compile_towers
         self.memory: Memory | None = None
         self.warm_start = warm_start
         self.schemas: Schemas | None = None
@@ -182,10 +194,12 @@ class TwoTower(LightningModule):
         Raises:
             ValueError: embeddings are to be written, and are of no use without the scorer; a memory that this data's
                 negatives, or the ranks, would leave without use; ranks with other settings or data; FSDP, or a strategy
-                that does not know the tables.
+                that does not know the tables; no compiler where towers are to be compiled.
         """
         if stage == "predict":
             self.scorer.check_indexable("predict")
+        if stage == "fit" and self.compile_towers:
+            check_compiler(self.trainer.strategy.root_device)
         data, group = self.trainer.datamodule, data_parallel_group(self.trainer.strategy, stage)  # type: ignore[attr-defined]  # Lightning sets it, untyped
         distributed.use_group(None)  # all must agree, those that share tables as well
         check_run(dict(self.hparams), data, self.trainer)
@@ -289,6 +303,8 @@ class TwoTower(LightningModule):
             rank_zero_info(f"warm start from {self.warm_start}; {'; '.join(told) or 'nothing is new'}")
             self.warm_start = None
         self._keep_fixed_features()
+        if self.compile_towers:
+            compile_towers(self.towers.values())
 
     def on_train_start(self) -> None:
         """Say where the optimizer of a checkpoint is not what was asked for."""

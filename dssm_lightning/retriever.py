@@ -14,6 +14,7 @@ from torch import Tensor
 from dssm_lightning.batch import Column, Features
 from dssm_lightning.features import Categorical, Feature, History
 from dssm_lightning.hybrid import Hybrid
+from dssm_lightning.nearest import nearest
 from dssm_lightning.schema import Schema, Schemas
 from dssm_lightning.scorers import Scorer
 
@@ -81,10 +82,28 @@ class Retriever:
         scores = scores[0]
         scores[excluded] = -torch.inf
         best = torch.topk(scores, k)
-        found = self.candidates[best.indices.cpu().numpy()]
-        shown = found.select(self.display).to_dicts() if self.display else [{}] * k
-        ids = found.to_series(0).to_list()
-        return [Hit(*row) for row in zip(ids, best.values.tolist(), shown, strict=True)]
+        return self._hits(best.values, best.indices)
+
+    @torch.inference_mode()
+    def search_all(self, queries: Sequence[RawValues], k: int = 10) -> list[list[Hit]]:
+        """What :meth:`search` finds for each of many queries, several times as fast as one by one.
+
+        Raises:
+            ValueError: as there.
+        """
+        if not queries:
+            return []
+        if self.hybrid is not None or not self.scorer.indexable or len(self.scorer.vectors(self.corpus[:1])) > 1:
+            return [self.search(query, k) for query in queries]  # no single inner product ranks
+        query = self.embed("query", queries)
+        rows = nearest(query, self.corpus, k)[1]
+        scores, order = self.scorer.pairs(query, self.corpus, rows).sort(dim=1, descending=True, stable=True)
+        return [self._hits(*best) for best in zip(scores, rows.gather(1, order), strict=True)]
+
+    def _hits(self, scores: Tensor, rows: Tensor) -> list[Hit]:
+        found = self.candidates[rows.cpu().numpy()]
+        shown = found.select(self.display).to_dicts() if self.display else [{}] * len(rows)
+        return [Hit(*hit) for hit in zip(found.to_series(0).to_list(), scores.tolist(), shown, strict=True)]
 
     def _history_rows(self, query: RawValues) -> list[int]:
         """Corpus rows that stand in a query's histories, however long these are."""

@@ -3,6 +3,7 @@
     python scripts/bench.py                      # all of them, as tables
     python scripts/bench.py hashing text_table   # some
     python scripts/bench.py --write              # all, into docs/benchmarks.md
+    python scripts/bench.py --accelerator gpu    # what a GPU makes of it; with --write a section of that page
 
 To add one, write a function that returns a ``Section`` in a module of ``benchmarks/`` and name it in
 :data:`ALL`; its docstring is printed.
@@ -20,16 +21,21 @@ from pathlib import Path
 import polars as pl
 import torch
 from benchmarks.batches import batches
+from benchmarks.big_batches import big_batches
 from benchmarks.deep_retrieval import deep_retrieval
 from benchmarks.evaluation import evaluation
+from benchmarks.gpu import TITLE, gpu
 from benchmarks.large_corpus import large_corpus
 from benchmarks.pictures import pictures
-from benchmarks.report import Section, head, markdown
+from benchmarks.report import Section, head, markdown, section_of, with_section
+from benchmarks.search import search
 from benchmarks.startup import startup
+from benchmarks.step_profile import step_profile
+from benchmarks.steps import lightning_step
 from benchmarks.tables import large_table
 from benchmarks.texts import hashing, text_table
 
-ROOT = Path(__file__).resolve().parents[1]
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 ALL: list[Callable[[], Section]] = [
     hashing,
@@ -37,9 +43,13 @@ ALL: list[Callable[[], Section]] = [
     large_table,
     batches,
     pictures,
+    big_batches,
     evaluation,
     large_corpus,
+    search,
     deep_retrieval,
+    lightning_step,
+    step_profile,
     startup,
 ]
 BENCHMARKS = {each.__name__: each for each in ALL}
@@ -50,6 +60,7 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}; all if none is named")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu", help="gpu: its own section alone")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     options = parser.parse_args(args)
     unknown = [name for name in options.names if name not in BENCHMARKS]
@@ -57,6 +68,11 @@ def main(args: list[str] | None = None) -> None:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     if options.write and options.names:
         parser.error("--write makes the whole page: name no benchmark")
+    if options.accelerator == "gpu":
+        if options.names:
+            parser.error("--accelerator gpu has a benchmark of its own: name none")
+        if not torch.cuda.is_available():
+            parser.error("--accelerator gpu: PyTorch finds no GPU here; without the option all runs on the CPU")
     if options.threads < 1:
         parser.error(f"--threads is {options.threads}; at least one is needed")
     if pl.thread_pool_size() != options.threads:  # which is settled at import: start anew
@@ -64,12 +80,19 @@ def main(args: list[str] | None = None) -> None:
         command = [sys.executable, __file__, *(sys.argv[1:] if args is None else args)]
         sys.exit(subprocess.run(command, env=os.environ | settings).returncode)
     torch.set_num_threads(options.threads)
+    if options.accelerator == "gpu":
+        found = markdown("--accelerator gpu", gpu.__doc__ or "", gpu())
+        print(found, flush=True)
+        if options.write:
+            PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+        return
     parts = [head(options.threads)]
     for name in options.names or BENCHMARKS:
         parts.append(markdown(name, BENCHMARKS[name].__doc__ or "", BENCHMARKS[name]()))
         print(parts[-1], flush=True)
     if options.write:
-        (ROOT / "docs" / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
+        kept = section_of(PAGE.read_text(encoding="utf-8"), TITLE)  # of another machine
+        PAGE.write_text("\n".join([*parts, *kept]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,10 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleTyp
         ("pictures", {"num_pictures": 9, "batch_size": 4, "repeats": 1}, 4),
         ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
         ("large_corpus", {"num_candidates": 500, "dim": 8, "num_events": 40, "repeats": 1}, 1),
+        ("search", {"num_queries": 3, "num_candidates": 400, "dim": 8, "k": 5, "repeats": 1}, 2),
         ("deep_retrieval", {"epochs": 1, "repeats": 1, "num_ratings": 800, "batch_size": 64, "ks": (1, 100)}, 2),
+        ("lightning_step", {"epochs": 1, "num_ratings": 800, "batch_size": 64}, 1),
+        ("step_profile", {"num_ratings": 800, "batch_size": 300, "repeats": 1}, 5),
         ("startup", {"base": "json", "ours": "csv", "program": "json.tool", "repeats": 1}, 2),
     ],
 )
@@ -101,6 +104,23 @@ def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, 
     text = bench.markdown(name, bench.BENCHMARKS[name].__doc__, section)
     assert text.startswith(f"## {section.title} (`{name}`)\n")
     assert all(note in text for note in section.notes)
+
+
+def test_big_batches_tell_time_and_memory(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.big_batches.peak_of", lambda size, chunked: (1.0 if chunked else size / 100, 7.0))
+    section = bench.big_batches(batch_size=300, biggest=4096, repeats=1)
+    assert [row.unit for row in section.rows] == ["s", "MiB"]
+    assert section.rows[1].ratios == [3.0]
+    assert section.notes == [
+        "4,096 rows, of which the logits alone would be 64 MiB: a step in chunks holds 1 MiB at most and takes 7 s."
+    ]
+
+
+@pytest.mark.slow
+def test_a_big_batch_takes_little_memory(bench: ModuleType) -> None:
+    """Its logits alone would be 1,024 MiB; docs/benchmarks.md has twice as many rows."""
+    most, _ = importlib.import_module("benchmarks.big_batches").peak_of(16_384, True)
+    assert 50 < most < 700
 
 
 def test_sides_that_disagree_are_not_timed(
@@ -134,20 +154,42 @@ def test_the_table_has_medians_and_the_span(report: ModuleType) -> None:
     assert "| x | rows/s | 3,000 | 10.0 | **300** (100 – 800) |\n\nA note.\n" in text
 
 
+def test_a_section_takes_the_place_of_the_one_before(report: ModuleType) -> None:
+    page = "# Page\n\nHead.\n\n## One (`one`)\n\n1\n\n## Two (`two`)\n\n2\n"
+    assert report.section_of(page, "Two") == ["## Two (`two`)\n\n2\n"]
+    assert report.section_of(page, "Three") == []
+    assert report.with_section(page, "## One (`one`)\n\n9\n") == page.replace("1", "9")
+    assert report.with_section(page, "## Two (`two`)\n\n9\n") == page.replace("2", "9")
+    assert report.with_section(page, "## Three (`--three`)\n\n3\n") == f"{page}\n## Three (`--three`)\n\n3\n"
+
+
+def test_what_a_gpu_is_asked_runs_anywhere(bench: ModuleType) -> None:
+    section = bench.gpu("cpu", batch_size=64, chunk_size=16, num_candidates=400, repeats=1)
+    assert [row.unit for row in section.rows] == ["rows/s", "queries/s"]
+    assert section.notes == ["Measured on one cpu, by the wall clock."]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (
             ["hashng"],
-            "no benchmark hashng; there are hashing, text_table, large_table, batches, pictures, evaluation, large",
+            "no benchmark hashng; there are hashing, text_table, large_table, batches, pictures, big_batches, eval",
         ),
         (["hashing", "--write"], "--write makes the whole page: name no benchmark"),
         (["--threads", "0"], "--threads is 0; at least one is needed"),
+        (["hashing", "--accelerator", "gpu"], "--accelerator gpu has a benchmark of its own: name none"),
+        (["--accelerator", "gpu"], "--accelerator gpu: PyTorch finds no GPU here; without the option all runs on"),
     ],
 )
 def test_arguments_that_make_no_sense(
-    bench: ModuleType, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    bench: ModuleType,
+    args: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         bench.main(args)
     assert message in capsys.readouterr().err

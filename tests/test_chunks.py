@@ -168,6 +168,12 @@ def test_what_is_encoded_again_drops_the_same(tmp_path: Path, monkeypatch: pytes
     assert not torch.equal(model.per_query_loss(batch).value, value)  # dropout is on
 
 
+@pytest.mark.parametrize("name", SIZES)
+def test_a_chunk_has_a_row(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} is 0; it must be at least 1 \(leave it out for all at once\)"):
+        small_model(**{name: 0})
+
+
 @pytest.mark.parametrize("accumulated", [1, 3])
 def test_a_fit_ends_in_the_same_weights(tmp_path: Path, accumulated: int) -> None:
     sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05}}

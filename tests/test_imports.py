@@ -14,6 +14,7 @@ GROUPS = [
     {"encoders", "fusion", "towers", "scorers", "pairing"},
     {
         "chunks",
+        "compilation",
         "losses",
         "agreement",
         "metrics",
@@ -31,7 +32,7 @@ GROUPS = [
         "checkpoints",
         "warm_start",
     },
-    {"baselines", "hybrid", "retriever"},
+    {"baselines", "hybrid", "nearest", "retriever"},
     {
         "runs",
         "callbacks",

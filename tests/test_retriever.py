@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dssm_lightning.batch import Features
 from dssm_lightning.features import Categorical, Vector
-from dssm_lightning.retriever import Retriever
+from dssm_lightning.retriever import RawValues, Retriever
 from dssm_lightning.schema import Schema, Schemas
-from dssm_lightning.scorers import Dot, Scorer
+from dssm_lightning.scorers import Dot, MultiHeadDot, Scorer
 
 CORPUS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]])
 TABLE = pl.DataFrame({"id": ["a", "b", "c", "d"], "name": ["ant", "bee", "cow", "dog"], "size": [1, 2, 3, 4]})
@@ -42,6 +42,23 @@ def test_the_best_come_first() -> None:
         ("a", {"name": "ant"}),
     ]
     assert [hit.score for hit in hits] == pytest.approx([2.0, 1.6, 0.0])
+
+
+def test_many_queries_find_what_each_finds() -> None:
+    class Distance(Scorer):
+        def forward(self, query: Tensor, candidate: Tensor) -> Tensor:
+            return -torch.cdist(query, candidate)
+
+    queries: list[RawValues] = [{"direction": [0.0, 1.0]}, {"direction": [-1.0, 0.3]}]
+    for scorer in (Dot(2.0), Distance(), MultiHeadDot(2, "max")):
+        searcher = retriever(scorer=scorer)
+        for one, all_at_once in zip(queries, searcher.search_all(queries, k=3), strict=True):
+            alone = searcher.search(one, k=3)
+            assert [(hit.id, hit.display) for hit in all_at_once] == [(hit.id, hit.display) for hit in alone]
+            assert [hit.score for hit in all_at_once] == pytest.approx([hit.score for hit in alone])
+    assert retriever().search_all([], k=3) == []
+    with pytest.raises(ValueError, match="k = 5: the corpus has 4 candidates, ask for 1 to 4"):
+        retriever().search_all(queries, k=5)
 
 
 def test_what_is_shown() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,13 +96,13 @@ class Assembler:
         rows (W · B,) of all ranks at this step, where there are several.
         """
         interactions = self.data.interactions
-        query, own = interactions.query[rows], interactions.candidate[rows]
+        query, own = interactions.query.index_select(0, rows), interactions.candidate.index_select(0, rows)
         drawn = None if self.sampler is None else self.sampler.sample(counter, rows)
         wanted = own if drawn is None else torch.cat([own, drawn[drawn >= 0].flatten()])
-        ids, columns = torch.unique(wanted, return_inverse=True)  # each candidate is encoded once
+        ids, columns = _distinct(wanted)  # each candidate is encoded once
         target = columns[: len(own)]
         return Batch(
-            query=self._query(rows, counter),
+            query=self._query(rows, query, counter),
             candidates=Candidates(
                 self.candidate_features(ids, rows if every_row is None else every_row, counter),
                 ids,
@@ -128,16 +129,17 @@ class Assembler:
 
     def _log_q(self, ids: Tensor, batch_size: float) -> Tensor:
         """(C,) log(B·p + n·q); −∞ for a column that is not there by chance (a negative that the data names)."""
-        expected = torch.zeros(len(ids), dtype=torch.float64)
-        if self.sampler is None or not self.sampler.per_row:
-            expected += batch_size * self.frequency(ids)
-        if self.sampler is not None:
-            expected += self.sampler.expected(ids)
+        if self.sampler is None:
+            expected = batch_size * self.frequency(ids)
+        elif self.sampler.per_row:
+            expected = self.sampler.expected(ids)
+        else:
+            expected = batch_size * self.frequency(ids) + self.sampler.expected(ids)
         return expected.log().float()
 
-    def _query(self, rows: Tensor, counter: Counter | None) -> Features:
-        """Query features of events (B,) in the schema's order; with a counter, as they are trained on."""
-        found = take_features(self.data.query, self.data.interactions.query[rows])
+    def _query(self, rows: Tensor, query: Tensor, counter: Counter | None) -> Features:
+        """Query features of events (B,) of these queries (B,) in the schema's order; with a counter, for training."""
+        found = take_features(self.data.query, query)
         found |= take_features(self.data.event, rows)
         for name, history in self.histories.items():
             shared = counter is not None and self.by_query and history.feature.has_prefixes
@@ -162,7 +164,16 @@ class Assembler:
 
     def event_features(self, rows: Tensor) -> Features:
         """Features of events (Q,) that are not trained on, each with what was liked before it."""
-        return self._query(rows, None)
+        return self._query(rows, self.data.interactions.query.index_select(0, rows), None)
+
+
+def _distinct(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """(C,) the distinct ones, ascending, and (T,) where each stands among them.
+
+    ``torch.unique`` on the CPU takes twice as long.
+    """
+    distinct, place = np.unique(numbers.numpy(), return_inverse=True)
+    return torch.from_numpy(distinct), torch.from_numpy(place)
 
 
 @dataclass

@@ -53,7 +53,7 @@ class CountedFrequency(Frequency):
 
     def __call__(self, ids: Tensor) -> Tensor:
         """(C,) the share of rows."""
-        return self._frequency[ids]
+        return self._frequency.index_select(0, ids)
 
 
 class StreamingFrequency(Frequency):

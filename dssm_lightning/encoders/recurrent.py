@@ -79,7 +79,8 @@ class BiLSTM(Encoder):
         packed = pack_padded_sequence(
             self.dropout(self.table(ids)), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
         )
-        packed_states, (final, _) = self.lstm(packed)  # final: (2 · layers, B, hidden)
+        with torch.autocast("cpu", enabled=False):  # many CPUs have no LSTM of half precision: oneDNN raises
+            packed_states, (final, _) = self.lstm(packed)  # final: (2 · layers, B, hidden)
         last = final[-2:].movedim(0, 1).flatten(1)  # (B, 2 · hidden) of the last layer
         states, _ = pad_packed_sequence(packed_states, batch_first=True)  # (B, L, 2 · hidden)
         pooled: Tensor = self.output(self._pool(states, real, last))

@@ -47,11 +47,7 @@ def deep_retrieval(
     MovieLens-100K's where `DSSM_DATA` says where they lie, else as many made-up ones.
     """
     with TemporaryDirectory() as folder:
-        data = load_data([CONFIG])
-        data.cache_dir, data.batch_size, source = Path(folder), batch_size, data.recipe.source
-        assert isinstance(source, MovieLens)
-        given = None if num_ratings else os.environ.get("DSSM_DATA")
-        source.root = given or str(made_up_100k(Path(folder), num_ratings or 100_000))
+        data = film_data(Path(folder), num_ratings, batch_size)
         model = load_untrained([CONFIG])
         model.build(data.schemas)
         rows = data.assembler.rows
@@ -65,15 +61,24 @@ def deep_retrieval(
             assert abs(found[SEEN_KEPT + name] - value) < 0.002, f"the sides compute the same {name}, but for ties"
         evaluated = alternate([evaluate, partial(other.recalls, test, list(ks))], repeats)
         optimizer = torch.optim.Adagrad(other.parameters(), lr=0.1, initial_accumulator_value=0.1, eps=1e-7)
-        trained = fit_by_turns(
-            model, data, partial(other.train_epoch, optimizer, rows, batch_size), epochs, Path(folder)
-        )
+        turns = Turns(partial(other.train_epoch, optimizer, rows, batch_size))
+        trained = fit_by_turns(model, data, turns, epochs, Path(folder))
     steps, events = len(rows) // batch_size, f"{len(test):,} events × {data.num_candidates:,} films"
     table = [
         Row(f"training, batches of {batch_size:,}", "rows/s", *(rates(steps * batch_size, each) for each in trained)),
         Row(f"evaluation, {events}", "s", *evaluated),
     ]
     return Section("Deep retrieval", table, [f"A batch has {len(batch.candidates.id):,} distinct films."])
+
+
+def film_data(folder: Path, num_ratings: int | None, batch_size: int) -> RetrievalDataModule:
+    """The config's data: MovieLens-100K, or as many made-up ratings (or so many)."""
+    data = load_data([CONFIG])
+    data.cache_dir, data.batch_size, source = folder, batch_size, data.recipe.source
+    assert isinstance(source, MovieLens)
+    given = None if num_ratings else os.environ.get("DSSM_DATA")
+    source.root = given or str(made_up_100k(folder, num_ratings or 100_000))
+    return data
 
 
 def _evaluated(model: TwoTower, data: RetrievalDataModule) -> dict[str, float]:
@@ -107,14 +112,21 @@ class Turns(Callback):
         self.theirs.append(self.since - ended)
 
 
+class StepTurns(Turns):
+    """Times the steps of Lightning's epochs alone, without what it does between epochs."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on."""
+        self.since = clock()
+
+
 def fit_by_turns(
-    model: TwoTower, data: RetrievalDataModule, other: Callable[[], object], epochs: int, folder: Path
+    model: TwoTower, data: RetrievalDataModule, turns: Turns, epochs: int, folder: Path
 ) -> list[list[float]]:
     """Seconds of a fit's epochs, with the loggers and checkpoints that every fit has, and of the other side's turns.
 
     One turn of each to warm up does not count.
     """
-    turns = Turns(other)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=epochs + 1,

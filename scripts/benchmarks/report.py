@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -18,7 +19,7 @@ class Row(NamedTuple):
 
     what: str
     unit: str
-    """A unit that begins with "s" is time, of which less is better; all else are rates."""
+    """Of seconds, milliseconds and MiB less is better; all else are rates."""
     ours: list[float]
     theirs: list[float]
 
@@ -26,7 +27,7 @@ class Row(NamedTuple):
     def ratios(self) -> list[float]:
         """How many times better ours is, turn by turn."""
         pairs = zip(self.ours, self.theirs, strict=True)
-        return [theirs / ours if self.unit.startswith("s") else ours / theirs for ours, theirs in pairs]
+        return [theirs / ours if self.unit.startswith(("s", "ms", "MiB")) else ours / theirs for ours, theirs in pairs]
 
 
 class Section(NamedTuple):
@@ -88,6 +89,19 @@ def markdown(name: str, about: str, section: Section) -> str:
         low, high = _shown(min(row.ratios)), _shown(max(row.ratios))
         table.append(f"| {row.what} | {row.unit} | {ours} | {theirs} | **{ratio}** ({low} – {high}) |")
     return "\n\n".join([f"## {section.title} (`{name}`)", *paragraphs, "\n".join(table), *section.notes]) + "\n"
+
+
+def section_of(page: str, title: str) -> list[str]:
+    """The section of that title, if the page has one."""
+    return re.findall(rf"^## {re.escape(title)} \(.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+
+
+def with_section(page: str, section: str) -> str:
+    """The page with this section in the place of the one of its title, or at its end."""
+    title = section.removeprefix("## ").partition(" (`")[0]
+    for old in section_of(page, title):
+        return page.replace(old, section + ("\n" if old.endswith("\n\n") else ""))
+    return f"{page}\n{section}"
 
 
 def _shown(value: float) -> str:

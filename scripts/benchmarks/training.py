@@ -33,7 +33,7 @@ class Training:
     def __call__(self) -> None:
         for _ in range(self.steps):
             self.batch = next(self.batches)
-            loss = self.model.per_query_loss(self.batch).value.mean()
+            loss = self.model.per_query_loss(self.batch).total / len(self.batch.row)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
             self.optimizer.step()

@@ -103,3 +103,14 @@ def test_autocast():
 def test_wrong_arguments_are_an_error(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_it_runs_in_float32_on_a_cpu(half: torch.dtype) -> None:
+    """Where the processor has no LSTM of half precision oneDNN raises in the midst of training."""
+    encoder = BiLSTM(FEATURE, embedding_dim=8, hidden_dim=8)
+    expected = encoder(ragged(ROWS))
+    with torch.autocast("cpu", dtype=half):
+        found = encoder(ragged(ROWS))
+    assert torch.equal(found, expected)
+    found.sum().backward()
