@@ -109,6 +109,10 @@ class TwoTowerCLI(LightningCLI):
                 parser_kwargs={"prog": "dssm-lightning", "test": {"tests": True}},
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What ``ddp_spawn`` takes along, through the parser's instantiators: the run's folder is held here."""
+        return {**self.__dict__, "held": None}
+
     def init_parser(self, tests: bool = False, **kwargs: Any) -> LightningArgumentParser:
         """A parser that knows the options of the others; that of ``test`` has some of its own."""
         parser = super().init_parser(**kwargs)

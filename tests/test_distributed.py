@@ -82,14 +82,17 @@ PACKAGE = sorted((ROOT / "dssm_lightning").rglob("*.py"))
 
 
 def test_only_distributed_speaks_to_other_processes() -> None:
-    """Lightning's ``all_gather`` has no gradient by default and another shape on one rank; torch's own warns."""
+    """Lightning's ``all_gather`` has no gradient by default and another shape on one rank; torch's own warns.
+
+    The strategy that shares tables' rows aside; what reads such a table knows it by its type.
+    """
     for path in PACKAGE:
         text = path.read_text(encoding="utf-8")
         assert "self.all_gather" not in text, path
         assert "distributed.nn" not in text, path
-        if path.name != "distributed.py":
+        if path.name not in ("distributed.py", "sharded.py"):
             assert "import torch.distributed" not in text, path
-            assert "from torch.distributed" not in text, path
+            assert "from torch.distributed" not in text.replace("from torch.distributed.tensor import", ""), path
 
 
 def test_whoever_starts_ranks_ends_them() -> None:

@@ -94,7 +94,6 @@ def fit(*arguments: str, config: Path = CONFIG) -> Any:
 @pytest.fixture
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
 
 
 def test_every_option_is_tested_below() -> None:

@@ -96,11 +96,12 @@ def test_the_corpus_comes_in_its_order(tmp_path: Path) -> None:
 
 def test_how_far_training_came_is_saved(tmp_path: Path) -> None:
     data = small_data(tmp_path)
-    assert data.state_dict() == {"epoch": 0, "done": 0}
+    layout = {"seed": 0, "world_size": 1, "batch_size": 32, "batches": 7}
+    assert data.state_dict() == {"epoch": 0, "done": 0, "layout": layout}
     loader = iter(data.train_dataloader())
     batches = [next(loader) for _ in range(3)]
     state = data.state_dict()
-    assert state == {"epoch": 0, "done": 3}
+    assert state == {"epoch": 0, "done": 3, "layout": layout}
     other = small_data(tmp_path)
     other.load_state_dict(state)
     assert other.progress == Progress(0, 3)
