@@ -331,7 +331,7 @@ class TwoTower(LightningModule):
         if due:
             with evaluating(self):
                 batches = data.corpus_batches()
-                corpus = self.embed_corpus(batches, batches.total)
+                corpus = self.embed_corpus(batches, len(batches.numbers))
                 total = mine(due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch)
             rank_zero_info(f"epoch {self.current_epoch}: hard negatives of {total:,} queries are mined anew")
 
@@ -429,7 +429,7 @@ class TwoTower(LightningModule):
 
     def _embed_ranked(self, fold: int) -> None:
         batches = self.trainer.datamodule.corpus_batches(fold)  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        self._corpus = self.embed_corpus(batches, batches.total)
+        self._corpus = self.embed_corpus(batches, len(batches.numbers))
 
     def on_validation_epoch_start(self) -> None:
         """Embed what is ranked once for this evaluation."""
@@ -458,7 +458,8 @@ class TwoTower(LightningModule):
     def predict_step(self, batch: Features, batch_idx: int) -> Tensor:
         """(H, B, d) what an index holds of whatever side the data module predicts: its embeddings, by head."""
         side = self.trainer.datamodule.predict  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        return self.scorer.vectors(self.encode_query(batch) if side == "query" else self.encode_candidate(batch))
+        encode = self.encode_query if side == "query" else self.encode_candidate
+        return self.scorer.vectors(self._measured(encode, batch))
 
     def _rank(self, stage: str, batch: EvaluationBatch) -> Tensor:
         assert self._corpus is not None

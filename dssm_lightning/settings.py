@@ -83,7 +83,7 @@ def make_retriever(model: TwoTower, data: RetrievalDataModule, hybrid: Hybrid | 
     few = len(batches) < 4  # embedded before a bar could be read
     with torch.inference_mode():
         corpus = model.embed_corpus(
-            track(batches, "embedding the corpus", len(batches), transient=True, disable=few), batches.total
+            track(batches, "embedding the corpus", len(batches), transient=True, disable=few), len(batches.numbers)
         )
     assert model.schemas is not None
     return Retriever(

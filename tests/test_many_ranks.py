@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 
@@ -61,7 +62,7 @@ def test_ranks_train_as_one_process_does(folder: Path, case: str, world_size: in
 @pytest.mark.parametrize("evaluate", ["query", "event"])
 @pytest.mark.parametrize("num_queries", [5, 40])
 def test_ranks_measure_as_one_process_does(folder: Path, num_queries: int, evaluate: str, world_size: int) -> None:
-    """To the last digit, and each query once; of 5 queries 2 are tested, fewer than there are ranks."""
+    """To the last digit, and each query once; of 5 queries 2 are tested, of 4 candidates a third rank has none."""
     [expected] = found(folder, f"measured-{num_queries}-{evaluate}", 1)
     for rank in found(folder, f"measured-{num_queries}-{evaluate}", world_size):
         assert torch.equal(rank["query"], expected["query"])
@@ -69,6 +70,10 @@ def test_ranks_measure_as_one_process_does(folder: Path, num_queries: int, evalu
         assert rank["metrics"] == pytest.approx(expected["metrics"], rel=0, abs=1e-12, nan_ok=True)
     if (num_queries, evaluate) == (5, "query"):
         assert len(expected["query"]) == 2
+    name = f"of-{num_queries}-{evaluate}-by-"
+    shares = [pl.read_parquet(folder / f"{name}{world_size}.{rank}.parquet") for rank in range(world_size)]
+    assert pl.concat(shares).equals(pl.read_parquet(folder / f"{name}1.parquet"))
+    assert len(shares[-1]) == {(5, 2): 2, (5, 3): 0, (40, 2): 20, (40, 3): 12}[num_queries, world_size]
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from lightning.pytorch import Trainer
 from ranks import fork
@@ -16,8 +17,9 @@ from small import TOWER, small_data, small_model, small_trainer
 
 from dssm_lightning import RetrievalDataModule, TwoTower, distributed
 from dssm_lightning.data.frequency import StreamingFrequency
-from dssm_lightning.data.sources import Synthetic
+from dssm_lightning.data.sources import Frames, Synthetic
 from dssm_lightning.data.splits import PerQuery, RandomQueries
+from dssm_lightning.embeddings import EmbeddingWriter
 from dssm_lightning.features import HashedWords, Image
 
 HERE = Path()
@@ -75,11 +77,23 @@ def train(settings: Settings) -> dict[str, Any]:
     return {"weights": model.state_dict(), "metrics": metrics, "steps": trainer.global_step, "before": before}
 
 
+def few() -> Frames:
+    """Five queries like three of four candidates each: two ranks embed all, and a third none."""
+    texts = pl.Series("text", ["red round", "blue round", "red flat", "blue flat", "red"])
+    likes = [(query, (query + step) % 4) for query in range(5) for step in range(3)]
+    events = pl.DataFrame(likes, {"query_id": pl.Int64, "candidate_id": pl.Int64}, orient="row")
+    queries, candidates = (pl.DataFrame([pl.Series(name, range(5)), texts]) for name in ("query_id", "candidate_id"))
+    return Frames(events, queries, candidates[:4])
+
+
 def measure(num_queries: int, evaluate: str) -> dict[str, Any]:
-    """Metrics of a test with few queries, and the value for each."""
+    """Metrics of a test with few queries, and the value for each; the corpus' embeddings as files.
+
+    Where queries are fewest, so are candidates.
+    """
     data = small_data(
         HERE / "cache",
-        source=Synthetic(num_queries, 40, likes=3),
+        source=Synthetic(num_queries, 40, likes=3) if num_queries > 5 else few(),
         split=RandomQueries(test=0.4, validation=0.2) if evaluate == "query" else PerQuery(test=0.3, validation=0.3),
         evaluate=evaluate,
         rank="held_out" if evaluate == "event" else "corpus",
@@ -87,6 +101,8 @@ def measure(num_queries: int, evaluate: str) -> dict[str, Any]:
     model = built(data)
     [metrics] = ranked().test(model, datamodule=data, verbose=False)
     assert model.row_values is not None
+    writer = EmbeddingWriter(str(HERE / f"of-{num_queries}-{evaluate}-by-{distributed.world_size()}.parquet"))
+    ranked(callbacks=[writer]).predict(model, datamodule=data, return_predictions=False)
     return {"metrics": metrics, "query": model.row_values.query, "values": model.row_values.values}
 
 

@@ -170,10 +170,18 @@ class Assembler:
 def _distinct(numbers: Tensor) -> tuple[Tensor, Tensor]:
     """(C,) the distinct ones, ascending, and (T,) where each stands among them.
 
-    ``torch.unique`` on the CPU takes twice as long.
+    Each number is sorted with its place in its low bits, which takes half of ``torch.unique``'s time.
     """
-    distinct, place = np.unique(numbers.numpy(), return_inverse=True)
-    return torch.from_numpy(distinct), torch.from_numpy(place)
+    bits = len(numbers).bit_length()
+    keys = (numbers.numpy() << bits) | np.arange(len(numbers))
+    keys.sort()
+    order = keys & ((1 << bits) - 1)
+    keys >>= bits
+    first = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    place = np.empty_like(order)
+    place[order] = first.cumsum() - 1
+    return torch.from_numpy(keys[first]), torch.from_numpy(place)
 
 
 @dataclass

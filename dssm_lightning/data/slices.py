@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
@@ -19,26 +19,21 @@ T = TypeVar("T")
 
 @dataclass
 class Slices(Generic[T]):
-    """A sized iterable that makes one item for each slice of the numbers of a rank: rank, rank + world_size, …
+    """A sized iterable that makes one item for each slice of what a rank has of the numbers of all ranks.
 
     A rank that has none makes one empty item: it takes part in an evaluation, whose ends are collective.
     """
 
     make: Callable[[Tensor], T]
-    total: int
+    numbers: Tensor
     size: int
-    rank: int = 0
-    world_size: int = 1
-    numbers: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.numbers = torch.arange(min(self.rank, self.total), self.total, self.world_size)
+    of_all: int
 
     def __len__(self) -> int:
-        return max(-(-len(self.numbers) // self.size), min(1, self.total))
+        return max(-(-len(self.numbers) // self.size), min(1, self.of_all))
 
     def __iter__(self) -> Iterator[T]:
-        for numbers in torch.split(self.numbers, self.size) if self.total else ():
+        for numbers in torch.split(self.numbers, self.size) if self.of_all else ():
             yield self.make(numbers)
 
 
@@ -63,7 +58,7 @@ def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             grade=None if graded is None else take(graded, query).values,
         )
 
-    return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
+    return Slices(make, _in_turn(len(queries), rank, world_size), _queries_at_once(assembler), len(queries))
 
 
 def mining_slices(assembler: Assembler, queries: Tensor, rank: int, world_size: int) -> Slices[tuple[Tensor, Features]]:
@@ -72,7 +67,7 @@ def mining_slices(assembler: Assembler, queries: Tensor, rank: int, world_size: 
     def make(numbers: Tensor) -> tuple[Tensor, Features]:
         return queries[numbers], assembler.query_features(queries[numbers])
 
-    return Slices(make, len(queries), _queries_at_once(assembler), rank, world_size)
+    return Slices(make, _in_turn(len(queries), rank, world_size), _queries_at_once(assembler), len(queries))
 
 
 def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) -> Slices[EvaluationBatch]:
@@ -94,7 +89,12 @@ def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             grade=None if interactions.grade is None else interactions.grade[rows[liked]],
         )
 
-    return Slices(make, len(events), _queries_at_once(assembler), rank, world_size)
+    return Slices(make, _in_turn(len(events), rank, world_size), _queries_at_once(assembler), len(events))
+
+
+def _in_turn(total: int, rank: int, world_size: int) -> Tensor:
+    """The numbers of a rank where ranks take turns."""
+    return torch.arange(min(rank, total), total, world_size)
 
 
 def _chosen(values: Tensor, chosen: Tensor) -> Ragged:
@@ -114,5 +114,5 @@ def _queries_at_once(assembler: Assembler) -> int:
 def feature_slices(make: Callable[[Tensor], Features], total: int, rank: int, world_size: int) -> Slices[Features]:
     """Features of all queries or of the corpus: this rank's contiguous share, in order."""
     share = -(-total // world_size)
-    first, last = min(total, rank * share), min(total, (rank + 1) * share)
-    return Slices(lambda numbers: make(numbers + first), last - first, 1024)
+    own = torch.arange(min(total, rank * share), min(total, (rank + 1) * share))
+    return Slices(make, own, 1024, total)

@@ -404,7 +404,7 @@ def test_relevant_and_seen_are_the_held_out_and_the_training_positives(tmp_path:
 
 def test_slices_cover_the_numbers_in_order() -> None:
     for total in (0, 1, 7, 12):
-        slices = Slices(lambda numbers: numbers, total, 4)
+        slices = Slices(lambda numbers: numbers, torch.arange(total), 4, total)
         found = list(slices)
         assert len(slices) == len(found) == -(-total // 4)
         assert [n for numbers in found for n in numbers.tolist()] == list(range(total))
