@@ -95,6 +95,7 @@ class LastCheckpoint(ModelCheckpoint):
             raise ValueError(f"last.every_n_train_steps must be at least 1, got {every_n_train_steps}")
         self.every_n_steps = every_n_train_steps
         self._saved_at = 0  # steps; nothing to save before the first
+        self._stop_waits = False  # for a sum of gradients to be complete: none is in a checkpoint
 
     @property
     def state_key(self) -> str:
@@ -119,7 +120,9 @@ class LastCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time, or if no batch will follow; an epoch's last one waits for the epoch's end."""
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+        stop = trainer.should_stop or self._stop_waits
+        trainer.should_stop, self._stop_waits = stop and stepped, stop and not stepped
         due = stepped and self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         stops = trainer.should_stop or trainer.global_step == trainer.max_steps
         if (due or stops) and not trainer.is_last_batch:

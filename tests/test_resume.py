@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 from resuming import (
     CONFIG,
     LEARNT,
@@ -184,6 +185,17 @@ def test_a_fit_that_max_steps_ends_within_an_epoch_goes_on(long: Path) -> None:
     stopped = checkpoints("steps") / "last.ckpt"
     assert content(stopped)["RetrievalDataModule"]["done"] == 6
     fit_long("steps", ckpt_path=stopped)
+    assert_same_training(long, stopped)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create the checkpoint")
+def test_a_fit_that_max_time_ends_within_an_epoch_goes_on(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = count()  # one passes whenever the clock is looked at: before the fit and after each batch
+    monkeypatch.setattr(Timer, "time_elapsed", lambda *_: float(next(seconds)))
+    fit_long("time", max_time={"seconds": 5})
+    stopped = checkpoints("time") / "last.ckpt"
+    assert content(stopped)["RetrievalDataModule"]["done"] == 6  # time is up after 5 batches, and two make a sum
+    fit_long("time", ckpt_path=stopped)
     assert_same_training(long, stopped)
 
 

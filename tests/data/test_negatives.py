@@ -112,6 +112,15 @@ def test_from_column_gives_each_row_its_own() -> None:
     assert sampler.expected(torch.arange(5)).eq(0).all()
 
 
+def test_what_rows_name_may_be_a_negative_of_all() -> None:
+    interactions = make_interactions([0, 1, 2], [0, 1, 2], negatives=[[3, 4], [], [0, 1, 3]])
+    sampler = bound(FromColumn("hard", per_row=False), interactions)
+    assert sampler.sample(HERE, torch.tensor([2, 1, 0])).tolist() == [0, 1, 3, 3, 4]
+    assert sampler.sample(HERE, torch.tensor([1])).tolist() == []
+    mixed = bound(Mixed([FromColumn("hard", 1, per_row=False), Uniform(2)]), interactions)
+    assert len(mixed.sample(HERE, torch.tensor([2, 1, 0]))) == 4
+
+
 def test_from_column_draws_a_subset_of_a_longer_list_each_value_as_often() -> None:
     interactions = make_interactions([0, 1], [0, 1], negatives=[list(range(10, 17)), [8, 9]])
     sampler = bound(FromColumn("hard", 3), interactions, 20)

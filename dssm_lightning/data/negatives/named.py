@@ -19,10 +19,14 @@ class FromColumn(NegativeSampler):
         num_negatives: at most so many for each row, others at each draw where a row names more; None = all.
         file: CSV, TSV, JSON Lines or Parquet with a row for each query, its id and this column, as ``mine`` writes it:
             read in place of a column of the interactions, whatever the source.
+        per_row: what a row names is its alone, and all that it gets. Otherwise what any row of the batch names is a
+            negative of all of them, beside the batch's other candidates.
     """
 
-    def __init__(self, column: str, num_negatives: int | None = None, file: str | None = None) -> None:
-        super().__init__(1 if num_negatives is None else num_negatives, per_row=True)
+    def __init__(
+        self, column: str, num_negatives: int | None = None, file: str | None = None, per_row: bool = True
+    ) -> None:
+        super().__init__(1 if num_negatives is None else num_negatives, per_row)
         self.column, self.file = column, file
         self._limit = num_negatives
 
@@ -46,8 +50,9 @@ class FromColumn(NegativeSampler):
         self.num_negatives = longest if self._limit is None else self._limit
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
-        """(B, n) int64, n no larger than the longest list of these rows."""
-        return some(self._lists, rows, self.num_negatives, counter)
+        """(B, n) int64, n no larger than the longest list of these rows; shared: (T,), what the lists have together."""
+        named = some(self._lists, rows, self.num_negatives, counter)
+        return named if self.per_row else named[named >= 0]
 
 
 class FromShown(NegativeSampler):
