@@ -80,6 +80,7 @@ def test_a_fit_writes_its_run_folder(place: Path) -> None:
     assert settings["trainer"]["max_epochs"] == 2
     assert settings["seed_everything"] == 3
     assert settings["model"]["scorer"]["class_path"] == "dssm_lightning.scorers.Dot"
+    assert settings["data"]["split"]["class_path"] == "dssm_lightning.data.splits.PerQuery"
     logged = rows(run() / "metrics.csv")
     assert [float(row["train/loss"]) for row in logged if row["train/loss"]]
     assert len([row for row in logged if row["val/ndcg@10"]]) == 2

@@ -1,37 +1,34 @@
-"""The LightningDataModule: declared columns in, batches out, one cache for all processes."""
+"""The LightningDataModule: declared columns in, batches out."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
-import polars as pl
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from dssm_lightning.batch import EvaluationBatch, Features
 from dssm_lightning.counter import Counter, run_seed
 from dssm_lightning.data import cache, resume
 from dssm_lightning.data.batches import Assembler, Progress, TrainLoader
+from dssm_lightning.data.cached_datamodule import CachedDataModule
 from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.negatives import Hard, NegativeSampler
-from dssm_lightning.data.orders import Order, QueryOrder, RowOrder, check_rows_per_query
-from dssm_lightning.data.prepare import Recipe, prepare
-from dssm_lightning.data.ranking import Ranking, make_ranking, renumbered
+from dssm_lightning.data.orders import Order, QueryOrder, RowOrder
+from dssm_lightning.data.prepare import Recipe
+from dssm_lightning.data.ranking import Ranking, make_ranking
 from dssm_lightning.data.resume import Layout
-from dssm_lightning.data.slices import Slices, event_slices, feature_slices, mining_slices, query_slices
+from dssm_lightning.data.setting_checks import check_event_columns, check_settings
+from dssm_lightning.data.slices import Slices, corpus_slices, evaluation_slices, feature_slices, mining_slices
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
-from dssm_lightning.features import Feature, History
-from dssm_lightning.schema import Schema, Schemas
+from dssm_lightning.features import Feature
+from dssm_lightning.schema import Schema
 
 
-class RetrievalDataModule(LightningDataModule):
+class RetrievalDataModule(CachedDataModule):
     """Who liked what, as batches.
 
     Args:
@@ -84,50 +81,19 @@ class RetrievalDataModule(LightningDataModule):
         cache_dir: str = "cache",
         mask_duplicates: bool = False,
     ) -> None:
-        super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        for side, features in (("query", query), ("candidate", candidate)):
-            if not features:
-                raise ValueError(f"data.{side} declares no feature; a tower needs at least one column")
-        if mask_duplicates and not mask_known:
-            raise ValueError("mask_duplicates extends mask_known, which is false: set it to true, or drop both")
-        check_rows_per_query(batch_by, rows_per_query, [f for f in query if isinstance(f, History)])
+        check_settings(batch_size, query, candidate, mask_known, mask_duplicates, batch_by, rows_per_query)
         explicit = (None, None) if negatives is None else (negatives.column, negatives.file)
-        self.recipe = Recipe(source, Schema(tuple(query)), Schema(tuple(candidate)), split, *explicit)
+        super().__init__(Recipe(source, Schema(tuple(query)), Schema(tuple(candidate)), split, *explicit), cache_dir)
         self.batch_size, self.negatives = batch_size, negatives
         self.mask_known, self.mask_duplicates = mask_known, mask_duplicates
         self.frequency, self.batch_by, self.rows_per_query = frequency, batch_by, rows_per_query
         self.evaluate, self.rank, self.tell_apart = evaluate, rank, tell_apart or []
-        self.predict, self.cache_dir = predict, Path(cache_dir)
-        self.fitted: Schemas | None = None
-        """Schemas to encode with, where a model that was trained before is measured or served; None = fit."""
+        self.predict = predict
         self.progress = Progress()
-        self._folder: Path | None = None
-        self._assembler: Assembler | None = None
 
-    # -- life ---------------------------------------------------------------------------------------------------------
-
-    def prepare_data(self) -> None:
-        """Encode everything once (one process), unless a cache of the same data and declarations is there."""
-        self._folder = prepare(self.recipe, self.cache_dir, self._known_schemas())
-
-    def setup(self, stage: str | None = None) -> None:
-        """Map the cache into memory (every process)."""
-        if self._folder is None:  # prepare_data is called in one process of each machine
-            self._folder = prepare(self.recipe, self.cache_dir, self._known_schemas())
-        data = cache.read(self._folder)
-        if self.evaluate == "query" and data.event:
-            raise ValueError(
-                f"evaluation by query, but {sorted(data.event)} are columns of the interactions, one value for each "
-                "event: set evaluate: event, or put the columns into the query table"
-            )
-        if self.mined_samplers and data.event:
-            raise ValueError(
-                f"Hard mines each query once, but {sorted(data.event)} are columns of the interactions, one value for "
-                "each event: put the columns into the query table, or draw other negatives"
-            )
-        self._assembler = Assembler(
+    def _assemble(self, data: cache.Prepared) -> Assembler:
+        check_event_columns(data.event, self.evaluate, bool(self.mined_samplers))
+        return Assembler(
             data,
             self.negatives,
             self.mask_known,
@@ -136,65 +102,10 @@ class RetrievalDataModule(LightningDataModule):
             self.frequency,
             self.mask_duplicates,
         )
-        if stage == "fit":
-            told = {"queries": len(data.queries), "candidates": len(data.candidates), **data.report}
-            rank_zero_info("data: " + ", ".join(f"{count:,} {what}" for what, count in told.items()))
-
-    def _known_schemas(self) -> Schemas | None:
-        """What a checkpoint or a trained model dictates: only ``fit`` from scratch fits."""
-        model = None if self.trainer is None else getattr(self.trainer.lightning_module, "schemas", None)
-        return model if self.fitted is None else self.fitted
 
     def _liked_only(self) -> bool:
         loss = None if self.trainer is None else getattr(self.trainer.lightning_module, "loss", None)
         return loss is not None and not loss.uses_labels
-
-    @property
-    def assembler(self) -> Assembler:
-        """Makes batches of the prepared data."""
-        if self._assembler is None:
-            self.prepare_data()
-            self.setup()
-        assert self._assembler is not None
-        return self._assembler
-
-    @property
-    def data(self) -> cache.Prepared:
-        """The prepared data, memory-mapped."""
-        return self.assembler.data
-
-    @property
-    def folder(self) -> Path:
-        """Where the encoded data lie."""
-        if self._folder is None:
-            self.prepare_data()
-        assert self._folder is not None
-        return self._folder
-
-    @property
-    def schemas(self) -> Schemas:
-        """The fitted features of both sides."""
-        return self.data.schemas
-
-    @property
-    def labelled(self) -> bool:
-        """Whether interactions carry labels."""
-        return self.data.interactions.label is not None
-
-    @property
-    def num_candidates(self) -> int:
-        """N, the size of the corpus."""
-        return len(self.data.candidates)
-
-    @property
-    def popularity(self) -> Tensor:
-        """(N,) int64 training positives of each candidate."""
-        return torch.bincount(self.assembler.likes.candidates.values, minlength=self.num_candidates)
-
-    @property
-    def candidates(self) -> pl.DataFrame:
-        """The corpus: the key column first, then its raw columns."""
-        return self.data.candidates
 
     @property
     def _share(self) -> tuple[int, int]:
@@ -245,13 +156,7 @@ class RetrievalDataModule(LightningDataModule):
 
     def evaluation_batches(self, fold: int) -> Slices[EvaluationBatch]:
         """This rank's share of a fold to be ranked."""
-        slices = (query_slices if self.evaluate == "query" else event_slices)(self.assembler, fold, *self._share)
-        ranked = self.ranking(fold).rows
-        if ranked is None:
-            return slices
-        make, place = slices.make, torch.full((self.num_candidates,), -1)
-        place[ranked] = torch.arange(len(ranked))
-        return replace(slices, make=lambda numbers: renumbered(make(numbers), place))
+        return evaluation_slices(self.assembler, fold, self.evaluate, self.ranking(fold).rows, *self._share)
 
     def ranking(self, fold: int) -> Ranking:
         """Which candidates a fold's queries are ranked against.
@@ -266,9 +171,7 @@ class RetrievalDataModule(LightningDataModule):
     def corpus_batches(self, fold: int | None = None) -> Slices[Features]:
         """Features of the corpus, or of what a fold ranks, in order: this rank's contiguous share."""
         rows = None if fold is None else self.ranking(fold).rows
-        if rows is None:
-            return self._features("candidate")
-        return feature_slices(lambda numbers: self.assembler.candidate_features(rows[numbers]), len(rows), *self._share)
+        return corpus_slices(self.assembler, rows, *self._share)
 
     def mining_batches(self) -> Slices[tuple[Tensor, Features]]:
         """The queries of the training rows with their features, this rank's share of them."""
@@ -276,15 +179,9 @@ class RetrievalDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> Slices[Features]:
         """Features of whatever ``predict`` names."""
-        return self._features(self.predict)
-
-    def _features(self, side: str) -> Slices[Features]:
-        make, total = (
-            (self.assembler.candidate_features, self.num_candidates)
-            if side == "candidate"
-            else (self.assembler.query_features, len(self.data.queries))
-        )
-        return feature_slices(make, total, *self._share)
+        if self.predict == "candidate":
+            return self.corpus_batches()
+        return feature_slices(self.assembler.query_features, len(self.data.queries), *self._share)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a batch; where everything is on the CPU, as it is (rows number the data and stay there)."""
@@ -296,9 +193,7 @@ class RetrievalDataModule(LightningDataModule):
         """How far training has come, and what was learnt on the way to draw and to weigh: with the seed, all that
         batches depend on.
         """
-        reached, whole = self.progress, False
-        if self.trainer is not None and self.progress.started:
-            reached, whole = resume.trained(self.progress, self.trainer)
+        reached, whole = resume.trained(self.progress, self.trainer)
         if whole:
             self.assembler.frequency.commit()
         learnt = {name: part.state_dict() for name, part in self._learning.items()}

@@ -14,7 +14,6 @@ from dssm_lightning.data import mapped
 from dssm_lightning.data.interactions import Interactions, group
 from dssm_lightning.data.mapped import gathered
 from dssm_lightning.data.permutation import Permutation
-from dssm_lightning.features import History
 
 
 class Shuffled:
@@ -129,24 +128,3 @@ class QueryOrder:
 
 
 Order: TypeAlias = RowOrder | QueryOrder
-
-
-def check_rows_per_query(batch_by: str, rows_per_query: int | None, histories: list[History]) -> None:
-    """Refuse stretches of rows that cannot be, or that no history could look back over.
-
-    Raises:
-        ValueError: as said.
-    """
-    if batch_by == "row":
-        if rows_per_query is not None:
-            raise ValueError(f"rows_per_query is {rows_per_query}, which is for batches by query: set batch_by: query")
-        return
-    if rows_per_query is not None and rows_per_query < 1:
-        raise ValueError(f"rows_per_query must be at least 1, got {rows_per_query}")
-    for history in histories:
-        limit = history.max_length
-        if history.order == "time" and limit is not None and not (rows_per_query or limit + 1) <= limit:
-            raise ValueError(
-                f"rows_per_query is {rows_per_query or 'not given'}, and the history {history.name!r} looks back over "
-                f"max_length {limit} entries: the first rows of a longer stretch see nothing; give at most {limit}"
-            )

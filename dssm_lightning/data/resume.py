@@ -28,8 +28,13 @@ class Layout(NamedTuple):
         return f"{ranks} with batches of {self.batch_size}"
 
 
-def trained(progress: Progress, trainer: Trainer) -> tuple[Progress, bool]:
-    """How far has been trained, and whether all that was handed out has been: an interrupt leaves a batch half done."""
+def trained(progress: Progress, trainer: Trainer | None) -> tuple[Progress, bool]:
+    """How far has been trained, and whether all that was handed out has been: an interrupt leaves a batch half done.
+
+    Without a trainer, or before the first batch, nothing was handed out to be trained on.
+    """
+    if trainer is None or not progress.started:
+        return progress, False
     seen = trainer.fit_loop.epoch_loop.batch_progress
     waiting = seen.current.ready - seen.current.processed  # type: ignore[attr-defined]  # typed too widely
     if seen.is_last_batch and not waiting:  # `limit_train_batches` ends an epoch early

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from dssm_lightning.batch import EvaluationBatch, Features, Ragged, take
 from dssm_lightning.data.batches import Assembler
 from dssm_lightning.data.interactions import group
+from dssm_lightning.data.ranking import renumbered
 
 T = TypeVar("T")
 
@@ -59,6 +60,27 @@ def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
         )
 
     return Slices(make, _in_turn(len(queries), rank, world_size), _queries_at_once(assembler), len(queries))
+
+
+def evaluation_slices(
+    assembler: Assembler, fold: int, by: str, ranked: Tensor | None, rank: int, world_size: int
+) -> Slices[EvaluationBatch]:
+    """This rank's share of a fold to be ranked.
+
+    Args:
+        assembler: of the data.
+        fold: which one.
+        by: "query" or "event".
+        ranked: (M,) corpus rows, ascending; candidates are numbered by their place among them. None = the whole corpus.
+        rank: of this process.
+        world_size: how many ranks there are.
+    """
+    slices = (query_slices if by == "query" else event_slices)(assembler, fold, rank, world_size)
+    if ranked is None:
+        return slices
+    make, place = slices.make, torch.full((len(assembler.data.candidates),), -1)
+    place[ranked] = torch.arange(len(ranked))
+    return replace(slices, make=lambda numbers: renumbered(make(numbers), place))
 
 
 def mining_slices(assembler: Assembler, queries: Tensor, rank: int, world_size: int) -> Slices[tuple[Tensor, Features]]:
@@ -111,8 +133,15 @@ def _queries_at_once(assembler: Assembler) -> int:
     return max(32, min(1024, 2**24 // len(assembler.data.candidates)))
 
 
+def corpus_slices(assembler: Assembler, rows: Tensor | None, rank: int, world_size: int) -> Slices[Features]:
+    """Features of these corpus rows (M,), or of the whole corpus: this rank's contiguous share, in order."""
+    if rows is None:
+        return feature_slices(assembler.candidate_features, len(assembler.data.candidates), rank, world_size)
+    return feature_slices(lambda numbers: assembler.candidate_features(rows[numbers]), len(rows), rank, world_size)
+
+
 def feature_slices(make: Callable[[Tensor], Features], total: int, rank: int, world_size: int) -> Slices[Features]:
-    """Features of all queries or of the corpus: this rank's contiguous share, in order."""
+    """Features of what is numbered 0 … total − 1: this rank's contiguous share, in order."""
     share = -(-total // world_size)
     own = torch.arange(min(total, rank * share), min(total, (rank + 1) * share))
     return Slices(make, own, 1024, total)

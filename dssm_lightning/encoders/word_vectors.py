@@ -12,8 +12,8 @@ from dssm_lightning.batch import Column, Ragged
 from dssm_lightning.encoders.bag import bag_sums
 from dssm_lightning.encoders.base import Encoder
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.tokens import Words
 from dssm_lightning.features.vector_table import read_vector_table
+from dssm_lightning.features.words import Words
 
 
 class WordVectors(Encoder):

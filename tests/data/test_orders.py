@@ -8,8 +8,7 @@ from torch import Tensor
 
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import Interactions
-from dssm_lightning.data.orders import QueryOrder, RowOrder, check_rows_per_query
-from dssm_lightning.features import History
+from dssm_lightning.data.orders import QueryOrder, RowOrder
 
 PLACE = Counter(seed=5)
 LENGTHS = [3, 0, 1, 12, 7, 5, 2]  # rows of each query that train
@@ -78,22 +77,3 @@ def test_fewer_than_processes_is_an_error() -> None:
         order(world_size=7)
     with pytest.raises(ValueError, match="2 training rows are fewer than the 3 processes"):
         RowOrder(torch.arange(2), 8, PLACE, 3)
-
-
-@pytest.mark.parametrize(
-    ("batch_by", "rows_per_query", "max_length", "message"),
-    [
-        ("row", 5, None, "rows_per_query is 5, which is for batches by query: set batch_by: query"),
-        ("query", 0, None, "rows_per_query must be at least 1, got 0"),
-        ("query", 9, 8, "rows_per_query is 9, and the history 'h' looks back over max_length 8 .* at most 8"),
-        ("query", None, 8, "rows_per_query is not given, and the history 'h' looks back over max_length 8"),
-    ],
-)
-def test_stretches_that_cannot_be(
-    batch_by: str, rows_per_query: int | None, max_length: int | None, message: str
-) -> None:
-    history = History(name="h", of="movie", order="time", max_length=max_length)
-    with pytest.raises(ValueError, match=message):
-        check_rows_per_query(batch_by, rows_per_query, [history])
-    check_rows_per_query("query", 8, [history])
-    check_rows_per_query("query", None, [History(name="h", of="movie", max_length=8)])  # each row has its own

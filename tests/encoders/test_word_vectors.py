@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 
 from dssm_lightning.encoders.word_vectors import WordVectors
 from dssm_lightning.features.base import feature_from_dict
-from dssm_lightning.features.tokens import Words
 from dssm_lightning.features.vector_table import read_vector_table
+from dssm_lightning.features.words import Words
 
 GLOVE = "the 1 0 0\nCat 0 1 0\ncat 9 9 9\n, 5 5 5\nNew-York 0 0 2\n"
 

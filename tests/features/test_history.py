@@ -8,7 +8,7 @@ from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.categorical import Categorical, CategoricalList
 from dssm_lightning.features.history import History
 from dssm_lightning.features.numeric import Numeric
-from dssm_lightning.features.tokens import Words
+from dssm_lightning.features.words import Words
 
 ITEM = Categorical(name="movie_id", vocabulary=("1", "2", "30"))
 

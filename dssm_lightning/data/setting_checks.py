@@ -1,0 +1,75 @@
+"""What the data module's settings must be like, together and with the columns that the data turn out to have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from dssm_lightning.features import Feature, History
+
+
+def check_settings(
+    batch_size: int,
+    query: Sequence[Feature],
+    candidate: Sequence[Feature],
+    mask_known: bool,
+    mask_duplicates: bool,
+    batch_by: str,
+    rows_per_query: int | None,
+) -> None:
+    """Refuse settings that cannot be, before anything is read.
+
+    Raises:
+        ValueError: as the data module says.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    for side, features in (("query", query), ("candidate", candidate)):
+        if not features:
+            raise ValueError(f"data.{side} declares no feature; a tower needs at least one column")
+    if mask_duplicates and not mask_known:
+        raise ValueError("mask_duplicates extends mask_known, which is false: set it to true, or drop both")
+    check_rows_per_query(batch_by, rows_per_query, [f for f in query if isinstance(f, History)])
+
+
+def check_rows_per_query(batch_by: str, rows_per_query: int | None, histories: list[History]) -> None:
+    """Refuse stretches of rows that cannot be, or that no history could look back over.
+
+    Raises:
+        ValueError: as said.
+    """
+    if batch_by == "row":
+        if rows_per_query is not None:
+            raise ValueError(f"rows_per_query is {rows_per_query}, which is for batches by query: set batch_by: query")
+        return
+    if rows_per_query is not None and rows_per_query < 1:
+        raise ValueError(f"rows_per_query must be at least 1, got {rows_per_query}")
+    for history in histories:
+        limit = history.max_length
+        if history.order == "time" and limit is not None and not (rows_per_query or limit + 1) <= limit:
+            raise ValueError(
+                f"rows_per_query is {rows_per_query or 'not given'}, and the history {history.name!r} looks back over "
+                f"max_length {limit} entries: the first rows of a longer stretch see nothing; give at most {limit}"
+            )
+
+
+def check_event_columns(event: Collection[str], evaluate: str, mines: bool) -> None:
+    """Refuse query features that vary by event where one value for each query is needed.
+
+    Args:
+        event: names of these features.
+        evaluate: "query" or "event".
+        mines: whether negatives are mined for whole queries.
+
+    Raises:
+        ValueError: there are some, and they may not be.
+    """
+    if evaluate == "query" and event:
+        raise ValueError(
+            f"evaluation by query, but {sorted(event)} are columns of the interactions, one value for each "
+            "event: set evaluate: event, or put the columns into the query table"
+        )
+    if mines and event:
+        raise ValueError(
+            f"Hard mines each query once, but {sorted(event)} are columns of the interactions, one value for "
+            "each event: put the columns into the query table, or draw other negatives"
+        )
