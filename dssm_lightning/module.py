@@ -203,7 +203,7 @@ class TwoTower(TwoSides, Measured):
         """Build the towers that the weights belong to.
 
         Raises:
-                ValueError: the data's schemas, for which they are built already, are others.
+            ValueError: the data's schemas, for which they are built already, are others.
         """
         saved = Schemas.from_json(checkpoint["schemas"])
         difference = None if self.schemas is None else saved.difference(self.schemas)

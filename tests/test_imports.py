@@ -50,7 +50,7 @@ GROUPS = [
         "collisions",
     }
     | {"layers", "summary", "svg", "plot", "curves", "pictures", "spelling"},
-    {"commands", "mined", "arguments", "cli", "__main__"},
+    {"commands", "mined", "arguments", "parser", "two_tower_cli", "expected_warnings", "cli", "__main__"},
 ]
 WITHOUT_LIGHTNING = {
     *("encoders", "fusion", "towers", "scorers", "two_sides"),
