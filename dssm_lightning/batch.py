@@ -6,7 +6,7 @@ D embedding width · L list length · W ranks · T values of a ragged column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
@@ -144,6 +144,14 @@ def take(column: Column, rows: Tensor) -> Column:
 def take_features(features: Features, rows: Tensor) -> Features:
     """The given rows of every column."""
     return {name: take(column, rows) for name, column in features.items()}
+
+
+def slices(features: Features, size: int) -> Iterator[Features]:
+    """The rows, at most so many at a time."""
+    column = next(iter(features.values()))
+    there = column if isinstance(column, Tensor) else column[1]  # offsets, or whose events they are
+    for rows in torch.split(torch.arange(num_rows(features), device=there.device), size):
+        yield take_features(features, rows)
 
 
 def at_least(features: Features, rows: int, device: torch.device) -> Features:

@@ -1,4 +1,4 @@
-"""What ``test`` leaves beside the means: a table of queries, intervals, and what is shown of them."""
+"""What measuring leaves: files of metrics, a table of queries, intervals, and what is shown of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from dssm_lightning.atomic import whole
@@ -84,6 +84,26 @@ def print_results(metrics: Mapping[str, float], found: Intervals) -> None:
     if slices.row_count:
         console.print(slices)
     console.print(_lists(values))
+
+
+def print_metrics(results: dict[str, dict[str, float]]) -> None:
+    """One row for each model, the metrics that fit a screen."""
+    names = ("hit_rate@10", "recall@10", "recall@100", "precision@10", "ndcg@10", "mrr", "query_auroc", "auroc")
+    shown = [name for name in names if any(name in metrics for metrics in results.values())]
+    headers = [name.replace("_", " ").replace("@", " @") for name in shown]  # spaces, where a line may end
+    model = Column(min_width=14, overflow="fold")  # settings tell two models apart: never cut them off
+    table = Table(model, *headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name, metrics in results.items():
+        table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in shown))
+    Console().print(table)
+
+
+def print_best(metrics: dict[str, float], title: str) -> None:
+    """The metrics of the epoch that ``best.ckpt`` is of, under a title that says which."""
+    table = Table("metric", "value", title=title, title_justify="left")
+    for name, value in sorted(metrics.items()):
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
 
 
 def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:

@@ -81,30 +81,17 @@ class Tower(nn.Module):
             raise ValueError(f"feature_dropout must lie in [0, 1), found {feature_dropout}")
         self.feature_dropout = feature_dropout
         chosen, self.apart = encoders or {}, list(apart or [])
-        for what, names in (("encoders are given for", chosen), ("apart names", self.apart)):
-            if unknown := sorted(set(names) - set(schema.names)):
-                raise ValueError(f"{what} unknown features {unknown}; this side's features: {schema.names}")
-        if not set(schema.names) - set(self.apart):
-            raise ValueError(f"apart names all of this side's features, {schema.names}; at least one is for the tower")
+        _check_names(schema, chosen, self.apart)
         factories = {f.name: chosen[f.name] if f.name in chosen else default_encoder(f) for f in schema}
         self.encoders = nn.ModuleDict({f.name: factories[f.name](f) for f in schema})
         widths = {name: _width(encoder) for name, encoder in self.encoders.items()}
         self.apart_dims = [widths.pop(name) for name in self.apart]
         self.fusion = fusion(list(widths.values()))
         self.hidden, width = _hidden_layers(self.fusion.output_dim, hidden_dims or [], activation, dropout, norm)
-        self.output = nn.Sequential(nn.Dropout(dropout))
-        if output_dim is not None:
-            self.output.append(nn.Linear(width, output_dim))
-        if output_activation is not None:
-            self.output.append(activation_layer(output_activation))
+        self.output, width = _output_layers(width, output_dim, output_activation, dropout)
         self.bias = nn.Linear(self.fusion.output_dim, 1) if bias else None
-        self.normalize = normalize
-        width = width if output_dim is None else output_dim
-        if num_heads < 1 or width % num_heads:
-            raise ValueError(f"num_heads is {num_heads}; it must divide the embedding, which is {width} wide")
-        if num_heads > 1 and self.apart:
-            raise ValueError(f"apart {self.apart}: heads divide the whole embedding, so nothing can stand beside them")
-        self.num_heads = num_heads
+        _check_heads(num_heads, width, self.apart)
+        self.normalize, self.num_heads = normalize, num_heads
         self.output_dim = width + sum(self.apart_dims)
         if initialization is not None:
             dense = [encoder.layers for encoder in self.encoders.values() if isinstance(encoder, Dense)]
@@ -160,6 +147,32 @@ def _hidden_layers(
         layers.append(activation_layer(activation))
         width = hidden_dim
     return layers, width
+
+
+def _output_layers(
+    width: int, output_dim: int | None, activation: str | None, dropout: float
+) -> tuple[nn.Sequential, int]:
+    layers = nn.Sequential(nn.Dropout(dropout))
+    if output_dim is not None:
+        layers.append(nn.Linear(width, output_dim))
+    if activation is not None:
+        layers.append(activation_layer(activation))
+    return layers, width if output_dim is None else output_dim
+
+
+def _check_names(schema: Schema, chosen: Iterable[str], apart: list[str]) -> None:
+    for what, names in (("encoders are given for", chosen), ("apart names", apart)):
+        if unknown := sorted(set(names) - set(schema.names)):
+            raise ValueError(f"{what} unknown features {unknown}; this side's features: {schema.names}")
+    if not set(schema.names) - set(apart):
+        raise ValueError(f"apart names all of this side's features, {schema.names}; at least one is for the tower")
+
+
+def _check_heads(num_heads: int, width: int, apart: list[str]) -> None:
+    if num_heads < 1 or width % num_heads:
+        raise ValueError(f"num_heads is {num_heads}; it must divide the embedding, which is {width} wide")
+    if num_heads > 1 and apart:
+        raise ValueError(f"apart {apart}: heads divide the whole embedding, so nothing can stand beside them")
 
 
 def _initialize(parts: list[nn.Sequential], name: str) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from dssm_lightning import TwoTower, distributed, module
+from dssm_lightning import TwoTower, distributed, two_sides
 from dssm_lightning.batch import Batch
 from dssm_lightning.counter import Counter
 from dssm_lightning.data.datamodule import RetrievalDataModule
@@ -90,7 +90,7 @@ def dropout(data: RetrievalDataModule, batch: Batch) -> dict[str, float]:
     for again in (True, False):
         step = DistributedDataParallel(Step(built(data, 0.4, **SIZES)))
         used = checkpoint if again else lambda tower, features, use_reentrant: tower(features)
-        with patch.object(module, "checkpoint", used):
+        with patch.object(two_sides, "checkpoint", used):
             torch.manual_seed(4 + dist.get_rank())
             value = step(batch)
             value.backward()

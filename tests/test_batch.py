@@ -6,7 +6,7 @@ import itertools
 
 import torch
 
-from dssm_lightning.batch import Ragged, joined, num_rows, take, take_features
+from dssm_lightning.batch import Prefixes, Ragged, joined, num_rows, slices, take, take_features
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
@@ -57,6 +57,19 @@ def test_take_many_against_a_loop() -> None:
     assert isinstance(taken["ragged"], Ragged)
     assert as_lists(taken["ragged"]) == [lists[i] for i in order.tolist()]
     assert taken["dense"].tolist() == [2 * i for i in order.tolist()]
+
+
+def test_slices_are_the_rows_in_order() -> None:
+    lists = [[1, 2, 3], [], [4], [5, 6], [7]]
+    seen = Prefixes(ragged([[1, 2], [3]]), torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 1, 2, 0, 1]), torch.zeros(5))
+    columns = {"ragged": ragged(lists), "dense": torch.arange(5), "seen": seen}
+    for first in columns:  # whose rows are counted
+        features = {first: columns[first], **columns}
+        found = list(slices(features, 2))
+        assert [num_rows(part) for part in found] == [2, 2, 1]
+        assert [each for part in found for each in as_lists(part["ragged"])] == lists  # type: ignore[arg-type]
+        assert [each for part in found for each in part["dense"].tolist()] == [0, 1, 2, 3, 4]  # type: ignore[union-attr]
+        assert [each for part in found for each in part["seen"].length.tolist()] == [0, 1, 2, 0, 1]  # type: ignore[union-attr]
 
 
 def test_joined_is_torch_cat() -> None:

@@ -13,7 +13,7 @@ import torch
 from small import TOWER, small_data, small_model, small_trainer
 from torch import Tensor
 
-from dssm_lightning import TwoTower, module
+from dssm_lightning import TwoTower, two_sides
 from dssm_lightning.batch import Batch, Candidates, Ragged
 from dssm_lightning.chunks import RowLosses
 from dssm_lightning.distributed import Pool
@@ -155,7 +155,7 @@ def test_what_is_encoded_again_drops_the_same(tmp_path: Path, monkeypatch: pytes
     for again in (True, False):
         model = built(data, 0.4, **SIZES)
         if not again:
-            monkeypatch.setattr(module, "checkpoint", lambda tower, features, use_reentrant: tower(features))
+            monkeypatch.setattr(two_sides, "checkpoint", lambda tower, features, use_reentrant: tower(features))
         torch.manual_seed(4)
         losses = model.per_query_loss(batch)
         losses.total.backward()

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "dssm_lightning"
 GROUPS = [
     {"atomic", "batch", "counter", "schema", "features"},
     {"data"},
-    {"encoders", "fusion", "towers", "scorers", "pairing"},
+    {"encoders", "fusion", "towers", "scorers", "pairing", "two_sides"},
     {
         "chunks",
         "compilation",
@@ -19,6 +19,7 @@ GROUPS = [
         "agreement",
         "metrics",
         "evaluation",
+        "measured",
         "distributed",
         "memory",
         "mining",
@@ -31,6 +32,7 @@ GROUPS = [
         "sharded",
         "checkpoints",
         "warm_start",
+        "without_negatives",
     },
     {"baselines", "hybrid", "nearest", "retriever"},
     {
@@ -48,9 +50,12 @@ GROUPS = [
         "collisions",
     }
     | {"layers", "summary", "svg", "plot", "curves", "pictures", "spelling"},
-    {"commands", "mined", "arguments", "cli", "__main__"},
+    {"commands", "mined", "arguments", "parser", "two_tower_cli", "expected_warnings", "cli", "__main__"},
 ]
-WITHOUT_LIGHTNING = {"encoders", "fusion", "towers", "scorers", "losses", "retriever", "features", "schema", "batch"}
+WITHOUT_LIGHTNING = {
+    *("encoders", "fusion", "towers", "scorers", "two_sides"),
+    *("losses", "retriever", "features", "schema", "batch"),
+}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

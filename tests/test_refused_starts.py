@@ -12,7 +12,8 @@ from lightning.pytorch.strategies import FSDPStrategy, SingleDeviceStrategy
 from small import write_config
 
 from dssm_lightning.agreement import check_ranks_agree, check_strategy, digests
-from dssm_lightning.cli import main, trainer_plugins
+from dssm_lightning.cli import main
+from dssm_lightning.two_tower_cli import trainer_plugins
 
 
 @pytest.fixture(autouse=True)
