@@ -118,9 +118,9 @@ def test_big_batches_tell_time_and_memory(bench: ModuleType, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_a_big_batch_takes_little_memory(bench: ModuleType) -> None:
-    """Its logits alone would be 1,024 MiB; most of what is held are pieces of 16 MiB that malloc does not give back."""
+    """Whole, it takes 3.7 GiB. Most of what is held are pieces of 16 MiB that malloc does not give back."""
     most, _ = importlib.import_module("benchmarks.big_batches").peak_of(16_384, True)
-    assert 50 < most < 1024
+    assert 50 < most < 1536
 
 
 def test_sides_that_disagree_are_not_timed(
