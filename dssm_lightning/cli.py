@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from typing import Any, cast
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -30,6 +32,7 @@ from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.frequency import Frequency
 from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.data.prepare import check_declared
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
 from dssm_lightning.embeddings import EmbeddingWriter
@@ -163,7 +166,14 @@ class TwoTowerCLI(LightningCLI):
             save_dir, name, version = self.run.parent.parent, self.run.parent.name, self.run.name
             kwargs["logger"] = [CSVLogger(save_dir, name, version), TensorBoardLogger(save_dir, name, version)]
             kwargs["default_root_dir"] = self.run  # under SLURM Lightning takes up any hpc_ckpt that lies there
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:
+            asked = ", ".join(f"{name} {settings[name]}" for name in ("accelerator", "devices", "strategy"))
+            has = f"this machine has {torch.cuda.device_count()} GPUs and {os.cpu_count()} CPU cores"
+            raise ValueError(
+                f"no trainer can be made of these settings: {error} (asked for: {asked}; {has})"
+            ) from error
 
     def _run_folder(self) -> Path:
         """The folder of the run that goes on or begins; the first rank's counts, and holds it."""
@@ -200,6 +210,8 @@ class TwoTowerCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Let Ctrl-C and SIGTERM wait for the end of a batch, and stop at a loss that is not finite."""
+        if self.trained is not None:
+            check_declared(self.datamodule.recipe, self.trained)
         self.trainer.callbacks[:0] = [StopBetweenBatches(), StopAtNonFinite()]  # type: ignore[attr-defined]  # untyped: a list
 
     def after_fit(self) -> None:
