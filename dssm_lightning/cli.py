@@ -47,6 +47,7 @@ from dssm_lightning.module import TwoTower
 from dssm_lightning.results import (
     INTERVALS,
     PER_QUERY,
+    by_cut,
     intervals,
     merge_metrics,
     per_query,
@@ -109,7 +110,10 @@ class TwoTowerCLI(LightningCLI):
                 seed_everything_default=0,
                 trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
                 parser_class=Parser,
-                parser_kwargs={"prog": "dssm-lightning", "test": {"tests": True}},
+                parser_kwargs={
+                    "prog": "dssm-lightning",
+                    **{verb: {"description": about, "tests": verb == "test"} for verb, about in TRAINER_VERBS.items()},
+                },
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -163,7 +167,7 @@ class TwoTowerCLI(LightningCLI):
             kwargs["logger"] = False
         elif settings.logger in (None, True):
             self.run = self._run_folder()
-            save_dir, name, version = self.run.parent.parent, self.run.parent.name, self.run.name
+            save_dir, name, version = self.run.parent.parent, self.run.parent.name, runs.version(self.run)
             kwargs["logger"] = [CSVLogger(save_dir, name, version), TensorBoardLogger(save_dir, name, version)]
             kwargs["default_root_dir"] = self.run  # under SLURM Lightning takes up any hpc_ckpt that lies there
         try:
@@ -329,7 +333,7 @@ def _without_stage(metrics: dict[str, float]) -> dict[str, float]:
 
 def _show(metrics: dict[str, float], title: str) -> None:
     table = Table("metric", "value", title=title, title_justify="left")
-    for name, value in sorted(metrics.items()):
+    for name, value in sorted(metrics.items(), key=lambda metric: by_cut(metric[0])):
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
 

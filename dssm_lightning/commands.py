@@ -16,6 +16,7 @@ from dssm_lightning.collisions import hashing_report
 from dssm_lightning.comparison import compare
 from dssm_lightning.curves import curves
 from dssm_lightning.mined import mine
+from dssm_lightning.results import metric_column
 from dssm_lightning.retriever import Hit, RawValues
 from dssm_lightning.spelling import SpellingParser
 from dssm_lightning.summary import ModelSummary
@@ -175,9 +176,8 @@ def print_metrics(results: dict[str, dict[str, float]]) -> None:
     """One row for each model, the metrics that fit a screen."""
     names = ("hit_rate@10", "recall@10", "recall@100", "precision@10", "ndcg@10", "mrr", "query_auroc", "auroc")
     shown = [name for name in names if any(name in metrics for metrics in results.values())]
-    headers = [name.replace("_", " ").replace("@", " @") for name in shown]  # spaces, where a line may end
     model = Column(min_width=14, overflow="fold")  # settings tell two models apart: never cut them off
-    table = Table(model, *headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(model, *map(metric_column, shown), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name, metrics in results.items():
         table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in shown))
     Console().print(table)

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from dssm_lightning.atomic import whole
@@ -100,7 +100,7 @@ def _slices(values: Mapping[str, float]) -> Table:
     slices = [*(name for name in SLICES if name in found), *sorted(set(found) - {*SLICES})]
     names = {name.partition("/")[2] for name in values if name.partition("/")[0] in slices}
     columns = sorted(names - {"queries"}, key=by_cut)
-    table = _table("seen masked", "queries", *columns)
+    table = _table("seen masked", "queries", *map(metric_column, columns))
     for each in slices:
         queries = f"{values[f'{each}/queries']:,.0f}"
         table.add_row(each.replace("_", " "), queries, *(_cell(values, f"{each}/{name}") for name in columns))
@@ -116,11 +116,15 @@ def _lists(values: Mapping[str, float]) -> Table:
     return table
 
 
-def _table(*headers: str) -> Table:
-    table = Table(headers[0], box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in headers[1:]:
-        table.add_column(header, justify="right")
-    return table
+def metric_column(name: str) -> Column:
+    """A column of one metric, as narrow as can be, so that a table of many fits a screen and no digit is cut off."""
+    header = name.replace("_", " ").replace("@", " @")  # spaces, where a line may end
+    return Column(header, width=max(6, *map(len, header.split())), justify="right")
+
+
+def _table(*headers: str | Column) -> Table:
+    rest = [Column(each, justify="right") if isinstance(each, str) else each for each in headers[1:]]
+    return Table(headers[0], *rest, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def _cell(values: Mapping[str, float], name: str) -> str:

@@ -244,7 +244,7 @@ def tower(**arguments: Any) -> dict[str, Any]:
         ),
         (
             {"checkpoint": {"monitor": "val/mr"}},
-            "checkpoint.monitor 'val/mr' is never logged; there are train/loss, val/hit",
+            "checkpoint.monitor 'val/mr' is never logged; there are train/loss, val/hit.*; did you mean 'val/mrr'",
         ),
         ({"model": {"query_tower": tower(output_dim=8)}}, "towers end in different widths: query 8, candidate 16"),
         ({"model": {"query_tower": tower(output_dim=0)}}, "output_dim 0: a layer is at least 1 wide"),

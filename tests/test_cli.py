@@ -222,8 +222,9 @@ def test_nothing_is_measured_without_a_model(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("side", ["candidate", "query"])
-def test_predict_writes_parquet(copy: Path, side: str) -> None:
+def test_predict_writes_parquet(copy: Path, side: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli = main(["predict", "--data.predict", side, "--embeddings.output", f"{side}.parquet"])
+    assert f" as vectors: {side}.parquet" in capsys.readouterr().out
     found = pl.read_parquet(f"{side}.parquet")
     table = cli.datamodule.candidates if side == "candidate" else cli.datamodule.data.queries
     assert found.columns == ["id", "vector"]

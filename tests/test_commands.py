@@ -183,6 +183,7 @@ def test_baselines_stand_beside_the_run(place: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     for name, metrics in results.items():
         assert name.partition("(")[0] in shown
+        assert f"{metrics['query_auroc']:.4f}" in shown  # the last of the columns: no digit is cut off
         assert {"recall@10", "mrr", "query_auroc", "seen_kept/recall@10", "coverage@10", "tail/mrr"} <= set(metrics)
 
 
