@@ -13,6 +13,7 @@ from torch import nn
 
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_checkpoint
 from dssm_lightning.evaluation import Evaluation
+from dssm_lightning.spelling import nearest
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -111,6 +112,7 @@ class BestCheckpoint(ModelCheckpoint):
             hint = " (auroc needs labels, and the source has no label column)" if self.monitor == "val/auroc" else ""
             raise ValueError(
                 f"checkpoint.monitor {self.monitor!r} is never logged{hint}; there are {', '.join(logged)}"
+                + nearest(self.monitor, logged)
             )
 
 

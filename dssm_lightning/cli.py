@@ -15,14 +15,7 @@ from dssm_lightning import commands
 from dssm_lightning.arguments import resolve_checkpoint
 from dssm_lightning.expected_warnings import ignore_expected_warnings
 from dssm_lightning.spelling import nearest
-from dssm_lightning.two_tower_cli import TwoTowerCLI
-
-TRAINER_VERBS = {
-    "fit": "Train a model: a run folder with its settings, metrics and checkpoints.",
-    "validate": "Measure a checkpoint on the validation rows.",
-    "test": "Measure a checkpoint on the test rows.",
-    "predict": "Write the embeddings of the corpus or of the queries as Parquet.",
-}
+from dssm_lightning.two_tower_cli import TRAINER_VERBS, TwoTowerCLI
 
 
 def main(args: list[str] | None = None) -> LightningCLI | Any:

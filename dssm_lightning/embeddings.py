@@ -56,6 +56,7 @@ class EmbeddingWriter(Callback):
         if trainer.world_size > 1:
             path = path.with_suffix(f".{trainer.global_rank}{path.suffix}")
         write_embeddings(path, ids, heads)
+        print(f"{len(ids):,} {'candidates' if data.predict == 'candidate' else 'queries'} as vectors: {path}")
 
 
 def write_embeddings(path: Path, ids: pl.Series, heads: list[NDArray[np.float32]]) -> None:

@@ -90,9 +90,8 @@ def print_metrics(results: dict[str, dict[str, float]]) -> None:
     """One row for each model, the metrics that fit a screen."""
     names = ("hit_rate@10", "recall@10", "recall@100", "precision@10", "ndcg@10", "mrr", "query_auroc", "auroc")
     shown = [name for name in names if any(name in metrics for metrics in results.values())]
-    headers = [name.replace("_", " ").replace("@", " @") for name in shown]  # spaces, where a line may end
     model = Column(min_width=14, overflow="fold")  # settings tell two models apart: never cut them off
-    table = Table(model, *headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(model, *map(metric_column, shown), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name, metrics in results.items():
         table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in shown))
     Console().print(table)
@@ -101,8 +100,8 @@ def print_metrics(results: dict[str, dict[str, float]]) -> None:
 def print_best(metrics: dict[str, float], title: str) -> None:
     """The metrics of the epoch that ``best.ckpt`` is of, under a title that says which."""
     table = Table("metric", "value", title=title, title_justify="left")
-    for name, value in sorted(metrics.items()):
-        table.add_row(name, f"{value:.4f}")
+    for name in sorted(metrics, key=by_cut):
+        table.add_row(name, f"{metrics[name]:.4f}")
     Console().print(table)
 
 
@@ -120,7 +119,7 @@ def _slices(values: Mapping[str, float]) -> Table:
     slices = [*(name for name in SLICES if name in found), *sorted(set(found) - {*SLICES})]
     names = {name.partition("/")[2] for name in values if name.partition("/")[0] in slices}
     columns = sorted(names - {"queries"}, key=by_cut)
-    table = _table("seen masked", "queries", *columns)
+    table = _table("seen masked", "queries", *map(metric_column, columns))
     for each in slices:
         queries = f"{values[f'{each}/queries']:,.0f}"
         table.add_row(each.replace("_", " "), queries, *(_cell(values, f"{each}/{name}") for name in columns))
@@ -136,11 +135,15 @@ def _lists(values: Mapping[str, float]) -> Table:
     return table
 
 
-def _table(*headers: str) -> Table:
-    table = Table(headers[0], box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in headers[1:]:
-        table.add_column(header, justify="right")
-    return table
+def metric_column(name: str) -> Column:
+    """A column of one metric, as narrow as can be, so that a table of many fits a screen and no digit is cut off."""
+    header = name.replace("_", " ").replace("@", " @")  # spaces, where a line may end
+    return Column(header, width=max(6, *map(len, header.split())), justify="right")
+
+
+def _table(*headers: str | Column) -> Table:
+    rest = [Column(each, justify="right") if isinstance(each, str) else each for each in headers[1:]]
+    return Table(headers[0], *rest, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def _cell(values: Mapping[str, float], name: str) -> str:

@@ -158,6 +158,8 @@ def _record(side: str, columns: list[str], value: RawValues) -> Mapping[str, Any
         if len(columns) > 1:
             raise ValueError(f"a {side} is described by the columns {columns}: give an object, not a bare text")
         return {columns[0]: value}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a {side} is an object of the columns {columns}, or a text; found {value!r}")
     for name in value:
         if name not in columns:
             near = difflib.get_close_matches(name, columns, n=1)

@@ -95,6 +95,12 @@ def newest_checkpoint(name: str | None, which: str) -> Path | None:
     return max(newest.values(), key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
+def version(run: Path) -> int | str:
+    """What loggers call a run: its number, of which they make the folder's name, or the name of another folder."""
+    number = _number(run)
+    return run.name if run.name != f"version_{number}" else number
+
+
 def run_of(checkpoint: Path) -> Path | None:
     """The run folder that a checkpoint lies in; None for a file elsewhere."""
     run = checkpoint.resolve().parent.parent

@@ -1,4 +1,4 @@
-"""A parser whose complaints about an unknown name say which known name is nearest."""
+"""A parser whose complaints are short, and about an unknown name say which known name is nearest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -22,8 +22,17 @@ class SpellingParser(ArgumentParser):
     related: Sequence[ArgumentParser] = ()
     """Parsers whose options are known names as well: those of subcommands."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # whole names only: `--ckpt last` would be taken for --ckpt_path, but not by what looks it up before the parser
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def print_usage(self, file: Any = None) -> None:
+        """Nothing: some hundred lines of options hide the error that follows; ``--help`` has them."""
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Complain as jsonargparse does, with the nearest name at the end."""
+        if "required: fit." in message:  # nothing is named, where a config would name it all
+            message = f"{message}; name the config that has them with --config"
         unknown = _UNKNOWN.search(message)
         options = (parser.get_defaults().keys(branches=True) for parser in (self, *self.related))
         known = {*chain.from_iterable(options), *_names(self.families)}

@@ -53,9 +53,9 @@ class Tower(nn.Module):
             (ModDrop, Neverova et al. 2015, arXiv:1501.00102).
 
     Raises:
-        ValueError: an encoder for an unknown feature, or an unknown one apart; no feature but those apart; an unknown
-            name of an activation or initialisation; a feature dropout outside [0, 1); heads that do not divide the
-            embedding, or with something apart.
+        ValueError: an encoder for an unknown feature, or an unknown one apart; no feature but those apart; a layer of
+            no width; an unknown name of an activation or initialisation; a feature dropout outside [0, 1); heads that
+            do not divide the embedding, or with something apart.
     """
 
     def __init__(
@@ -79,6 +79,8 @@ class Tower(nn.Module):
         super().__init__()
         if not 0 <= feature_dropout < 1:
             raise ValueError(f"feature_dropout must lie in [0, 1), found {feature_dropout}")
+        if any(each is not None and each < 1 for each in (*(hidden_dims or []), output_dim)):
+            raise ValueError(f"hidden_dims {hidden_dims or []}, output_dim {output_dim}: a layer is at least 1 wide")
         self.feature_dropout = feature_dropout
         chosen, self.apart = encoders or {}, list(apart or [])
         _check_names(schema, chosen, self.apart)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -21,6 +24,7 @@ from dssm_lightning.arguments import first_config, option
 from dssm_lightning.callbacks import BestCheckpoint, RunConfig
 from dssm_lightning.checkpoints import AtomicCheckpointIO, read_schemas
 from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.data.prepare import check_declared
 from dssm_lightning.embeddings import EmbeddingWriter
 from dssm_lightning.finite import StopAtNonFinite
 from dssm_lightning.interrupts import LastCheckpoint, StopBetweenBatches
@@ -41,6 +45,13 @@ from dssm_lightning.results import (
     write_parquet,
 )
 from dssm_lightning.trec import TrecFiles
+
+TRAINER_VERBS = {
+    "fit": "Train a model: a run folder with its settings, metrics and checkpoints.",
+    "validate": "Measure a checkpoint on the validation rows.",
+    "test": "Measure a checkpoint on the test rows.",
+    "predict": "Write the embeddings of the corpus or of the queries as Parquet.",
+}
 
 
 class TwoTowerCLI(LightningCLI):
@@ -63,7 +74,10 @@ class TwoTowerCLI(LightningCLI):
                 seed_everything_default=0,
                 trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
                 parser_class=Parser,
-                parser_kwargs={"prog": "dssm-lightning", "test": {"tests": True}},
+                parser_kwargs={
+                    "prog": "dssm-lightning",
+                    **{verb: {"description": about, "tests": verb == "test"} for verb, about in TRAINER_VERBS.items()},
+                },
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -117,10 +131,17 @@ class TwoTowerCLI(LightningCLI):
             kwargs["logger"] = False
         elif settings.logger in (None, True):
             self.run = self._run_folder()
-            save_dir, name, version = self.run.parent.parent, self.run.parent.name, self.run.name
+            save_dir, name, version = self.run.parent.parent, self.run.parent.name, runs.version(self.run)
             kwargs["logger"] = [CSVLogger(save_dir, name, version), TensorBoardLogger(save_dir, name, version)]
             kwargs["default_root_dir"] = self.run  # under SLURM Lightning takes up any hpc_ckpt that lies there
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:
+            asked = ", ".join(f"{name} {settings[name]}" for name in ("accelerator", "devices", "strategy"))
+            has = f"this machine has {torch.cuda.device_count()} GPUs and {os.cpu_count()} CPU cores"
+            raise ValueError(
+                f"no trainer can be made of these settings: {error} (asked for: {asked}; {has})"
+            ) from error
 
     def _run_folder(self) -> Path:
         """The folder of the run that goes on or begins; the first rank's counts, and holds it."""
@@ -157,6 +178,8 @@ class TwoTowerCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Let Ctrl-C and SIGTERM wait for the end of a batch, and stop at a loss that is not finite."""
+        if self.trained is not None:
+            check_declared(self.datamodule.recipe, self.trained)
         self.trainer.callbacks[:0] = [StopBetweenBatches(), StopAtNonFinite()]  # type: ignore[attr-defined]  # untyped: a list
 
     def after_fit(self) -> None:

@@ -244,9 +244,14 @@ def tower(**arguments: Any) -> dict[str, Any]:
         ),
         (
             {"checkpoint": {"monitor": "val/mr"}},
-            "checkpoint.monitor 'val/mr' is never logged; there are train/loss, val/hit",
+            "checkpoint.monitor 'val/mr' is never logged; there are train/loss, val/hit.*; did you mean 'val/mrr'",
         ),
         ({"model": {"query_tower": tower(output_dim=8)}}, "towers end in different widths: query 8, candidate 16"),
+        ({"model": {"query_tower": tower(output_dim=0)}}, "output_dim 0: a layer is at least 1 wide"),
+        (
+            {"model": {"query_tower": tower(hidden_dims=[8, -1])}},
+            r"hidden_dims \[8, -1\], output_dim 16: a layer is at",
+        ),
         ({"model": {"query_tower": tower(activation="Relu", hidden_dims=[4])}}, "unknown activation 'Relu'"),
         ({"model": {"tied_embeddings": {"hist": "text"}}}, "tied_embeddings: 'hist' is no feature with a table"),
         (
@@ -337,6 +342,18 @@ def test_a_checkpoint_of_another_schema(run: Path) -> None:
     with pytest.raises(ValueError, match=message):
         main(["fit", "--config", "texts.yaml", *other, "--ckpt_path=last"])
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0  # as it was
+
+
+@pytest.mark.parametrize("verb", ["fit", "test"])
+@pytest.mark.filterwarnings("ignore:the checkpoint's own model settings win")
+def test_a_checkpoint_of_another_config(run: Path, tmp_path: Path, verb: str) -> None:
+    ids = {"candidate": [feature("Categorical", name="candidate_id")]}
+    other = write_config(tmp_path / "other.yaml", data=ids)
+    message = (
+        r"trained with another schema than the data's: candidate features \['text'\] against \['candidate_id'\]; name"
+    )
+    with pytest.raises(ValueError, match=message):
+        main([verb, "--config", str(other), "--ckpt_path", str(run / "checkpoints" / "best.ckpt")])
 
 
 def test_a_checkpoint_of_something_else(run: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningCLI
 
 from dssm_lightning import TwoTower
@@ -221,8 +223,9 @@ def test_nothing_is_measured_without_a_model(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("side", ["candidate", "query"])
-def test_predict_writes_parquet(copy: Path, side: str) -> None:
+def test_predict_writes_parquet(copy: Path, side: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli = main(["predict", "--data.predict", side, "--embeddings.output", f"{side}.parquet"])
+    assert f" as vectors: {side}.parquet" in capsys.readouterr().out
     found = pl.read_parquet(f"{side}.parquet")
     table = cli.datamodule.candidates if side == "candidate" else cli.datamodule.data.queries
     assert found.columns == ["id", "vector"]
@@ -318,6 +321,23 @@ def test_unknown_names_in_a_config(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, sections: dict[str, Any], nearest: str
 ) -> None:
     assert f"did you mean {nearest}?" in fails(capsys, *FIT, "--config", overlay(tmp_path, **sections))
+
+
+@pytest.mark.parametrize("arguments", [[*FIT, "--ckpt", "last"], ["search", "--query", "x", "--ckpt_pat", "last"]])
+def test_a_shortened_name_is_unknown(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """``--ckpt last`` would otherwise begin a new run without a word: what looks for checkpoints reads whole names."""
+    assert "did you mean 'ckpt_path'?" in fails(capsys, *arguments)
+
+
+def test_an_error_does_not_hide_behind_all_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*FIT, "--data.batch_sze=3"])
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_fit_of_nothing_asks_for_a_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "fit.data.source" in (message := fails(capsys, "fit"))
+    assert "name the config that has them with --config" in message
 
 
 def test_a_name_like_nothing_known_gets_no_advice(capsys: pytest.CaptureFixture[str]) -> None:
@@ -420,6 +440,23 @@ def test_a_users_error_is_one_line(tmp_path: Path, arguments: list[str], message
     assert "Traceback" not in done.stderr
     assert message in done.stderr
     assert done.stderr.rstrip().rpartition("\n")[2].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("refuse", "message"),
+    [
+        (lambda: torch.optim.Adam([torch.zeros(1)], lr=-1), "error: Invalid learning rate: -1"),
+        (lambda: Trainer(accelerator="cpu", devices=0), "error: `Trainer.devices=0.` value is not a valid input"),
+    ],
+)
+def test_settings_that_a_library_refuses_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, refuse: Callable[[], object], message: str
+) -> None:
+    from dssm_lightning import __main__, cli
+
+    monkeypatch.setattr(cli, "main", refuse)
+    with pytest.raises(SystemExit, match=message):
+        __main__.run()
 
 
 def test_our_own_error_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

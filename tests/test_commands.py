@@ -159,6 +159,7 @@ def test_score_without_negatives(tmp_path: Path) -> None:
         ("{", "--input .*given.json is no JSON"),
         ("[]", "must be an object with query, positive_doc and a list negative_docs; list"),
         ('{"query": "a", "positive_doc": "b"}', r"must be an object .*; \['positive_doc', 'query'\]"),
+        ('{"query": 3, "positive_doc": "b", "negative_docs": []}', r"a query is an object of the columns .*; found 3"),
         ('{"query": {"txt": "a"}, "positive_doc": "b", "negative_docs": []}', "query column 'txt' is unknown"),
         ('{"query": "a", "positive_doc": {"name": "b"}, "negative_docs": []}', "candidate column 'name' is unknown"),
     ],
@@ -182,6 +183,7 @@ def test_baselines_stand_beside_the_run(place: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     for name, metrics in results.items():
         assert name.partition("(")[0] in shown
+        assert f"{metrics['query_auroc']:.4f}" in shown  # the last of the columns: no digit is cut off
         assert {"recall@10", "mrr", "query_auroc", "seen_kept/recall@10", "coverage@10", "tail/mrr"} <= set(metrics)
 
 

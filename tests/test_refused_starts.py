@@ -33,7 +33,12 @@ def fit(*options: str) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--trainer.accelerator=gpu", "--trainer.devices=8"], "No supported gpu backend found"),
+        (
+            ["--trainer.accelerator=gpu", "--trainer.devices=8"],
+            r"No supported gpu backend found! .asked for: accelerator gpu, devices 8, strategy auto; this machine",
+        ),
+        (["--trainer.devices=0"], r"`Trainer.devices='0'.` value is not a valid input using cpu accelerator"),
+        (["--trainer.accelerator=gpuu"], "no trainer can be made of these settings: .*invalid accelerator name"),
         (["--trainer.strategy=fsdp"], "`fsdp` requires a GPU accelerator, but received `accelerator='cpu'`"),
     ],
 )

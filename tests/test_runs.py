@@ -68,6 +68,12 @@ def test_of_one_name_the_number_decides_whatever_the_clock_was() -> None:
     assert runs.newest_checkpoint(None, "last") == two / "checkpoints" / "last.ckpt"
 
 
+def test_loggers_know_a_run_by_its_number() -> None:
+    """The progress bar shows the last four letters of a text: ``v_num: on_0``."""
+    assert runs.version(Path("runs/a/version_12")) == 12
+    assert [runs.version(Path(name)) for name in ("runs/a/mine", "runs/a/version_x")] == ["mine", "version_x"]
+
+
 def test_two_that_begin_at_once_get_a_folder_each(monkeypatch: pytest.MonkeyPatch) -> None:
     first = runs.begin("a")
     found = iter([first, Path("runs/a/version_1")])  # the second had looked before the first was made

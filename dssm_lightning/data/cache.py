@@ -30,6 +30,8 @@ VERSION = 1
 """Raise when the same inputs would be encoded or laid out in another way."""
 ENCODED_AT_ONCE = 1 << 18
 """Rows of a column: 60 trigrams of each take 60 MiB."""
+FILES = "files.json"
+"""Names the others, with their sizes."""
 
 
 Encoded: TypeAlias = dict[str, tuple[Schema, pl.DataFrame]]
@@ -56,8 +58,21 @@ def fingerprint(*parts: str) -> str:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a whole cache lies there (the last file that is written is there)."""
-    return (folder / "report.json").is_file()
+    """Whether a whole cache lies there, each file as long as it was written.
+
+    Where one was removed, columns that need not be there, such as labels and weights, would be missing unnoticed.
+    """
+    return not damaged(folder)
+
+
+def damaged(folder: Path) -> list[str]:
+    """The files of a cache that are missing or have another length than they were written with."""
+    try:
+        sizes: dict[str, int] = json.loads((folder / FILES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return [FILES]
+    there = {path.name: path.stat().st_size for path in folder.iterdir()}
+    return [name for name, size in sizes.items() if there.get(name) != size]
 
 
 def saved_schemas(folder: Path) -> Schemas:
@@ -108,6 +123,8 @@ def _write_into(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
     (folder / "schema.json").write_text(prepared.schemas.to_json(), encoding="utf-8")
     (folder / "display.json").write_text(json.dumps(prepared.display), encoding="utf-8")
     (folder / "report.json").write_text(json.dumps(prepared.report), encoding="utf-8")
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    (folder / FILES).write_text(json.dumps(sizes), encoding="utf-8")
 
 
 def _encoded(feature: Feature, column: pl.Series) -> Column:

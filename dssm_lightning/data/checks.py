@@ -50,7 +50,10 @@ def query_columns(interactions: pl.DataFrame, queries: pl.DataFrame | None, name
 
 
 def _columns(table: str, frame: pl.DataFrame) -> str:
-    return f"{table} has {', '.join(frame.columns) or 'no columns'}"
+    there = f"{table} has {', '.join(frame.columns) or 'no columns'}"
+    if len(frame.columns) == 1 and (found := [sign for sign in ",;\t|" if sign in frame.columns[0]]):
+        there += f" (one column, with {found[0]!r} in its name: a .csv has commas between its fields, a .tsv tabs)"
+    return there
 
 
 def _nearest(name: str, there: Collection[str]) -> str:

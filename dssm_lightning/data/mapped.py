@@ -42,7 +42,8 @@ class Spool:
         self._rows = 0
 
     def __del__(self) -> None:
-        with suppress(OSError):  # on a full disk it cannot write what it still holds
+        # on a full disk it cannot write what it still holds; where no file could be made there is none
+        with suppress(OSError, AttributeError):
             self._file.close()  # where an error came before it was mapped
 
     def append(self, part: Array) -> None:

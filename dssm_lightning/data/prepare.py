@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +55,42 @@ def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> P
         recipe: what to encode.
         cache_dir: where caches lie.
         fitted: the schemas of a checkpoint; None = fit new ones (only ``fit`` fits).
+
+    Raises:
+        ValueError: the checkpoint's schemas have other features; whatever is wrong with the data.
+        OSError: they cannot be read, or nothing can be written.
     """
+    if fitted is not None:
+        check_declared(recipe, fitted)
     folder = cache_dir / recipe.fingerprint(Schemas(recipe.query, recipe.candidate))
     if fitted is not None and not (cache.is_complete(folder) and cache.saved_schemas(folder) == fitted):
         folder = cache_dir / recipe.fingerprint(fitted)
     with cache.lock(folder):
         if not cache.is_complete(folder):
+            if folder.is_dir():
+                warnings.warn(f"{folder}: {_some(cache.damaged(folder))}; it is made again", stacklevel=2)
             _encode(recipe, folder, fitted)
     return folder
+
+
+def _some(files: list[str]) -> str:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0]}{more} of this cache missing, or cut off"
+
+
+def check_declared(recipe: Recipe, trained: Schemas) -> None:
+    """A checkpoint reads the features that the config declares.
+
+    Raises:
+        ValueError: it reads others: it is that of another config.
+    """
+    for side in ("query", "candidate"):
+        declared, known = getattr(recipe, side).names, getattr(trained, side).names
+        if declared != known:
+            raise ValueError(
+                f"the checkpoint was trained with another schema than the data's: {side} features {known} against "
+                f"{declared}; name a checkpoint of this config, or the config that it was trained with"
+            )
 
 
 def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:

@@ -77,8 +77,26 @@ def test_a_folder_that_is_not_whole_is_made_again(tmp_path: Path) -> None:
     (folder / "report.json").unlink()
     (folder / "schema.json").unlink()
     (folder / "stray").write_text("x")
-    assert cache.is_complete(prepare(recipe, tmp_path))
+    with pytest.warns(UserWarning, match=r"report.json and 1 more of this cache missing"):
+        assert cache.is_complete(prepare(recipe, tmp_path))
     assert not (folder / "stray").exists()
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["removed", "cut off"])
+@pytest.mark.parametrize("name", ["interactions.label#dense.npy", "candidate.text#values.npy", "candidates.parquet"])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, name: str, cut: bool) -> None:
+    """Without the file of labels a run would train as if there were none."""
+    recipe = small_data(tmp_path, source=Synthetic(num_queries=60, num_candidates=40, labels=True)).recipe
+    folder = prepare(recipe, tmp_path)
+    content = (folder / name).read_bytes()
+    if cut:
+        (folder / name).write_bytes(content[: len(content) // 2])
+    else:
+        (folder / name).unlink()
+    with pytest.warns(UserWarning, match=f"{name} of this cache missing, or cut off; it is made again"):
+        assert prepare(recipe, tmp_path) == folder
+    assert (folder / name).read_bytes() == content
+    assert cache.read(folder).interactions.label is not None
 
 
 def test_a_cache_of_another_version_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

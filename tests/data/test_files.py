@@ -196,7 +196,7 @@ def test_unknown_formats(tmp_path: Path) -> None:
     [
         ("csv", "", "is empty: 0 bytes"),
         ("jsonl", "", "is empty: 0 bytes"),
-        ("csv", "a,b\n1,2,3\n", "cannot be read as CSV"),
+        ("csv", 'a,b\n1,"x', "cannot be read as CSV"),
         ("jsonl", '{"a": 1}\n{"a":\n', "cannot be read as JSON Lines"),
         ("parquet", "no parquet", "cannot be read as Parquet"),
     ],
@@ -206,6 +206,37 @@ def test_broken_files(tmp_path: Path, suffix: str, content: str, message: str) -
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=rf"interactions: .*broken\.{suffix} {message}"):
         Files(str(path)).tables()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "content", "message"),
+    [
+        (
+            "csv",
+            'a,b\n"x,\ny",2\n1,2,3\n',
+            "line 4 of .* has 3 fields, the first line names 2: a, b; a text that holds",
+        ),
+        ("tsv", 'a\tb\n"\t2\n1\t2\t3\n', "line 3 of .* has 3 fields, the first line names 2: a, b$"),
+    ],
+)
+def test_a_line_of_too_many_fields_is_named(
+    tmp_path: Path, suffix: str, content: str, message: str, packed: bool
+) -> None:
+    path = tmp_path / f"ragged.{suffix}{'.gz' if packed else ''}"
+    path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    with pytest.raises(ValueError, match=f"interactions: {message}"):
+        Files(str(path)).tables()
+
+
+def test_another_separator_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("user;item\n1;2\n", encoding="utf-8")
+    source = Files(str(tmp_path / "e.csv"), query_id="user", candidate_id="item")
+    message = (
+        r"'user': no such column; interactions has user;item \(one column, with ';' in its name: a \.csv has commas"
+    )
+    with pytest.raises(ValueError, match=message):
+        source.tables().resolve([], [])
 
 
 def test_a_named_column_that_is_missing_is_an_error(tmp_path: Path) -> None:

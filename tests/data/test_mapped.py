@@ -37,6 +37,11 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "ENCODED_AT_ONCE", 23)
 
 
+def test_a_spool_that_cannot_be_made_says_no_more_than_that(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Spool(tmp_path / "nowhere")  # pytest fails at what its end would raise
+
+
 def test_a_spool_is_what_was_written() -> None:
     parts = [np.arange(6).reshape(3, 2), np.arange(0).reshape(0, 2), np.arange(6, 10).reshape(2, 2)[:, ::-1]]
     found = spooled(parts)

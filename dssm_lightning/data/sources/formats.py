@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from glob import escape, glob
 from pathlib import Path
@@ -24,6 +26,7 @@ SUFFIXES: dict[str, Format] = {
     ".pq": "Parquet",
 }
 COMPRESSED = (".gz", ".zst")
+_SEPARATORS: dict[str, str] = {"CSV": ",", "TSV": "\t"}
 CREDENTIALS = (
     "credentials, region and endpoint of an object store are read from its usual environment variables, such as "
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL"
@@ -117,6 +120,8 @@ def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) 
         return mapped.frame(scan) if large else scan.collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         _require_utf8([] if kind == "Parquet" else files, role)
+        if kind in _SEPARATORS:
+            _require_fields(files, kind, _quoted(kind, quote), role)
         hint = f"; {CREDENTIALS}" if is_url(path) else ""
         raise ValueError(f"{role}: {path} cannot be read as {kind}: {error}{hint}") from error
 
@@ -136,6 +141,29 @@ def _require_utf8(files: Sequence[Path], role: str) -> None:
                     ) from error
 
 
+def _require_fields(files: Sequence[Path], kind: Format, quoted: bool, role: str) -> None:
+    """Name the line that has more fields than the first, which Polars does not."""
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    for path in (each for each in files if each.suffix != ".zst"):
+        with (
+            gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines,
+            suppress(csv.Error),
+        ):
+            rows = csv.reader(lines, delimiter=_SEPARATORS[kind], quoting=quoting)
+            names = next(rows, [])
+            for fields in rows:
+                if len(fields) > len(names):
+                    raise ValueError(
+                        f"{role}: line {rows.line_num:,} of {path} has {len(fields)} fields, the first line names "
+                        f"{len(names)}: {', '.join(names)}"
+                        + ('; a text that holds the separator stands between " and "' if quoted else "")
+                    )
+
+
+def _quoted(kind: Format, quote: bool | None) -> bool:
+    return kind == "CSV" if quote is None else quote
+
+
 def _scan(
     path: str, files: Sequence[Path], kind: Format, quote: bool | None, text_columns: Sequence[str]
 ) -> pl.LazyFrame:
@@ -149,11 +177,10 @@ def _scan(
         return pl.scan_parquet(path)
     if kind == "JSON Lines":
         return pl.scan_ndjson(path, infer_schema_length=None)
-    quoted = kind == "CSV" if quote is None else quote
     return pl.scan_csv(
         path,
-        separator="," if kind == "CSV" else "\t",
-        quote_char='"' if quoted else None,
+        separator=_SEPARATORS[kind],
+        quote_char='"' if _quoted(kind, quote) else None,
         schema_overrides=dict.fromkeys(text_columns, pl.String),
         infer_schema_length=None,  # types that the first rows suggest fail in the millionth
     )
