@@ -24,7 +24,7 @@ from dssm_lightning.summary import ModelSummary
 def search(
     query: list[str],
     ckpt_path: str = "best",
-    k: int = 10,
+    k: int | None = None,
     json: bool = False,
     picture: str | None = None,
     exclude_history: bool = False,
@@ -37,7 +37,7 @@ def search(
         query: raw values as a JSON object such as '{"query": "grinning cat"}', or a bare text where the query side
             reads one column; give the option again for a further query.
         ckpt_path: a checkpoint of a run, or best, or last: of the newest run.
-        k: how many answers.
+        k: how many answers; None = 10, or all where the corpus has fewer.
         json: print JSON lines instead of tables.
         picture: a PNG file for what was found, where candidates have pictures: a row for each query.
         exclude_history: leave out what stands in the history that a query gives.
@@ -58,6 +58,7 @@ def search(
         pictures.require_png(Path(picture))
     words = Hybrid(data.data, hybrid_weight) if hybrid else None
     retriever = make_retriever(model, data, words)
+    k = min(10, len(retriever.candidates)) if k is None else k
     answers = [retriever.search(value, k, exclude_history) for value in values]
     for text, hits in zip(query, answers, strict=True):
         _print_json(text, hits) if json else _print_table(text, hits)

@@ -74,6 +74,29 @@ def test_a_bare_text_stands_for_the_one_column(raw: pl.DataFrame) -> None:
     ]
 
 
+def test_search_shows_ten_or_all_of_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(main(["search", "--query", "any"])[0]) == 10
+    monkeypatch.chdir(tmp_path)
+    pairs = [{"query": f"a {word}", "positive_doc": word} for word in ("cat", "dog", "fish")]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    data = {
+        "source": {"class_path": "Files", "init_args": {"interactions": "pairs.jsonl"}},
+        "split": {"class_path": "RandomRows", "init_args": {"test": 0, "validation": 0}},
+        "query": [{"class_path": "HashedTrigrams", "init_args": {"name": "query"}}],
+        "candidate": [{"class_path": "HashedTrigrams", "init_args": {"name": "doc"}}],
+    }
+    path = write_config(tmp_path / "few.yaml", data=data, checkpoint={"monitor": None})
+    main(["fit", "--config", str(path)])
+    assert {hit.id for hit in main(["search", "--query", "cat"])[0]} == {"cat", "dog", "fish"}
+
+
+def test_lightnings_advertisement_is_not_heard(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="lightning.pytorch"):
+        main(["validate", "--ckpt_path", str(CHECKPOINT)])
+    assert "metrics are in" in caplog.text
+    assert "litlogger" not in caplog.text
+
+
 def test_search_prints_a_table_or_json(raw: pl.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
     [hits] = main(["search", "--query", raw["text"][0], "--k=2", "--json"])
     printed = json.loads(capsys.readouterr().out)
