@@ -20,6 +20,7 @@ from dssm_lightning.batch import Batch
 from dssm_lightning.chunks import RowLosses
 from dssm_lightning.compilation import check_compiler, compile_towers
 from dssm_lightning.counter import mix, run_seed, seed_torch
+from dssm_lightning.data.resume import forget_interrupted
 from dssm_lightning.distributed import Pool
 from dssm_lightning.encoders import Backbone
 from dssm_lightning.factories import make, plain_settings
@@ -235,8 +236,9 @@ class TwoTower(TwoSides, Measured):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout of this batch is a function of its number, not of what was drawn before."""
-        number = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed  # `ready` counts interrupted ones
-        seed_torch(mix(run_seed(), number, distributed.rank()), self.device)
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        forget_interrupted(progress)
+        seed_torch(mix(run_seed(), progress.total.completed, distributed.rank()), self.device)
         for backbone in self._backbones:
             backbone.start_epoch(self.current_epoch)  # here: a fit that is resumed begins no epoch
         if not self._told_negatives:

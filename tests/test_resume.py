@@ -180,6 +180,17 @@ def test_a_long_run_resumes_to_the_last_bit(long: Path, hook: str, number: int, 
     assert_same_training(long.with_name("best.ckpt"), stopped.with_name("best.ckpt"))
 
 
+def test_a_run_that_was_interrupted_may_be_killed_later(long: Path) -> None:
+    """The interrupt lost a batch that had begun; what is saved after a step later on knows nothing of it."""
+    stopped = checkpoints("killed-later") / "last.ckpt"
+    with pytest.raises(Stop):
+        fit_long("killed-later", StopAt("on_train_batch_start", 3))
+    with pytest.raises(Stop):
+        fit_long("killed-later", StopAt("on_train_batch_start", 3), ckpt_path=stopped, every=1)
+    fit_long("killed-later", ckpt_path=stopped)
+    assert_same_training(long, stopped)
+
+
 def test_a_fit_that_max_steps_ends_within_an_epoch_goes_on(long: Path) -> None:
     fit_long("steps", max_steps=7)  # of 4 an epoch
     stopped = checkpoints("steps") / "last.ckpt"

@@ -42,6 +42,17 @@ def trained(progress: Progress, trainer: Trainer | None) -> tuple[Progress, bool
     return Progress(progress.epoch, progress.done - waiting), not waiting
 
 
+def forget_interrupted(progress: Any) -> None:
+    """Take batches that were begun and lost out of Lightning's totals (its ``_BatchProgress``).
+
+    It keeps them there for ever, and finds by its totals where a checkpoint was saved: one saved after a batch would
+    pass as saved before it, and that batch be trained on twice, or the epoch end without its validation.
+    """
+    total, current = progress.total, progress.current
+    for stage in ("ready", "started", "processed"):
+        setattr(total, stage, total.completed + getattr(current, stage) - current.completed)
+
+
 def adapt(checkpoint: dict[str, Any], key: str, now: Layout) -> None:
     """Make a checkpoint fit a run of another number of ranks, or of another batch size, in place.
 
