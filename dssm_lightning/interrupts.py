@@ -79,7 +79,8 @@ class LastCheckpoint(ModelCheckpoint):
     is interrupted: by a signal (:class:`StopBetweenBatches`), or in a single process by any
     error. An epoch's last batch and its validation belong together: after a kill in a validation a fit goes on before
     both, after an interrupt before the validation. Other ranks than the one where an error came up are not where they
-    could save: there ``last.ckpt`` stays what it was, as it does where the loss was not finite.
+    could save: there ``last.ckpt`` stays what it was, as it does where the loss was not finite. A stop that is asked
+    for within a sum of gradients (``accumulate_grad_batches``) waits for its end: no checkpoint holds a part of one.
 
     Args:
         every_n_train_steps: how often within an epoch; None = at its end only.
@@ -95,7 +96,7 @@ class LastCheckpoint(ModelCheckpoint):
             raise ValueError(f"last.every_n_train_steps must be at least 1, got {every_n_train_steps}")
         self.every_n_steps = every_n_train_steps
         self._saved_at = 0  # steps; nothing to save before the first
-        self._stop_waits = False  # for a sum of gradients to be complete: none is in a checkpoint
+        self._stop_waits = False  # for a sum of gradients to be complete
 
     @property
     def state_key(self) -> str:
