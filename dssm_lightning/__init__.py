@@ -12,12 +12,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "RetrievalDataModule": "dssm_lightning.data.datamodule",
-    "Retriever": "dssm_lightning.retriever",
-    "Tower": "dssm_lightning.towers",
-    "TwoTower": "dssm_lightning.module",
-    "load_retriever": "dssm_lightning.settings",
-    "make_retriever": "dssm_lightning.settings",
-    "main": "dssm_lightning.cli",
+    "Retriever": "dssm_lightning.retrieval.retriever",
+    "Tower": "dssm_lightning.models.tower",
+    "TwoTower": "dssm_lightning.training.module",
+    "load_retriever": "dssm_lightning.api",
+    "make_retriever": "dssm_lightning.api",
+    "main": "dssm_lightning.cli.main",
 }
 
 __all__ = ["RetrievalDataModule", "Retriever", "Tower", "TwoTower", "load_retriever", "main", "make_retriever"]

@@ -11,7 +11,7 @@ def run() -> None:
     """Entry point of the console script: what the user can mend is one line, what only we can mend a traceback."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from dssm_lightning.cli import main
+    from dssm_lightning.cli.main import main
 
     try:
         main()

@@ -110,7 +110,9 @@ def compare(before: Path, after: Path) -> bool:
             continue
         differ = [part for part in a if a[part] != b[part]]
         same = same and not differ
-        counts = f"{len(a['losses'])} losses, weights {a['weights']}, {len(a['metrics'])} metrics, {len(a['caches'])} cache"
+        counts = (
+            f"{len(a['losses'])} losses, weights {a['weights']}, {len(a['metrics'])} metrics, {len(a['caches'])} cache"
+        )
         print(f"{name}: {'DIFFERS in ' + ', '.join(differ) if differ else 'equal'} ({counts})")
     return same
 

@@ -6,7 +6,7 @@ import math
 import sys
 from pathlib import Path
 
-from dssm_lightning.svg import GREY, SMALL, Colours, Drawing, Node
+from dssm_lightning.reports.svg_canvas import GREY, SMALL, Colours, Drawing, Node
 
 QUERY = Colours("#3b6fb5", "#dbe8f8", "#f2f7fd")
 PAGE = Colours("#3f8f5f", "#d9f0e2", "#f1faf4")

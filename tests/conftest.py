@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.paths import TESTS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,6 +15,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # what tests start finds helpers as well
     torch.set_num_threads(1)  # small tensors: on a busy machine threads wait for each other a hundred times as long
 
 

@@ -8,24 +8,33 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from dssm_lightning.batch import EvaluationBatch, Features
-from dssm_lightning.counter import Counter, run_seed
-from dssm_lightning.data import cache, resume
-from dssm_lightning.data.batches import Assembler, Progress, TrainLoader
-from dssm_lightning.data.cached_datamodule import CachedDataModule
-from dssm_lightning.data.frequency import Frequency
+from dssm_lightning.data import resuming
+from dssm_lightning.data.batch import EvaluationBatch
+from dssm_lightning.data.batching.assembler import Assembler
+from dssm_lightning.data.batching.evaluation_batches import (
+    Slices,
+    corpus_slices,
+    evaluation_slices,
+    feature_slices,
+    mining_slices,
+)
+from dssm_lightning.data.batching.ranked_candidates import Ranking, make_ranking
+from dssm_lightning.data.batching.shuffling import Order, QueryOrder, RowOrder
+from dssm_lightning.data.batching.train_loader import Progress, TrainLoader
+from dssm_lightning.data.datamodule_checks import check_event_columns, check_settings
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.negatives import Hard, NegativeSampler
-from dssm_lightning.data.orders import Order, QueryOrder, RowOrder
-from dssm_lightning.data.prepare import Recipe
-from dssm_lightning.data.ranking import Ranking, make_ranking
-from dssm_lightning.data.resume import Layout
-from dssm_lightning.data.setting_checks import check_event_columns, check_settings
-from dssm_lightning.data.slices import Slices, corpus_slices, evaluation_slices, feature_slices, mining_slices
+from dssm_lightning.data.negatives.frequency import Frequency
+from dssm_lightning.data.preparation import cache
+from dssm_lightning.data.preparation.prepare import Recipe
+from dssm_lightning.data.prepared_datamodule import CachedDataModule
+from dssm_lightning.data.resuming import Layout
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
 from dssm_lightning.features import Feature
-from dssm_lightning.schema import Schema
+from dssm_lightning.features.schema import Schema
+from dssm_lightning.utils.ragged import Features
+from dssm_lightning.utils.seeding import Counter, run_seed
 
 
 class RetrievalDataModule(CachedDataModule):
@@ -193,7 +202,7 @@ class RetrievalDataModule(CachedDataModule):
         """How far training has come, and what was learnt on the way to draw and to weigh: with the seed, all that
         batches depend on.
         """
-        reached, whole = resume.trained(self.progress, self.trainer)
+        reached, whole = resuming.trained(self.progress, self.trainer)
         if whole:
             self.assembler.frequency.commit()
         learnt = {name: part.state_dict() for name, part in self._learning.items()}
@@ -210,7 +219,7 @@ class RetrievalDataModule(CachedDataModule):
         Raises:
             ValueError: the order of batches does not allow it.
         """
-        resume.adapt(checkpoint, type(self).__qualname__, self._layout())
+        resuming.adapt(checkpoint, type(self).__qualname__, self._layout())
 
     def _layout(self) -> Layout:
         rank, world_size = self._share

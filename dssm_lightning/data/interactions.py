@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Ragged
-from dssm_lightning.data import mapped
-from dssm_lightning.data.mapped import blocks, ranges, spooled, where
+from dssm_lightning.utils import memory_mapped
+from dssm_lightning.utils.memory_mapped import blocks, ranges, spooled, where
+from dssm_lightning.utils.ragged import Ragged
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 FOLDS = ("train", "validation", "test")
@@ -65,7 +65,7 @@ def group(keys: Tensor, values: Tensor, num_keys: int, order: Tensor | None = No
         index = rows if order is None else rows[torch.argsort(_whole(order[rows]), stable=True)]
         return values[index[torch.argsort(keys[index], stable=True)]]
 
-    if len(keys) <= mapped.BLOCK:
+    if len(keys) <= memory_mapped.BLOCK:
         return Ragged(ordered(torch.arange(len(keys))), offsets)
     parts = (ordered(rows).numpy() for rows in ranges(keys, offsets))
     return Ragged(torch.from_numpy(spooled(parts)), offsets)

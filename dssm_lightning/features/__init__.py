@@ -6,12 +6,12 @@ from dssm_lightning.features.history import History
 from dssm_lightning.features.image import Image
 from dssm_lightning.features.liked_by import LikedBy
 from dssm_lightning.features.numeric import Bucketized, Numeric
-from dssm_lightning.features.projection import BagOfWordsRandomProjection
-from dssm_lightning.features.text import HashedNgrams, HashedTrigrams, HashedWords
-from dssm_lightning.features.tokens import Tokens
-from dssm_lightning.features.trigrams import Trigrams, WordTrigrams
+from dssm_lightning.features.text.hashed import HashedNgrams, HashedTrigrams, HashedWords
+from dssm_lightning.features.text.random_projection import BagOfWordsRandomProjection
+from dssm_lightning.features.text.tokens import Tokens
+from dssm_lightning.features.text.trigrams import Trigrams, WordTrigrams
+from dssm_lightning.features.text.vocabulary_words import Words
 from dssm_lightning.features.vector import Vector
-from dssm_lightning.features.words import Words
 
 __all__ = [
     "BagOfWordsRandomProjection",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import polars as pl
 
-from dssm_lightning.batch import Column
+from dssm_lightning.utils.ragged import Column
 
 FeatureT = TypeVar("FeatureT", bound="Feature")
 
@@ -44,7 +44,7 @@ class Feature:
         return self
 
     def encode(self, column: pl.Series) -> Column:
-        """Raw values (B,) as a tensor (B, …) or a :class:`~dssm_lightning.batch.Ragged` of B rows, on the CPU.
+        """Raw values (B,) as a tensor (B, …) or a :class:`~dssm_lightning.utils.ragged.Ragged` of B rows, on the CPU.
 
         Raises:
             ValueError: a value that cannot be encoded; the message names feature, value and row.

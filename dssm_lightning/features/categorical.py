@@ -12,10 +12,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Ragged
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.columns import as_strings, flatten, hash_strings
-from dssm_lightning.features.hashing import MAX_BUCKETS
+from dssm_lightning.features.raw_columns import as_strings, flatten
+from dssm_lightning.utils.hashing import MAX_BUCKETS, hash_strings
+from dssm_lightning.utils.ragged import Ragged
 
 Ids: TypeAlias = npt.NDArray[np.int32]
 

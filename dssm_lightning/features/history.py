@@ -9,11 +9,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Column, Ragged
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.categorical import Categorical
-from dssm_lightning.features.columns import flatten
 from dssm_lightning.features.numeric import Bucketized
+from dssm_lightning.features.raw_columns import flatten
+from dssm_lightning.utils.ragged import Column, Ragged
 
 CANDIDATE = "candidate"
 """What ``of`` says where entries are whole candidates."""
@@ -32,7 +32,7 @@ class History(Feature):
     without the candidate that is to be predicted. Only when serving does it read raw ids, which the caller gives.
 
     In batches by query (``batch_by: query`` of the data module) a history by time is given as
-    :class:`~dssm_lightning.batch.Prefixes`: one sequence for each query, of which each of its events has seen a part
+    :class:`~dssm_lightning.utils.ragged.Prefixes`: one sequence for each query, of which each event has seen a part
     (unless an entry has several ids: then each event has its own).
 
     Raises:

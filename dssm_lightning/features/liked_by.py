@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import polars as pl
 from torch import Tensor
 
-from dssm_lightning.batch import Ragged
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.columns import flatten
 from dssm_lightning.features.history import History
+from dssm_lightning.features.raw_columns import flatten
+from dssm_lightning.utils.ragged import Ragged
 
 
 @dataclass(frozen=True, kw_only=True)

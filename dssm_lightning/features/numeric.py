@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.columns import Floats, as_floats, how_many
+from dssm_lightning.features.raw_columns import Floats, as_floats, how_many
 
 
 @dataclass(frozen=True, kw_only=True)

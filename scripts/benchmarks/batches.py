@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks import rivals
 from benchmarks.inputs import dense_data
 from benchmarks.report import Row, Section, alternate, rates
-from dssm_lightning.counter import Counter
+from dssm_lightning.utils.seeding import Counter
 
 
 def batches(num_events: int = 200_000, batch_size: int = 1024, num_batches: int = 100, repeats: int = 5) -> Section:

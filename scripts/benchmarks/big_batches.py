@@ -21,7 +21,7 @@ from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import RandomRows
 from dssm_lightning.features import Categorical
-from dssm_lightning.module import TwoTower
+from dssm_lightning.training.module import TwoTower
 
 SIZES = {"encode_chunk_size": 4096, "score_chunk_size": 256}
 WIDTH = 128
@@ -66,12 +66,12 @@ def made_model(data: RetrievalDataModule, sizes: dict[str, int]) -> TwoTower:
     torch.manual_seed(0)
     tower: dict[str, Any] = {
         "class_path": "dssm_lightning.Tower",
-        "init_args": {"fusion": "dssm_lightning.fusion.Concat", "hidden_dims": [WIDTH], "output_dim": WIDTH},
+        "init_args": {"fusion": "dssm_lightning.models.fusion.Concat", "hidden_dims": [WIDTH], "output_dim": WIDTH},
     }
     model = TwoTower(
         query_tower=tower,
         candidate_tower=tower,
-        scorer={"class_path": "dssm_lightning.scorers.Dot", "init_args": {"logit_scale": 20, "learnable": True}},
+        scorer={"class_path": "dssm_lightning.models.scorers.Dot", "init_args": {"logit_scale": 20, "learnable": True}},
         loss={"class_path": "dssm_lightning.losses.SampledSoftmax"},
         optimizer={"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}},
         **sizes,

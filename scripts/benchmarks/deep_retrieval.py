@@ -17,17 +17,17 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from benchmarks.inputs import made_up_100k
 from benchmarks.report import Row, Section, alternate, clock, rates
 from benchmarks.rivals import PlainDeepRetrieval
-from dssm_lightning.callbacks import BestCheckpoint
-from dssm_lightning.checkpoints import AtomicCheckpointIO
-from dssm_lightning.counter import Counter
+from dssm_lightning.api import load_data, load_untrained
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import TEST
 from dssm_lightning.data.sources import MovieLens
-from dssm_lightning.evaluation import SEEN_KEPT, Evaluation, resolve_ks
-from dssm_lightning.interrupts import LastCheckpoint
-from dssm_lightning.mining import evaluating
-from dssm_lightning.module import TwoTower
-from dssm_lightning.settings import load_data, load_untrained
+from dssm_lightning.evaluation.evaluator import SEEN_KEPT, Evaluation, resolve_ks
+from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
+from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO
+from dssm_lightning.training.hard_negative_mining import evaluating
+from dssm_lightning.training.module import TwoTower
+from dssm_lightning.utils.seeding import Counter
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "movielens-100k-deep-retrieval.yaml")
 

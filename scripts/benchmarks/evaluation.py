@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 from benchmarks import rivals
 from benchmarks.report import Row, Section, alternate, rates
-from dssm_lightning.batch import EvaluationBatch, Ragged
-from dssm_lightning.evaluation import SEEN_KEPT, Evaluation, resolve_ks
+from dssm_lightning.data.batch import EvaluationBatch
+from dssm_lightning.evaluation.evaluator import SEEN_KEPT, Evaluation, resolve_ks
+from dssm_lightning.utils.ragged import Ragged
 
 
 def evaluation(

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from benchmarks.big_batches import distinct_data, made_model
 from benchmarks.report import Row, Section, alternate, rates
-from dssm_lightning.batch import Batch
-from dssm_lightning.counter import Counter
-from dssm_lightning.module import TwoTower
-from dssm_lightning.nearest import nearest
+from dssm_lightning.data.batch import Batch
+from dssm_lightning.retrieval.exact_search import nearest
+from dssm_lightning.training.module import TwoTower
+from dssm_lightning.utils.seeding import Counter
 
 TITLE = "On a GPU"
 

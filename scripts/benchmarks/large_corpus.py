@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.report import Row, Section, alternate, rates
-from dssm_lightning.batch import EvaluationBatch, Ragged
-from dssm_lightning.evaluation import Evaluation, resolve_ks
+from dssm_lightning.data.batch import EvaluationBatch
+from dssm_lightning.evaluation.evaluator import Evaluation, resolve_ks
+from dssm_lightning.utils.ragged import Ragged
 
 AT_ONCE = 32
 """Queries that an evaluation scores at a time against as many candidates."""

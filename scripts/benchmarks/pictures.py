@@ -17,14 +17,14 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.report import Row, Section, alternate, rates
-from dssm_lightning.counter import Counter
-from dssm_lightning.data.batches import Progress, TrainLoader
+from dssm_lightning.data.batching.shuffling import RowOrder
+from dssm_lightning.data.batching.train_loader import Progress, TrainLoader
 from dssm_lightning.data.datamodule import RetrievalDataModule
-from dssm_lightning.data.orders import RowOrder
 from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import RandomRows
-from dssm_lightning.encoders import ConvNet
 from dssm_lightning.features import Categorical, Image
+from dssm_lightning.models.encoders import ConvNet
+from dssm_lightning.utils.seeding import Counter
 
 SHAPES = ((480, 640, 224), (128, 192, 96))  # pictures as the web has them and thumbnails, with the size of the feature
 

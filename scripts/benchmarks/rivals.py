@@ -21,12 +21,12 @@ from torchmetrics.retrieval import (
     RetrievalRecall,
 )
 
-from dssm_lightning.batch import Column, Ragged
-from dssm_lightning.data.cache import Prepared
-from dssm_lightning.encoders import Encoder
-from dssm_lightning.encoders.bag import id_table
+from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.features import Feature
-from dssm_lightning.towers import Tower
+from dssm_lightning.models.encoders import Encoder
+from dssm_lightning.models.encoders.embedding_bag import id_table
+from dssm_lightning.models.tower import Tower
+from dssm_lightning.utils.ragged import Column, Ragged
 
 
 def trigram_vectorizer(**options: Any) -> HashingVectorizer:

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.report import Row, Section, alternate, rates
-from dssm_lightning.nearest import nearest
+from dssm_lightning.retrieval.exact_search import nearest
 
 
 def search(
     num_queries: int = 256, num_candidates: int = 1_000_000, dim: int = 64, k: int = 100, repeats: int = 5
 ) -> Section:
-    """The exact k nearest by inner product (`dssm_lightning.nearest`), against FAISS' `IndexFlatIP`.
+    """The exact k nearest by inner product (`dssm_lightning.retrieval.exact_search`), against FAISS' `IndexFlatIP`.
 
     FAISS is no part of the package: without `faiss-cpu` (the extra `bench`) a `torch.matmul` with `topk` stands in its
     place. Beside them stands the product of all queries and candidates alone, of which nothing is kept.

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def startup(
     base: str = "lightning.pytorch.cli",
-    ours: str = "dssm_lightning.cli",
+    ours: str = "dssm_lightning.cli.main",
     program: str = "dssm_lightning",
     repeats: int = 5,
 ) -> Section:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from benchmarks.deep_retrieval import CONFIG, film_data
 from benchmarks.report import Row, Section, alternate
-from dssm_lightning.batch import Batch, Ragged
-from dssm_lightning.counter import Counter
-from dssm_lightning.distributed import Pool
-from dssm_lightning.module import TwoTower
-from dssm_lightning.objective import per_query_loss
-from dssm_lightning.settings import load_untrained
+from dssm_lightning.api import load_untrained
+from dssm_lightning.data.batch import Batch
+from dssm_lightning.training.candidate_pool import Pool
+from dssm_lightning.training.module import TwoTower
+from dssm_lightning.training.objective import per_query_loss
+from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.seeding import Counter
 
 CHUNK = 256
 Part = Callable[[], object]

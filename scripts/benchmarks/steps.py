@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.deep_retrieval import CONFIG, StepTurns, film_data, fit_by_turns
 from benchmarks.report import Row, Section, rates
 from benchmarks.training import Training
-from dssm_lightning.settings import load_untrained
+from dssm_lightning.api import load_untrained
 
 
 def lightning_step(epochs: int = 9, num_ratings: int | None = None, batch_size: int = 2048) -> Section:

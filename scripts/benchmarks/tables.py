@@ -20,7 +20,7 @@ from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import RandomRows
 from dssm_lightning.features import Categorical
-from dssm_lightning.module import TwoTower
+from dssm_lightning.training.module import TwoTower
 
 ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001}}
 OPTIMIZERS: dict[str, dict[str, Any]] = {

@@ -13,8 +13,8 @@ from benchmarks import rivals
 from benchmarks.inputs import shipped_lines
 from benchmarks.report import Row, Section, alternate, rates
 from benchmarks.training import Training, step_limit
+from dssm_lightning.api import load_data, load_untrained
 from dssm_lightning.features import HashedTrigrams
-from dssm_lightning.settings import load_data, load_untrained
 
 TLDR = Path(__file__).resolve().parents[2] / "configs" / "tldr.yaml"
 

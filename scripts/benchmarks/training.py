@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import alternate
-from dssm_lightning.batch import Ragged
-from dssm_lightning.counter import Counter
-from dssm_lightning.data.batches import Progress, TrainLoader
+from dssm_lightning.data.batching.shuffling import RowOrder
+from dssm_lightning.data.batching.train_loader import Progress, TrainLoader
 from dssm_lightning.data.datamodule import RetrievalDataModule
-from dssm_lightning.data.orders import RowOrder
-from dssm_lightning.encoders import EmbeddingBag
-from dssm_lightning.module import TwoTower
+from dssm_lightning.models.encoders import EmbeddingBag
+from dssm_lightning.training.module import TwoTower
+from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.seeding import Counter
 
 
 class Training:

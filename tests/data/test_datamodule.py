@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from small import small_data, small_model, small_trainer
+from helpers.small import small_data, small_model, small_trainer
 
-from dssm_lightning.batch import Features, num_rows
-from dssm_lightning.data.batches import Progress
+from dssm_lightning.data.batching.train_loader import Progress
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery
 from dssm_lightning.features import Categorical, History
 from dssm_lightning.losses import BinaryCrossEntropy
+from dssm_lightning.utils.ragged import Features, num_rows
 
 
 def rows(parts: Any) -> int:

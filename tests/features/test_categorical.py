@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 
 from dssm_lightning.features.base import Feature, feature_from_dict
 from dssm_lightning.features.categorical import Categorical, CategoricalList
-from dssm_lightning.features.columns import hash_strings
+from dssm_lightning.utils.hashing import hash_strings
 
 
 def round_trip(feature: Feature) -> Feature:

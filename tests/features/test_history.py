@@ -3,12 +3,12 @@ import json
 import polars as pl
 import pytest
 
-from dssm_lightning.encoders.causal import SelfAttention
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.categorical import Categorical, CategoricalList
 from dssm_lightning.features.history import History
 from dssm_lightning.features.numeric import Numeric
-from dssm_lightning.features.words import Words
+from dssm_lightning.features.text.vocabulary_words import Words
+from dssm_lightning.models.encoders.sequential import SelfAttention
 
 ITEM = Categorical(name="movie_id", vocabulary=("1", "2", "30"))
 

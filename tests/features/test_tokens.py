@@ -10,8 +10,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from dssm_lightning.features.base import feature_from_dict
-from dssm_lightning.features.tokens import Tokens
-from dssm_lightning.features.words import Words
+from dssm_lightning.features.text.tokens import Tokens
+from dssm_lightning.features.text.vocabulary_words import Words
 
 TEXTS = pl.Series("text", ["The cat, the dog.", "A dog (1995)", "кот & cat", "dog"])
 

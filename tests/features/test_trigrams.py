@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 from dssm_lightning.features.base import feature_from_dict
-from dssm_lightning.features.hashing import BASE, buckets, salt
-from dssm_lightning.features.text import HashedTrigrams
-from dssm_lightning.features.trigrams import Trigrams, WordTrigrams
+from dssm_lightning.features.text.hashed import HashedTrigrams
+from dssm_lightning.features.text.ngrams import BASE, salt
+from dssm_lightning.features.text.trigrams import Trigrams, WordTrigrams
+from dssm_lightning.utils.hashing import buckets
 
 
 def row(feature, text):

@@ -8,17 +8,11 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from helpers.scores import make_scores
+from torch import nn
 
 from dssm_lightning.losses import BPR, Loss, SampledSoftmax, Scores, TripletMargin
 from dssm_lightning.losses.pairwise import Negatives
-
-
-def make_scores(logits: Tensor, target: list[int], valid: Tensor | None = None) -> Scores:
-    """Scores with everything valid unless told."""
-    C = logits.shape[1]
-    valid = torch.ones_like(logits, dtype=torch.bool) if valid is None else valid
-    return Scores(logits, torch.tensor(target), valid, torch.ones(C), torch.zeros(C), None)
 
 
 def random_scores() -> Scores:
@@ -28,7 +22,7 @@ def random_scores() -> Scores:
     valid = torch.rand(7, 9, generator=generator) < 0.67
     valid[6] = False
     target = torch.arange(7)
-    return make_scores(logits, target.tolist(), valid.scatter(1, target[:, None], True))
+    return make_scores(logits, target.tolist(), valid=valid.scatter(1, target[:, None], True))
 
 
 def negatives_of(scores: Scores, q: int) -> list[float]:
@@ -94,7 +88,7 @@ def test_bpr_of_one_negative_is_the_softmax_of_two() -> None:
 def test_gradients_are_finite_and_zero_where_nothing_is_compared(loss: Loss) -> None:
     logits = torch.tensor([[1.0, 2.0, 3.0], [-90.0, 90.0, 90.0], [1.0, 1.0, 1.0]], requires_grad=True)
     valid = torch.tensor([[True, False, False], [True, True, True], [True, True, False]])
-    value = loss(make_scores(logits, [0, 0, 0], valid))
+    value = loss(make_scores(logits, [0, 0, 0], valid=valid))
     value.sum().backward()
     assert value[0] == 0
     assert logits.grad is not None

@@ -7,26 +7,17 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from helpers.scores import make_scores
+from torch import nn
 
-from dssm_lightning.losses import BinaryCrossEntropy, CosineEmbedding, Loss, Scores
-
-
-def make_scores(
-    logits: Tensor, target: list[int], valid: Tensor | None = None, label: list[float] | None = None
-) -> Scores:
-    """Scores with everything valid unless told."""
-    C = logits.shape[1]
-    valid = torch.ones_like(logits, dtype=torch.bool) if valid is None else valid
-    labels = None if label is None else torch.tensor(label)
-    return Scores(logits, torch.tensor(target), valid, torch.ones(C), torch.zeros(C), labels)
+from dssm_lightning.losses import BinaryCrossEntropy, CosineEmbedding, Loss
 
 
 def test_binary_cross_entropy_by_hand() -> None:
     # chances 3/4, 1/2, 9/10; the second is the target, liked (log 4, 2, 10), then not, without the third (log 4, 2)
     logits = torch.tensor([3.0, 1.0, 9.0]).log().repeat(2, 1)
     valid = torch.tensor([[True, True, True], [True, True, False]])
-    value = BinaryCrossEntropy()(make_scores(logits, [1, 1], valid, [1.0, 0.0]))
+    value = BinaryCrossEntropy()(make_scores(logits, [1, 1], valid=valid, label=[1.0, 0.0]))
     torch.testing.assert_close(value, torch.tensor([math.log(80) / 3, math.log(8) / 2]))
 
 
@@ -42,7 +33,7 @@ def test_binary_cross_entropy_is_torchs_over_the_scored_pairs() -> None:
 def test_labels_alone_are_scored_where_nothing_else_is_valid() -> None:
     logits = torch.tensor([[2.0, 7.0], [7.0, -1.0]])
     valid = torch.tensor([[True, False], [False, True]])
-    value = BinaryCrossEntropy()(make_scores(logits, [0, 1], valid, [1.0, 0.0]))
+    value = BinaryCrossEntropy()(make_scores(logits, [0, 1], valid=valid, label=[1.0, 0.0]))
     torch.testing.assert_close(value, F.softplus(torch.tensor([-2.0, -1.0])))
 
 
@@ -70,7 +61,7 @@ def test_cosine_embedding_by_hand() -> None:
 def test_gradients_are_finite_and_zero_outside_the_valid_columns(loss: Loss) -> None:
     logits = torch.tensor([[300.0, -300.0], [-300.0, 300.0]], requires_grad=True)
     valid = torch.tensor([[True, False], [True, True]])
-    loss(make_scores(logits, [0, 0], valid)).sum().backward()
+    loss(make_scores(logits, [0, 0], valid=valid)).sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
     assert logits.grad[~valid].eq(0).all()

@@ -8,15 +8,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.scores import make_scores
 from torch import Tensor
 
 from dssm_lightning.losses import SampledSoftmax, Scores
-
-
-def make_scores(logits: Tensor, target: list[int], log_q: Tensor, valid: Tensor | None = None) -> Scores:
-    """Scores with everything valid unless told, each column owned once."""
-    valid = torch.ones_like(logits, dtype=torch.bool) if valid is None else valid
-    return Scores(logits, torch.tensor(target), valid, torch.ones(logits.shape[1]), log_q, None)
 
 
 def gradient(loss: SampledSoftmax, scores: Scores) -> Tensor:
@@ -29,7 +24,7 @@ def gradient(loss: SampledSoftmax, scores: Scores) -> Tensor:
 def test_by_hand() -> None:
     # exp: 2, 3, 6, there with chance 1 (not drawn), 1/2, 3/4: Z = 3 · 2 + 6 · 4/3 = 14, P = 2 / 16
     log_q = torch.tensor([-math.inf, math.log(math.log(2)), math.log(math.log(4))])
-    scores = make_scores(torch.tensor([[2.0, 3.0, 6.0]]).log(), [0], log_q)
+    scores = make_scores(torch.tensor([[2.0, 3.0, 6.0]]).log(), [0], log_q=log_q)
     value = SampledSoftmax("refined")(scores)
     torch.testing.assert_close(value, torch.tensor([14 / 16 * math.log(14 / 2)]))
     # (1 − P) times (−1, the shares 6/14 and 8/14)
@@ -40,7 +35,7 @@ def test_the_targets_own_frequency_is_no_matter() -> None:
     logits = torch.randn(1, 4)
     rare, common = (torch.tensor([q, 0.0, -1.0, 1.0]) for q in (-9.0, 9.0))
     loss = SampledSoftmax("refined")
-    torch.testing.assert_close(loss(make_scores(logits, [0], rare)), loss(make_scores(logits, [0], common)))
+    torch.testing.assert_close(loss(make_scores(logits, [0], log_q=rare)), loss(make_scores(logits, [0], log_q=common)))
 
 
 def test_the_gradient_is_the_full_softmaxs_where_the_whole_corpus_is_there() -> None:
@@ -48,7 +43,7 @@ def test_the_gradient_is_the_full_softmaxs_where_the_whole_corpus_is_there() -> 
     full = logits.clone().requires_grad_()
     F.cross_entropy(full, torch.arange(5), reduction="sum").backward()
     for log_q in (torch.full((8,), 40.0), torch.full((8,), -math.inf)):
-        found = gradient(SampledSoftmax("refined"), make_scores(logits, list(range(5)), log_q))
+        found = gradient(SampledSoftmax("refined"), make_scores(logits, list(range(5)), log_q=log_q))
         torch.testing.assert_close(found, full.grad)
 
 
@@ -62,7 +57,7 @@ def test_it_is_the_papers_formula_for_draws_from_one_distribution() -> None:
     draws = count * others
     share = (logits[0, 0].exp() / (logits[0, 0].exp() + corrected.sum() / draws)).item()
     paper = (1 - share) * (corrected.sum() / draws / logits[0, 0].exp()).log()
-    value = SampledSoftmax("refined")(make_scores(logits, [0], (count * q).log()))
+    value = SampledSoftmax("refined")(make_scores(logits, [0], log_q=(count * q).log()))
     torch.testing.assert_close(value[0], paper, rtol=1e-4, atol=0)
 
 
@@ -77,7 +72,7 @@ def test_the_sum_over_the_others_is_unbiased_for_a_mixture_of_draws() -> None:
         chance = torch.where(valid, there, 1 - there)[1:].prod()
         if any(drawn):
             row = logits[None].clone().requires_grad_()
-            scores = make_scores(row, [0], expected.log(), valid[None])
+            scores = make_scores(row, [0], log_q=expected.log(), valid=valid[None])
             behind = SampledSoftmax("refined")(scores)
             (pull,) = torch.autograd.grad(behind.sum(), row)
             wrong = -pull[0, 0]  # 1 − P = Z / (exp(s_t) + Z)

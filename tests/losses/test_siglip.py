@@ -7,16 +7,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from helpers.scores import make_scores
 
-from dssm_lightning.losses import BinaryCrossEntropy, Scores, SigLIP
-
-
-def make_scores(logits: Tensor, valid: Tensor | None = None, label: Tensor | None = None) -> Scores:
-    """Scores whose targets lie on the diagonal, everything valid unless told."""
-    Q, C = logits.shape
-    valid = torch.ones_like(logits, dtype=torch.bool) if valid is None else valid
-    return Scores(logits, torch.arange(Q), valid, torch.ones(C), torch.zeros(C), label)
+from dssm_lightning.losses import BinaryCrossEntropy, SigLIP
 
 
 def test_siglip_is_the_papers_loss_over_a_batch() -> None:
@@ -30,7 +23,7 @@ def test_siglip_by_hand_with_labels() -> None:
     # b = 0 and logits 0: each pair costs log 2; the row that was not liked has no pull on its own candidate
     logits = torch.zeros(2, 3, requires_grad=True)
     valid = torch.tensor([[True, True, False], [True, True, True]])
-    value = SigLIP(bias=0)(make_scores(logits, valid, torch.tensor([1.0, 0.0])))
+    value = SigLIP(bias=0)(make_scores(logits, valid=valid, label=torch.tensor([1.0, 0.0])))
     torch.testing.assert_close(value, torch.tensor([2 * math.log(2), 3 * math.log(2)]))
     value.sum().backward()
     torch.testing.assert_close(logits.grad, torch.tensor([[-0.5, 0.5, 0.0], [0.5, 0.5, 0.5]]))

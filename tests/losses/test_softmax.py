@@ -9,36 +9,17 @@ from typing import Literal, get_args
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from helpers.scores import make_scores
 
-from dssm_lightning.losses import SampledSoftmax, Scores
+from dssm_lightning.losses import SampledSoftmax
 from dssm_lightning.losses.softmax import Repeats
-
-
-def make_scores(
-    logits: Tensor,
-    target: Tensor,
-    valid: Tensor | None = None,
-    count: Tensor | None = None,
-    log_q: Tensor | None = None,
-) -> Scores:
-    """Scores with everything valid, each column owned once and expected once."""
-    C = logits.shape[1]
-    return Scores(
-        logits,
-        target,
-        torch.ones_like(logits, dtype=torch.bool) if valid is None else valid,
-        torch.ones(C) if count is None else count,
-        torch.zeros(C) if log_q is None else log_q,
-        None,
-    )
 
 
 def test_hand_arithmetic() -> None:
     # exp: 1, 3, 6 -> target 3 of 10; without the last column 3 of 4
     logits = torch.tensor([[1.0, 3.0, 6.0], [1.0, 3.0, 6.0]]).log()
     valid = torch.tensor([[True, True, True], [True, True, False]])
-    value = SampledSoftmax()(make_scores(logits, torch.tensor([1, 1]), valid))
+    value = SampledSoftmax()(make_scores(logits, torch.tensor([1, 1]), valid=valid))
     torch.testing.assert_close(value, torch.tensor([math.log(10 / 3), math.log(4 / 3)]))
 
 
@@ -95,7 +76,7 @@ def test_inclusion_learns_the_softmax_over_the_corpus(repeats: Repeats, unbiased
             chance = likes[target] * torch.where(torch.tensor(drawn), included, 1 - included).prod()
             valid = torch.tensor(drawn)
             valid[target] = True
-            scores = make_scores(logits[None], torch.tensor([target]), valid[None], log_q=log_q)
+            scores = make_scores(logits[None], torch.tensor([target]), valid=valid[None], log_q=log_q)
             total = total + chance * SampledSoftmax(repeats)(scores).squeeze()
     (gradient,) = torch.autograd.grad(total, logits)
     assert (gradient.abs().max() < 1e-12) == unbiased
@@ -106,7 +87,7 @@ def test_a_row_without_a_negative_is_zero_and_every_gradient_finite(repeats: Rep
     logits = torch.tensor([[5.0, -3.0], [80.0, 2.0]], requires_grad=True)
     valid = torch.tensor([[True, False], [True, True]])
     log_q = torch.tensor([-200.0, 3.0])
-    value = SampledSoftmax(repeats)(make_scores(logits, torch.tensor([0, 1]), valid, log_q=log_q))
+    value = SampledSoftmax(repeats)(make_scores(logits, torch.tensor([0, 1]), valid=valid, log_q=log_q))
     value.sum().backward()
     assert value[0] == 0
     assert logits.grad is not None

@@ -7,16 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from helpers.scores import make_scores
 
 from dssm_lightning.losses import WARP, HardestNegative, Loss, SampledSoftmax, Scores, TripletMargin
-
-
-def make_scores(logits: Tensor, target: list[int], valid: Tensor | None = None) -> Scores:
-    """Scores with everything valid unless told."""
-    C = logits.shape[1]
-    valid = torch.ones_like(logits, dtype=torch.bool) if valid is None else valid
-    return Scores(logits, torch.tensor(target), valid, torch.ones(C), torch.zeros(C), None)
 
 
 def random_scores() -> Scores:
@@ -26,7 +19,7 @@ def random_scores() -> Scores:
     valid = torch.rand(8, 12, generator=generator) < 0.67
     valid[7] = False
     target = torch.arange(8)
-    return make_scores(logits, target.tolist(), valid.scatter(1, target[:, None], True))
+    return make_scores(logits, target.tolist(), valid=valid.scatter(1, target[:, None], True))
 
 
 def negatives_of(scores: Scores, q: int) -> list[int]:
@@ -125,7 +118,7 @@ def test_hardest_and_its_siblings() -> None:
 def test_gradients_are_finite_and_zero_where_nothing_is_compared(loss: Loss) -> None:
     logits = torch.tensor([[1.0, 2.0, 3.0], [-90.0, 90.0, 90.0], [1.0, 1.0, 1.0]], requires_grad=True)
     valid = torch.tensor([[True, False, False], [True, True, True], [True, True, False]])
-    value = loss(make_scores(logits, [0, 0, 0], valid))
+    value = loss(make_scores(logits, [0, 0, 0], valid=valid))
     value.sum().backward()
     assert value[0] == 0
     assert logits.grad is not None

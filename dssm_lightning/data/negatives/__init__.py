@@ -5,12 +5,12 @@ from validation or test rows. A row's own positives may be drawn: what a query i
 is scored.
 """
 
-from dssm_lightning.data.negatives.attribute import SameAttribute
 from dssm_lightning.data.negatives.base import NegativeSampler
-from dssm_lightning.data.negatives.corpus import LogUniform, Popularity, Uniform
+from dssm_lightning.data.negatives.from_data import FromColumn, FromShown, ObservedOnly
+from dssm_lightning.data.negatives.from_distribution import LogUniform, Popularity, Uniform
 from dssm_lightning.data.negatives.hard import Hard
 from dssm_lightning.data.negatives.mixed import Mixed
-from dssm_lightning.data.negatives.named import FromColumn, FromShown, ObservedOnly
+from dssm_lightning.data.negatives.same_attribute import SameAttribute
 
 __all__ = [
     "FromColumn",

@@ -8,9 +8,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Ragged
-from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import Interactions
+from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.seeding import Counter
 
 
 class NegativeSampler:

@@ -9,12 +9,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.batch import Ragged, take
-from dssm_lightning.counter import Counter
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
-from dssm_lightning.data.mapped import gathered
 from dssm_lightning.data.negatives.base import NegativeSampler, some
-from dssm_lightning.data.negatives.corpus import Uniform
+from dssm_lightning.data.negatives.from_distribution import Uniform
+from dssm_lightning.utils.memory_mapped import gathered
+from dssm_lightning.utils.ragged import Ragged, take
+from dssm_lightning.utils.seeding import Counter
 
 
 class Hard(NegativeSampler):

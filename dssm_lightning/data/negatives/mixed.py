@@ -8,9 +8,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.counter import Counter, mix
 from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.data.negatives.base import NegativeSampler
+from dssm_lightning.utils.seeding import Counter, mix
 
 
 class Mixed(NegativeSampler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 
-from dssm_lightning.data.tables import RawTables
+from dssm_lightning.data.tables.tables import RawTables
 
 
 class Source(ABC):

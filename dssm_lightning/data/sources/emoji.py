@@ -6,7 +6,8 @@ import polars as pl
 
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.shipped_files import shipped_digest, shipped_table
-from dssm_lightning.data.tables import Keys, RawTables
+from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.tables import RawTables
 
 CANDIDATES, QUERIES = "emoji.parquet", "emoji_queries.parquet"
 

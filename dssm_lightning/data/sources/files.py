@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from dssm_lightning.data.sources import formats
+from dssm_lightning.data.sources import file_formats
 from dssm_lightning.data.sources.base import Source
-from dssm_lightning.data.tables import Keys, RawTables
+from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.tables import RawTables
 
 TRIPLET = {"query", "positive_doc"}
 """Columns of JSON Lines of raw texts; ``negative_docs`` may stand beside them."""
@@ -71,10 +72,10 @@ class Files(Source):
             ValueError: a file cannot be read, or a time in it.
         """
         for role, path in self._paths.items():  # all of them, before the first is read
-            formats.format_of(path, role)
-            formats.locate(path, role)
+            file_formats.format_of(path, role)
+            file_formats.locate(path, role)
         ids = [self.query_id, self.candidate_id]
-        frames = {role: formats.read(path, role, self.quote, ids) for role, path in self._paths.items()}
+        frames = {role: file_formats.read(path, role, self.quote, ids) for role, path in self._paths.items()}
         display = tuple(self.display or ())
         if len(frames) == 1 and TRIPLET <= set(frames["interactions"].columns) <= TRIPLET | {"negative_docs"}:
             return _texts(frames["interactions"], display)
@@ -88,7 +89,7 @@ class Files(Source):
         text = [
             role
             for role, frame in frames.items()
-            if key in frame.columns and formats.format_of(self._paths[role], role) in ("CSV", "TSV")
+            if key in frame.columns and file_formats.format_of(self._paths[role], role) in ("CSV", "TSV")
         ]
         typed = [frame.schema[key] for role, frame in frames.items() if key in frame.columns and role not in text]
         as_integer = pl.col(key).cast(pl.Int64, strict=False)
@@ -104,7 +105,7 @@ class Files(Source):
 
         What lies behind a URL is not looked at: clear the cache when it changes.
         """
-        files = [file for role, path in self._paths.items() for file in formats.locate(path, role)]
+        files = [file for role, path in self._paths.items() for file in file_formats.locate(path, role)]
         return self._digest(*(f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files))
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from dssm_lightning.data.sources.base import Source
-from dssm_lightning.data.tables import Keys, RawTables
+from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.tables import RawTables
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import polars as pl
 
 from dssm_lightning.data.sources.base import Source
-from dssm_lightning.data.tables import Keys, RawTables
+from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.tables import RawTables
 
 FILE = "qa.jsonl"
 URL = "https://github.com/abachaa/MedQuAD"

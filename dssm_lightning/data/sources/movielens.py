@@ -14,7 +14,8 @@ import polars as pl
 
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.download import obtain
-from dssm_lightning.data.tables import Keys, RawTables
+from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.tables import RawTables
 
 NEEDED = {
     "100k": ("u.data", "u.item", "u.user", "u.genre", "ua.base", "ua.test"),

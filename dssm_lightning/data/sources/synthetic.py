@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.data.sources.base import Source
-from dssm_lightning.data.tables import Keys, RawTables
+from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.tables import RawTables
 
 VERSION = 1
 """Raise when the same arguments would give other tables."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dssm_lightning.data.interactions import FOLDS, TEST, TRAIN, VALIDATION
-from dssm_lightning.data.splits.cuts import FoldArray
-from dssm_lightning.data.tables import Tables
+from dssm_lightning.data.splits.ordering import FoldArray
+from dssm_lightning.data.tables.tables import Tables
 
 
 class Split:

@@ -8,8 +8,8 @@ import polars as pl
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import query_codes
-from dssm_lightning.data.splits.cuts import FoldArray, cut, part, places
-from dssm_lightning.data.tables import Tables
+from dssm_lightning.data.splits.ordering import FoldArray, cut, part, places
+from dssm_lightning.data.tables.tables import Tables
 
 
 class LeaveLastN(Split):

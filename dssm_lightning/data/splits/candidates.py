@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dssm_lightning.data.splits.base import Split
-from dssm_lightning.data.splits.cuts import FoldArray, codes, cut, part, shuffled
-from dssm_lightning.data.tables import Tables
+from dssm_lightning.data.splits.ordering import FoldArray, codes, cut, part, shuffled
+from dssm_lightning.data.tables.tables import Tables
 
 
 class ColdCandidates(Split):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from dssm_lightning.data.splits.base import Split
-from dssm_lightning.data.splits.cuts import IntArray, codes
-from dssm_lightning.data.tables import Tables
+from dssm_lightning.data.splits.ordering import IntArray, codes
+from dssm_lightning.data.tables.tables import Tables
 
 
 def column_of(split: Split, tables: Tables, name: str) -> pl.Series:

@@ -10,8 +10,8 @@ import polars as pl
 from dssm_lightning.data.interactions import FOLDS, TRAIN, VALIDATION
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import column_of, examples, query_codes
-from dssm_lightning.data.splits.cuts import FoldArray, part, shuffled
-from dssm_lightning.data.tables import Tables
+from dssm_lightning.data.splits.ordering import FoldArray, part, shuffled
+from dssm_lightning.data.tables.tables import Tables
 
 Drawn = Literal["rows", "queries"]
 

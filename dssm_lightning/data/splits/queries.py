@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from dssm_lightning.counter import mix
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import column_of, examples, query_codes
-from dssm_lightning.data.splits.cuts import FoldArray, IntArray, cut, part, shuffled
-from dssm_lightning.data.tables import Tables
-from dssm_lightning.features.columns import hash_strings
-from dssm_lightning.features.hashing import mix64
+from dssm_lightning.data.splits.ordering import FoldArray, IntArray, cut, part, shuffled
+from dssm_lightning.data.tables.tables import Tables
+from dssm_lightning.utils.hashing import hash_strings, mix64
+from dssm_lightning.utils.seeding import mix
 
 
 class RandomQueries(Split):

@@ -6,8 +6,8 @@ import numpy as np
 
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import query_codes
-from dssm_lightning.data.splits.cuts import FoldArray, cut, part, places, shuffled
-from dssm_lightning.data.tables import Tables
+from dssm_lightning.data.splits.ordering import FoldArray, cut, part, places, shuffled
+from dssm_lightning.data.tables.tables import Tables
 
 
 class RandomRows(Split):

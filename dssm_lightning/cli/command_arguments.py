@@ -1,0 +1,33 @@
+"""Arguments of the commands that are plain functions, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, get_args, get_type_hints
+
+
+def as_json(arguments: list[str], command: Callable[..., Any]) -> list[str]:
+    """The arguments with a command's lists of texts and its flags as JSON values.
+
+    ``--query a --query b``, ``--query=a --query=b`` and ``--query a b`` all become ``--query=["a", "b"]``, so that a
+    text is never read as YAML, and a bare ``--json`` becomes ``--json=true``.
+    """
+    hints = get_type_hints(command)
+    lists: dict[str, list[str]] = {name: [] for name, hint in hints.items() if list[str] in (hint, *get_args(hint))}
+    others: list[str] = []
+    open_list: list[str] | None = None  # of the option that further words belong to
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--"):
+            (others if open_list is None else open_list).append(argument)
+            continue
+        open_list = lists.get(name)
+        if open_list is None:
+            bare = (
+                hints.get(name) is bool and not equals and arguments[place + 1 : place + 2] not in (["true"], ["false"])
+            )
+            others.append(f"{argument}=true" if bare else argument)
+        elif equals:
+            open_list.append(value)
+    return others + [f"--{name}={json.dumps(values)}" for name, values in lists.items() if values]

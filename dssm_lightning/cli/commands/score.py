@@ -1,0 +1,60 @@
+"""The command that embeds and compares given values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dssm_lightning.cli.checkpoint_arguments import _checkpoint
+
+
+def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dict[str, Any]:
+    """Embed a query and candidates given as raw values, and compare them.
+
+    Args:
+        input: a JSON file {"query": …, "positive_doc": …, "negative_docs": […]}; each value an object of columns, or a
+            bare text where that side reads one column.
+        ckpt_path: a checkpoint of a run, or best, or last: of the newest run.
+        output: a file for the result; None = print it.
+
+    Returns:
+        the same keys, each with its value, its vector and (candidates) its similarity to the query.
+    """
+    from dssm_lightning.api import load_retriever
+
+    given = _read_score_input(Path(input))
+    retriever = load_retriever(_checkpoint(ckpt_path))
+    documents = [given["positive_doc"], *given["negative_docs"]]
+    query = retriever.embed("query", [given["query"]])
+    candidates = retriever.embed("candidate", documents)
+    similarities = retriever.similarity(query, candidates)[0].tolist()
+    described = [
+        {"value": value, "similarity": similarity, "vector": vector}
+        for value, similarity, vector in zip(documents, similarities, candidates.tolist(), strict=True)
+    ]
+    result = {
+        "query": {"value": given["query"], "vector": query[0].tolist()},
+        "positive_doc": described[0],
+        "negative_docs": described[1:],
+    }
+    text = json.dumps(result, ensure_ascii=False)
+    if output is None:
+        print(text)
+    else:
+        Path(output).write_text(text + "\n", encoding="utf-8")
+    return result
+
+
+def _read_score_input(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"--input {path}: no such file")
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--input {path} is no JSON: {error}") from error
+    keys = {"query", "positive_doc", "negative_docs"}
+    if not isinstance(given, dict) or set(given) != keys or not isinstance(given["negative_docs"], list):
+        found = sorted(given) if isinstance(given, dict) else type(given).__name__
+        raise ValueError(f"--input {path} must be an object with query, positive_doc and a list negative_docs; {found}")
+    return given

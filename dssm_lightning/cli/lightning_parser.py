@@ -1,0 +1,52 @@
+"""The parser of Lightning's verbs: the names that it knows, and the options that Lightning does not have."""
+
+from __future__ import annotations
+
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dssm_lightning.cli.spelling_parser import SpellingParser
+from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.data.negatives.frequency import Frequency
+from dssm_lightning.data.sources import Source
+from dssm_lightning.data.splits import Split
+from dssm_lightning.features import Feature
+from dssm_lightning.losses import Loss
+from dssm_lightning.models.encoders import Encoder
+from dssm_lightning.models.fusion import Fusion
+from dssm_lightning.models.scorers import Scorer
+from dssm_lightning.models.tower import Tower
+from dssm_lightning.training.callbacks.averaged_weights import AveragedWeights
+
+
+class Parser(SpellingParser, LightningArgumentParser):
+    """Knows the names of everything swappable."""
+
+    families = (
+        Feature,
+        Encoder,
+        Fusion,
+        Tower,
+        Scorer,
+        Loss,
+        Source,
+        Split,
+        NegativeSampler,
+        Frequency,
+        Callback,
+        AveragedWeights,
+        Optimizer,
+        LRScheduler,
+    )
+
+
+def add_test_options(parser: LightningArgumentParser) -> None:
+    """The options of ``test`` alone."""
+    trec = "a new folder for run.trec and qrels.trec, which trec_eval, ir_measures and ranx read"
+    parser.add_argument("--trec", type=str | None, default=None, help=trec)
+    parser.add_argument("--trec_depth", type=int, default=1000, help="candidates of each query in run.trec")
+    hybrid = "also measure the reciprocal rank fusion of the model with BM25"
+    parser.add_argument("--hybrid", action="store_true", help=hybrid)
+    parser.add_argument("--hybrid_weight", type=float, default=1.0, help="weight of BM25's list in the fusion")

@@ -1,0 +1,1 @@
+"""Tables encoded once into a cache that every process maps."""

@@ -1,0 +1,247 @@
+"""From raw tables to a cache: check, split, fit, encode. One process does it; all map the result."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from dssm_lightning.data.interactions import FOLDS, TRAIN, Interactions
+from dssm_lightning.data.preparation import cache
+from dssm_lightning.data.preparation.named_negatives import explicit_negatives
+from dssm_lightning.data.sources import Source, file_formats
+from dssm_lightning.data.splits import Split
+from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.tables import Tables, collapse
+from dssm_lightning.features import Categorical, Feature, History, LikedBy
+from dssm_lightning.features.categorical import Categories
+from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.utils.memory_mapped import gathered, numbers
+from dssm_lightning.utils.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the cache depends on."""
+
+    source: Source
+    query: Schema
+    candidate: Schema
+    split: Split
+    negatives_column: str | None
+    """Interaction column that lists candidate ids as an event's own negatives."""
+    negatives_file: str | None = None
+    """Where that column is, by query; None = in the interactions."""
+
+    def fingerprint(self, schemas: Schemas) -> str:
+        """The cache's name when these schemas (fitted or not) are what is asked for."""
+        split = f"{type(self.split).__name__}{sorted(vars(self.split).items())}"
+        named = str(self.negatives_column)
+        if self.negatives_file is not None:
+            files = [(file, file.stat()) for file in file_formats.locate(self.negatives_file, "negatives")]
+            named += "".join(f"|{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in files)
+        return cache.fingerprint(self.source.fingerprint(), schemas.to_json(), split, named)
+
+
+def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> Path:
+    """Make sure that the encoded data lie in a folder of ``cache_dir``, and name it.
+
+    Args:
+        recipe: what to encode.
+        cache_dir: where caches lie.
+        fitted: the schemas of a checkpoint; None = fit new ones (only ``fit`` fits).
+
+    Raises:
+        ValueError: the checkpoint's schemas have other features; whatever is wrong with the data.
+        OSError: they cannot be read, or nothing can be written.
+    """
+    if fitted is not None:
+        check_declared(recipe, fitted)
+    folder = cache_dir / recipe.fingerprint(Schemas(recipe.query, recipe.candidate))
+    if fitted is not None and not (cache.is_complete(folder) and cache.saved_schemas(folder) == fitted):
+        folder = cache_dir / recipe.fingerprint(fitted)
+    with cache.lock(folder):
+        if not cache.is_complete(folder):
+            if folder.is_dir():
+                warnings.warn(f"{folder}: {_some(cache.damaged(folder))}; it is made again", stacklevel=2)
+            _encode(recipe, folder, fitted)
+    return folder
+
+
+def _some(files: list[str]) -> str:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0]}{more} of this cache missing, or cut off"
+
+
+def check_declared(recipe: Recipe, trained: Schemas) -> None:
+    """A checkpoint reads the features that the config declares.
+
+    Raises:
+        ValueError: it reads others: it is that of another config.
+    """
+    for side in ("query", "candidate"):
+        declared, known = getattr(recipe, side).names, getattr(trained, side).names
+        if declared != known:
+            raise ValueError(
+                f"the checkpoint was trained with another schema than the data's: {side} features {known} against "
+                f"{declared}; name a checkpoint of this config, or the config that it was trained with"
+            )
+
+
+def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
+    query_features, candidate_features = _read(recipe.query), _read(recipe.candidate)
+    raw = recipe.source.tables()
+    tables, repeated = collapse(
+        raw.resolve(
+            [feature.source_column for feature in query_features], [f.source_column for f in candidate_features]
+        )
+    )
+    del raw  # files of large tables are gone with it
+    negatives = (
+        None
+        if recipe.negatives_column is None
+        else explicit_negatives(tables, recipe.negatives_column, recipe.negatives_file)
+    )
+    interactions = _interactions(tables, recipe.split, negatives)
+    event = Schema(tuple(f for f in query_features if f.source_column not in tables.queries.columns))
+    schemas = fitted or _fit(recipe, tables, interactions)
+    prepared = cache.Prepared(
+        schemas=schemas,
+        query={},
+        event={},
+        candidate={},
+        interactions=interactions,
+        queries=_without_pictures(tables.queries),
+        candidates=_without_pictures(tables.candidates),
+        display=list(tables.display),
+        report={"repeated interactions dropped": repeated, **_fold_sizes(interactions)},
+    )
+    own = [f.name for f in query_features if f.name not in event.names]
+    encoded = {
+        "query": (Schema(tuple(schemas.query[name] for name in own)), tables.queries),
+        "event": (Schema(tuple(schemas.query[name] for name in event.names)), tables.interactions),
+        "candidate": (_read(schemas.candidate), tables.candidates),
+    }
+    cache.write(folder, prepared, encoded)
+
+
+def _read(schema: Schema) -> Schema:
+    """The features that read a column; the others are assembled from the training rows."""
+    return Schema(tuple(f for f in schema if not isinstance(f, History | LikedBy)))
+
+
+def _without_pictures(table: pl.DataFrame) -> pl.DataFrame:
+    return table.select(name for name, dtype in table.schema.items() if dtype != pl.Binary)
+
+
+def _fold_sizes(interactions: Interactions) -> dict[str, int]:
+    return {f"{name} interactions": int((interactions.fold == fold).sum()) for fold, name in enumerate(FOLDS)}
+
+
+# -- rows -----------------------------------------------------------------------------------------------------------
+
+
+def _interactions(tables: Tables, split: Split, negatives: Ragged | None) -> Interactions:
+    keys, frame = tables.keys, tables.interactions
+    fold = torch.from_numpy(np.asarray(split.assign(tables), dtype=np.int8))
+    interactions = Interactions(
+        query=tables.query_rows,
+        candidate=tables.candidate_rows,
+        fold=fold,
+        label=_floats(frame, keys.label),
+        weight=_floats(frame, keys.weight),
+        time=_times(frame, keys),
+        negatives=negatives,
+        grade=_floats(frame, keys.grade),
+    )
+    if len(interactions.rows(TRAIN, label=1)) == 0:
+        raise ValueError(
+            f"no positive is left to train on: {len(frame):,} interactions, {int((fold == TRAIN).sum()):,} of them in "
+            f"the training fold, none with {keys.label or 'a label'} = 1; look at the split and the labels"
+        )
+    return interactions
+
+
+def _floats(frame: pl.DataFrame, column: str | None) -> Tensor | None:
+    return None if column is None else numbers(frame[column], pl.Float32)
+
+
+def _times(frame: pl.DataFrame, keys: Keys) -> Tensor | None:
+    if keys.time is None:
+        return None
+    column = frame[keys.time]
+    return numbers(column.dt.epoch("us") / 1e6 if column.dtype.is_temporal() else column, pl.Float64)
+
+
+# -- fitting --------------------------------------------------------------------------------------------------------
+
+
+def _fit(recipe: Recipe, tables: Tables, interactions: Interactions) -> Schemas:
+    """Query features learn from training rows, candidate features from the corpus.
+
+    A candidate's id is the exception: an id without a training interaction has nothing to teach and shares the
+    unknown row, so that what a test item is cannot be told from what it is called.
+    """
+    train = interactions.rows(TRAIN)
+
+    def candidate_column(feature: Feature) -> pl.Series:
+        column = tables.candidates[feature.source_column]
+        if isinstance(feature, Categorical) and feature.source_column == tables.keys.candidate_id:
+            liked = gathered(interactions.candidate, interactions.rows(TRAIN, label=1))
+            column = column.filter((torch.bincount(liked, minlength=len(column)) > 0).numpy())
+        return column
+
+    def query_column(feature: Feature) -> pl.Series:
+        if feature.source_column in tables.queries.columns:
+            return tables.queries[feature.source_column][gathered(interactions.query, train).numpy()]
+        return tables.interactions[feature.source_column][train.numpy()]
+
+    candidate = _fit_side(recipe.candidate, candidate_column)
+    bound = Schema(tuple(_bind(f, candidate) if isinstance(f, History) else f for f in recipe.query))
+    query = _fit_side(bound, query_column)
+    return Schemas(query, Schema(tuple(_bind_query(f, query) if isinstance(f, LikedBy) else f for f in candidate)))
+
+
+def _fit_side(schema: Schema, column_of: Callable[[Feature], pl.Series]) -> Schema:
+    return Schema(tuple(f if _teaches_nothing(f) else f.fit(column_of(f)) for f in schema))
+
+
+def _teaches_nothing(feature: Feature) -> bool:
+    """Whether no column need be read, which may be a long one."""
+    return isinstance(feature, History | LikedBy) or (isinstance(feature, Categories) and feature.is_fitted)
+
+
+def _bind(history: History, candidate: Schema) -> History:
+    if history.of_candidates:
+        if history.of in candidate.names:
+            raise ValueError(
+                f"query feature {history.name!r}: `of: {history.of}` means whole candidates, and a candidate feature "
+                "has that name, too; give the feature another name, and the column's as its `column`"
+            )
+        if any(isinstance(feature, LikedBy) for feature in candidate):
+            raise ValueError(
+                f"query feature {history.name!r} is a history of whole candidates, which cannot be told of what else "
+                "liked them: leave out the candidates' LikedBy, or name a feature as `of`"
+            )
+        return history
+    if history.of not in candidate.names:
+        raise ValueError(
+            f"query feature {history.name!r}: `of` names {history.of!r}, which is no candidate feature; "
+            f"there are {candidate.names} (or candidate, for whole candidates as their tower embeds them)"
+        )
+    return history.bind(candidate[history.of])
+
+
+def _bind_query(feature: LikedBy, query: Schema) -> LikedBy:
+    if feature.of not in query.names:
+        raise ValueError(
+            f"candidate feature {feature.name!r}: `of` names {feature.of!r}, which is no query feature; there are "
+            f"{query.names}"
+        )
+    return feature.bind(query[feature.of])

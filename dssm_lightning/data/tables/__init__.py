@@ -1,0 +1,1 @@
+"""Raw tables, completed and checked."""

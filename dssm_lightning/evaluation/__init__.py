@@ -1,0 +1,1 @@
+"""The whole corpus, ranked: metrics, baselines, comparisons."""

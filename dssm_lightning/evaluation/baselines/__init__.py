@@ -1,0 +1,34 @@
+"""What a trained model must beat: methods without gradients, judged by the same evaluation."""
+
+from collections.abc import Iterable
+
+from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
+from dssm_lightning.evaluation.baselines.candidate_content import AttributePopularity, ContentTfIdf
+from dssm_lightning.evaluation.baselines.collaborative import EASE, ItemKNN, Popularity
+from dssm_lightning.evaluation.baselines.label_means import LabelMeans
+from dssm_lightning.retrieval.term_search import BM25, TfIdf
+
+__all__ = [
+    "BM25",
+    "EASE",
+    "AttributePopularity",
+    "Baseline",
+    "BaselineData",
+    "ContentTfIdf",
+    "ItemKNN",
+    "LabelMeans",
+    "Popularity",
+    "TfIdf",
+    "default_baselines",
+]
+
+
+def default_baselines(attributes: Iterable[str] = ()) -> list[Baseline]:
+    """Every baseline with its usual settings, EASE with three weights of its penalty: one row each in a table.
+
+    Args:
+        attributes: names of the candidates' categories, each of which has a popularity.
+    """
+    eases = [EASE(l2=100.0), EASE(l2=300.0), EASE(l2=1000.0)]
+    of_attributes = [AttributePopularity(name) for name in attributes]
+    return [Popularity(), *of_attributes, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), TfIdf(), BM25()]

@@ -1,0 +1,75 @@
+"""What measuring leaves: files of metrics, a table of queries, intervals, and what is shown of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+from torch import Tensor
+
+from dssm_lightning.data.preparation.cache import Prepared
+from dssm_lightning.evaluation import bootstrap
+from dssm_lightning.evaluation.metrics import RowValues
+from dssm_lightning.utils.atomic_files import whole
+
+PER_QUERY, INTERVALS = "per_query.parquet", "intervals.json"
+KEYS = ["query_id", "candidate_id"]
+
+Intervals = dict[str, tuple[float, float]]
+"""Lower and upper end by the metric's name."""
+
+
+def per_query(rows: RowValues, data: Prepared) -> pl.DataFrame:
+    """One row for each query that was ranked, or for each event.
+
+    Columns: ``query_id``; by event ``candidate_id``; then each metric by its name without ``test/``, null where the row
+    does not count for it. A metric for which none counts (a slice without a query) has no column.
+    """
+    keys = [data.queries.to_series(0)[rows.query.numpy()]]
+    if rows.event is not None:
+        keys.append(data.candidates.to_series(0)[data.interactions.candidate[rows.event].numpy()])
+    ids = pl.DataFrame([key.alias(name) for key, name in zip(keys, KEYS, strict=False)])
+    values = pl.DataFrame(rows.values.numpy(), schema=dict.fromkeys(rows.names, pl.Float32))
+    values = values.fill_nan(None)
+    counted = [column for column in values if column.null_count() < len(values) or not len(values)]
+    return pl.concat([ids, pl.DataFrame(counted)], how="horizontal")
+
+
+def per_query_of(name: str) -> str:
+    """``EASE(l2=100.0)`` -> ``per_query.EASE-l2=100.0.parquet``, which a shell leaves as it is."""
+    return str(Path(PER_QUERY).with_suffix("." + re.sub(r"[^\w.=]+", "-", name).strip("-") + ".parquet"))
+
+
+def intervals(rows: RowValues) -> Intervals:
+    """The 95 % interval of each metric that a row counts for, named as in ``metrics.json``."""
+    if not len(rows.values):
+        return {}
+    ends = bootstrap.intervals(rows.values, rows.query).tolist()
+    found = zip(rows.names, ends, strict=True)
+    return {f"test/{name}": (low, high) for name, (low, high) in found if low == low}  # NaN is not itself
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table, whole or not at all."""
+    with whole(path) as temporary:
+        frame.write_parquet(temporary)
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Write named values, sorted, for people and machines."""
+    path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def merge_metrics(path: Path, metrics: Mapping[str, Tensor | float]) -> None:
+    """Add metrics to those that the file has."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_json(path, known | {name: float(value) for name, value in metrics.items()})
+
+
+def by_cut(name: str) -> tuple[str, int]:
+    """What sorts names of metrics by the number after ``@``, not by its digits."""
+    what, _, cut = name.partition("@")
+    return what, int(cut or 0)

@@ -1,0 +1,1 @@
+"""Features of text: hashed n-grams, trigrams, words, tokens."""

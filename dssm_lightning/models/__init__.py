@@ -1,0 +1,1 @@
+"""Plain torch: encoders, fusion, towers, scorers."""

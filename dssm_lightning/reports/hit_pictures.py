@@ -1,0 +1,198 @@
+"""One picture of what was found: a row for each query, the query's text and then its hits as their own pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+import PIL.Image
+import polars as pl
+from PIL import ImageDraw, ImageFont
+from torch import Tensor
+
+from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.features import Image
+from dssm_lightning.retrieval.retriever import Hit
+
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+# Lengths are pixels of the PNG. A README shows it at half its size on screens of high resolution.
+MARGIN, QUERY_WIDTH, CELL, GAP, THUMB = 40, 320, 216, 20, 144
+TITLE, CAPTION, SCORE = 34, 22, 20  # sizes of letters
+INK, GREY, LINE, CARD = "#1f2328", "#6b7280", "#e5e7eb", "#f6f7f9"
+FURTHER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
+"""Tried, where a machine has them, for letters that Pillow's own font lacks (it has Western European ones)."""
+
+
+def picture_feature(data: RetrievalDataModule) -> Image:
+    """The candidates' first Image feature.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for feature in data.recipe.candidate:
+        if isinstance(feature, Image):
+            return feature
+    raise ValueError(
+        "--picture needs candidates with pictures, and none of their features is an Image: "
+        f"{', '.join(f'{feature.name} ({type(feature).__name__})' for feature in data.recipe.candidate)}"
+    )
+
+
+def draw_hits(queries: Sequence[str], answers: Sequence[Sequence[Hit]], data: RetrievalDataModule, path: Path) -> None:
+    """Write one PNG with a row for each query: its text, then its hits with what describes them, and their scores.
+
+    The pictures are those that the model sees: the prepared data's, as large as the feature says.
+
+    Args:
+        queries: texts, one for each row.
+        answers: hits of each query, best first; as many for each.
+        data: whose corpus was searched.
+        path: where the PNG goes; folders are made.
+
+    Raises:
+        ValueError: the candidates have no pictures; ``path`` has another ending than .png.
+    """
+    pictures = data.data.candidate[picture_feature(data).name]
+    assert isinstance(pictures, Tensor)
+    require_png(path)
+    heights = [_row_height(query, hits) for query, hits in zip(queries, answers, strict=True)]
+    width = 2 * MARGIN + QUERY_WIDTH + max(map(len, answers), default=0) * (CELL + GAP)
+    canvas = PIL.Image.new("RGB", (width, 2 * MARGIN + sum(heights) + GAP * (len(heights) - 1)), "white")
+    draw, top = ImageDraw.Draw(canvas), MARGIN
+    for place, (query, hits, height) in enumerate(zip(queries, answers, heights, strict=True)):
+        if place:
+            draw.line((MARGIN, top - GAP // 2, width - MARGIN, top - GAP // 2), LINE, 2)
+        lines = _wrapped(query, TITLE, QUERY_WIDTH - GAP, at_most=4)
+        _write(draw, lines, (MARGIN, top + (height - len(lines) * _line(TITLE)) // 2), TITLE, INK)
+        for column, (hit, row) in enumerate(zip(hits, _corpus_rows(hits, data), strict=True)):
+            left = MARGIN + QUERY_WIDTH + column * (CELL + GAP)
+            _draw_hit(canvas, draw, hit, as_picture(pictures[row]), (left, top))
+        top += height + GAP
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(path)
+
+
+def require_png(path: Path) -> None:
+    """Raises ValueError where the file's name does not end in .png."""
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--picture {path}: the picture is a PNG, give a name that ends in .png")
+
+
+def as_picture(pixels: Tensor) -> PIL.Image.Image | None:
+    """(channels + 1, size, size) uint8, the last plane the coverage -> RGB on white; None for a row without picture."""
+    if not pixels[-1].any():
+        return None
+    colours = pixels[:-1].permute(1, 2, 0).numpy()  # (size, size, channels)
+    picture = PIL.Image.fromarray(colours.squeeze(2) if colours.shape[2] == 1 else colours)
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def _corpus_rows(hits: Sequence[Hit], data: RetrievalDataModule) -> list[int]:
+    ids = data.candidates.to_series(0)
+    found = pl.Series([hit.id for hit in hits], dtype=ids.dtype)
+    rows: list[int] = found.replace_strict(ids, pl.int_range(len(ids), eager=True)).to_list()
+    return rows
+
+
+# -- one hit ----------------------------------------------------------------------------------------------------------
+
+
+def _row_height(query: str, hits: Sequence[Hit]) -> int:
+    longest = max((len(_caption_lines(hit)) for hit in hits), default=1)
+    cell = 2 * GAP + THUMB + longest * _line(CAPTION) + _line(SCORE) + GAP
+    return max(cell, len(_wrapped(query, TITLE, QUERY_WIDTH - GAP, at_most=4)) * _line(TITLE))
+
+
+def _draw_hit(
+    canvas: PIL.Image.Image, draw: ImageDraw.ImageDraw, hit: Hit, picture: PIL.Image.Image | None, at: tuple[int, int]
+) -> None:
+    left, top = at
+    place = (left + (CELL - THUMB) // 2, top + GAP)
+    if picture is None:
+        draw.rounded_rectangle((*place, place[0] + THUMB, place[1] + THUMB), 16, CARD)
+        _write(draw, ["no picture"], (left, place[1] + (THUMB - _line(SCORE)) // 2), SCORE, GREY, centred=True)
+    else:
+        canvas.paste(picture.resize((THUMB, THUMB), PIL.Image.Resampling.LANCZOS), place)
+    lines = _caption_lines(hit)
+    below = place[1] + THUMB + GAP
+    _write(draw, lines, (left, below), CAPTION, INK, centred=True)
+    score = f"{hit.score:.2f}" if abs(hit.score) >= 1 else f"{hit.score:.3f}"  # cosines need the third
+    _write(draw, [score], (left, below + len(lines) * _line(CAPTION)), SCORE, GREY, centred=True)
+
+
+def _caption_lines(hit: Hit) -> list[str]:
+    return _wrapped(_caption(hit), CAPTION, CELL, at_most=2)
+
+
+def _caption(hit: Hit) -> str:
+    """The texts that describe a hit, as far as they can be written here (an emoji is seen anyway); else its id."""
+    texts = [str(value) for value in hit.display.values() if value is not None]
+    written = [text for text in texts if any(map(str.isalnum, text)) and _can_write(_font(text, CAPTION), text)]
+    return " · ".join(written) or str(hit.id)
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _fonts(size: int) -> list[Font]:
+    found: list[Font] = [ImageFont.load_default(size)]
+    for name in FURTHER_FONTS:
+        try:
+            found.append(ImageFont.truetype(name, size))
+        except OSError:  # this machine does not have it
+            continue
+    return found
+
+
+def _font(text: str, size: int) -> Font:
+    """The first font that has every letter of the text; else Pillow's own, which writes boxes for what it lacks."""
+    fonts = _fonts(size)
+    return next((font for font in fonts if _can_write(font, text)), fonts[0])
+
+
+def _can_write(font: Font, text: str) -> bool:
+    missing = bytes(font.getmask("\uffff"))  # no letter: what a font draws in place of one that it lacks
+    return all(letter.isspace() or bytes(font.getmask(letter)) != missing for letter in set(text))
+
+
+def _line(size: int) -> int:
+    return round(1.3 * size)
+
+
+def _wrapped(text: str, size: int, width: int, at_most: int) -> list[str]:
+    """Lines no wider than ``width``, broken between words where that is possible; what is left out becomes ``…``."""
+    font, lines = _font(text, size), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    lines = [line for line in lines if line] or [""]
+    if len(lines) > at_most:  # together they are too wide, so that the last one is cut
+        lines = [*lines[: at_most - 1], " ".join(lines[at_most - 1 :])]
+    return [_cut(line, font, width) for line in lines]
+
+
+def _cut(line: str, font: Font, width: int) -> str:
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(f"{line}…") > width:
+        line = line[:-1].rstrip()
+    return f"{line}…"
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, lines: Sequence[str], at: tuple[int, int], size: int, colour: str, centred: bool = False
+) -> None:
+    left, top = at
+    for number, line in enumerate(lines):
+        font = _font(line, size)
+        x = left + (CELL - font.getlength(line)) / 2 if centred else left
+        draw.text((x, top + number * _line(size)), line, colour, font)

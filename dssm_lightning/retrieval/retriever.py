@@ -1,0 +1,170 @@
+"""Raw query in, candidates out. Needs no Lightning."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from dssm_lightning.features import Categorical, Feature, History
+from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.models.scorers import Scorer
+from dssm_lightning.retrieval.exact_search import nearest
+from dssm_lightning.retrieval.hybrid import Hybrid
+from dssm_lightning.utils.ragged import Column, Features
+
+RawValues = Mapping[str, Any] | str
+"""Columns by name; a bare text stands for the one column that a side reads."""
+
+
+class Hit(NamedTuple):
+    """One answer."""
+
+    id: Any
+    score: float
+    display: dict[str, Any]
+
+
+class Retriever:
+    """Answers raw queries from an embedded corpus.
+
+    Args:
+        schemas: the fitted features of both sides.
+        encode_query: (B, …) -> (B, D).
+        encode_candidate: (C, …) -> (C, D).
+        scorer: what compares them.
+        corpus: (N, D) the candidates, embedded.
+        candidates: N rows: their ids in the first column, then whatever is to be shown.
+        display: the columns to show beside an answer.
+        hybrid: what fuses the scores with those of the words; None = the model's alone.
+    """
+
+    def __init__(
+        self,
+        schemas: Schemas,
+        encode_query: Callable[[Features], Tensor],
+        encode_candidate: Callable[[Features], Tensor],
+        scorer: Scorer,
+        corpus: Tensor,
+        candidates: pl.DataFrame,
+        display: Sequence[str],
+        hybrid: Hybrid | None = None,
+    ) -> None:
+        self.schemas, self.scorer, self.corpus, self.candidates = schemas, scorer, corpus, candidates
+        self.encoders = {"query": encode_query, "candidate": encode_candidate}
+        self.display, self.hybrid = list(display), hybrid
+
+    @torch.inference_mode()
+    def search(self, query: RawValues, k: int = 10, exclude_history: bool = False) -> list[Hit]:
+        """The k candidates that score highest, best first.
+
+        Args:
+            query: its raw values. What is left out is unknown, and so is an id that training never saw.
+            k: how many.
+            exclude_history: leave out what stands in the history that is given, as an evaluation masks what is seen.
+
+        Raises:
+            ValueError: an unknown column; k beyond the corpus; no history of candidates that could be left out.
+        """
+        excluded = self._history_rows(query) if exclude_history else []
+        total, left = len(self.candidates), len(self.candidates) - len(excluded)
+        if not 1 <= k <= left:
+            out = f", {len(excluded):,} of them in the history" if len(excluded) else ""
+            raise ValueError(f"k = {k}: the corpus has {total:,} candidates{out}, ask for 1 to {left:,}")
+        scores = self.scorer(self.embed("query", [query]), self.corpus)  # (1, N)
+        if self.hybrid is not None:
+            scores = self.hybrid.fuse(scores, _table("query", self.schemas.query, [query]))
+        scores = scores[0]
+        scores[excluded] = -torch.inf
+        best = torch.topk(scores, k)
+        return self._hits(best.values, best.indices)
+
+    @torch.inference_mode()
+    def search_all(self, queries: Sequence[RawValues], k: int = 10) -> list[list[Hit]]:
+        """What :meth:`search` finds for each of many queries, several times as fast as one by one.
+
+        Raises:
+            ValueError: as there.
+        """
+        if not queries:
+            return []
+        if self.hybrid is not None or not self.scorer.indexable or len(self.scorer.vectors(self.corpus[:1])) > 1:
+            return [self.search(query, k) for query in queries]  # no single inner product ranks
+        query = self.embed("query", queries)
+        rows = nearest(query, self.corpus, k)[1]
+        scores, order = self.scorer.pairs(query, self.corpus, rows).sort(dim=1, descending=True, stable=True)
+        return [self._hits(*best) for best in zip(scores, rows.gather(1, order), strict=True)]
+
+    def _hits(self, scores: Tensor, rows: Tensor) -> list[Hit]:
+        found = self.candidates[rows.cpu().numpy()]
+        shown = found.select(self.display).to_dicts() if self.display else [{}] * len(rows)
+        return [Hit(*hit) for hit in zip(found.to_series(0).to_list(), scores.tolist(), shown, strict=True)]
+
+    def _history_rows(self, query: RawValues) -> list[int]:
+        """Corpus rows that stand in a query's histories, however long these are."""
+        schema, ids = self.schemas.query, self.candidates.to_series(0)
+        found = [f for f in schema if isinstance(f, History) and _names_candidates(f, ids.name)]
+        if not found:
+            raise ValueError(
+                f"exclude_history: no query feature is a history of candidates ({ids.name!r}); there are {schema.names}"
+            )
+        table = _table("query", schema, [query])
+        rows = [replace(f, max_length=None).encode_rows(table[f.source_column], ids).values for f in found]
+        distinct: list[int] = torch.unique(torch.cat(rows)).tolist()
+        return distinct
+
+    @torch.inference_mode()
+    def embed(self, side: str, values: Sequence[RawValues]) -> Tensor:
+        """(B, D) embeddings of raw values of the query or the candidate side."""
+        schema: Schema = getattr(self.schemas, side)
+        table = _table(side, schema, values)
+        features = {feature.name: self._encode(feature, table[feature.source_column]) for feature in schema}
+        return self.encoders[side](features)
+
+    def _encode(self, feature: Feature, column: pl.Series) -> Column:
+        if isinstance(feature, History) and feature.of_candidates:
+            return feature.encode_rows(column, self.candidates.to_series(0))._replace(items=self.corpus)
+        return feature.encode(column)
+
+    @torch.inference_mode()
+    def similarity(self, query: Tensor, candidate: Tensor) -> Tensor:
+        """(Q, D), (C, D) -> (Q, C): the dot product where that is what is trained, else the score."""
+        if self.scorer.indexable:
+            return (self.scorer.vectors(query) @ self.scorer.vectors(candidate).mT).amax(0)
+        similarity: Tensor = self.scorer(query, candidate)
+        return similarity
+
+
+def _names_candidates(history: History, key: str) -> bool:
+    """Whether its entries are whole candidates, or ids, and not some attribute of theirs."""
+    item = history.item
+    by_id = isinstance(item, Categorical) and item.source_column == key and item.prefix is None
+    return item is None or by_id
+
+
+def _table(side: str, schema: Schema, values: Sequence[RawValues]) -> pl.DataFrame:
+    columns = list(dict.fromkeys(feature.source_column for feature in schema))
+    records = [_record(side, columns, value) for value in values]
+    return pl.DataFrame({column: pl.Series([r.get(column) for r in records], strict=False) for column in columns})
+
+
+def _record(side: str, columns: list[str], value: RawValues) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        if len(columns) > 1:
+            raise ValueError(f"a {side} is described by the columns {columns}: give an object, not a bare text")
+        return {columns[0]: value}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a {side} is an object of the columns {columns}, or a text; found {value!r}")
+    for name in value:
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{side} column {name!r} is unknown, the model reads {columns}{hint}")
+    if not value:
+        raise ValueError(f"an empty {side}: give at least one of {columns}")
+    return value

@@ -1,0 +1,200 @@
+"""Baselines that compare texts word by word: TF-IDF over letter trigrams, and BM25 over words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from dssm_lightning.data.batch import EvaluationBatch
+from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
+from dssm_lightning.features.text.ngrams import ngrams, word_hashes
+from dssm_lightning.features.text.words_and_letters import Letters, normalised, pieces
+from dssm_lightning.utils.ragged import Ragged, take
+
+Keys = NDArray[np.uint64]
+Integers = NDArray[np.int64]
+Terms = Callable[[pl.Series], tuple[Keys, Integers]]  # texts (B,) -> keys (T,) of their terms, and how many each has
+
+TABLE_CHUNK = 1 << 24
+"""Query weights that are spelt out as a (vocabulary, queries) table at a time."""
+
+
+class _Bags(NamedTuple):
+    """Texts as bags of terms: each term of a text once."""
+
+    term: Integers  # (T,) rows of the vocabulary
+    times: Integers  # (T,) how often its text has it
+    offsets: Integers  # (B + 1,)
+
+    @property
+    def text(self) -> Integers:
+        """(T,) the text that each entry belongs to."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+
+class _Weighted(NamedTuple):
+    """A sparse matrix: Ragged terms (B rows), and a weight for each."""
+
+    terms: Ragged
+    weights: Tensor  # (T,) float32
+
+
+class _TermBaseline(Baseline):
+    """Scores are dot products of two sparse vectors over the corpus' terms; a query's other terms count nothing."""
+
+    def obstacle(self, data: BaselineData) -> str | None:
+        """No text on one of the sides."""
+        missing = [
+            side for side, texts in (("queries", data.query_texts), ("candidates", data.corpus_texts)) if texts is None
+        ]
+        return f"no text is known of the {' and '.join(missing)}" if missing else None
+
+    def fit(self, data: BaselineData) -> None:
+        """Learns the vocabulary and its weights from the corpus; weighs the texts of queries and corpus."""
+        assert data.query_texts is not None
+        assert data.corpus_texts is not None
+        self.fit_corpus(data.corpus_texts)
+        self._queries = self._weighted_queries(data.query_texts)
+
+    def fit_corpus(self, texts: Sequence[str | None]) -> None:
+        """Learns from what the candidates say (N,); then :meth:`search` can score any texts."""
+        keys, lengths = self._terms(_series(texts))
+        self._vocabulary = np.unique(keys)
+        corpus = _bags(keys, lengths, self._vocabulary)
+        self._found_in = np.bincount(corpus.term, minlength=len(self._vocabulary))  # (V,) candidates that have it
+        self._corpus = _weighted(corpus, self._corpus_weights(corpus, self._found_in, lengths))
+
+    def search(self, texts: Sequence[str | None]) -> Tensor:
+        """(Q, N) scores of texts (Q,)."""
+        return self._scores(self._weighted_queries(texts), torch.arange(len(texts)))
+
+    def scores(self, batch: EvaluationBatch) -> Tensor:
+        """(Q, N)."""
+        return self._scores(self._queries, batch.query_row.cpu())
+
+    def _weighted_queries(self, texts: Sequence[str | None]) -> _Weighted:
+        queries = _bags(*self._terms(_series(texts)), self._vocabulary)
+        num_candidates = len(self._corpus.terms.offsets) - 1
+        return _weighted(queries, self._query_weights(queries, self._found_in, num_candidates))
+
+    def _scores(self, queries: _Weighted, rows: Tensor) -> Tensor:
+        step = max(1, TABLE_CHUNK // max(1, len(self._vocabulary)))
+        parts = [self._score(queries, rows[start : start + step]) for start in range(0, len(rows), step)]
+        return torch.cat(parts) if parts else torch.zeros(0, len(self._corpus.terms.offsets) - 1)
+
+    def _score(self, queries: _Weighted, rows: Tensor) -> Tensor:
+        terms = queries.terms
+        entry = take(Ragged(torch.arange(len(terms.values)), terms.offsets), rows)
+        assert isinstance(entry, Ragged), "terms are ragged"
+        table = torch.zeros(len(self._vocabulary), len(rows))
+        table[terms.values[entry.values], entry.rows] = queries.weights[entry.values]
+        corpus = self._corpus.terms
+        return F.embedding_bag(
+            corpus.values,
+            table,
+            corpus.offsets,
+            mode="sum",
+            per_sample_weights=self._corpus.weights,
+            include_last_offset=True,
+        ).T
+
+    def _terms(self, texts: pl.Series) -> tuple[Keys, Integers]:
+        """Texts (B,) -> keys (T,) of their terms, repeated ones too, and how many each text has (B,)."""
+        raise NotImplementedError
+
+    def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
+        """(T,) weights of the candidates' terms; ``lengths`` (N,) counts repeated terms, too."""
+        raise NotImplementedError
+
+    def _query_weights(self, bags: _Bags, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
+        """(T,) weights of the queries' terms."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class TfIdf(_TermBaseline):
+    """Cosine of TF-IDF vectors over letter trigrams within words.
+
+    A weight is (1 + ln tf) (ln((1 + N) / (1 + df)) + 1), each text's vector has length 1: the numbers of scikit-learn's
+    ``TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True)``, fitted on the corpus. Words are
+    therefore what whitespace separates, punctuation included, unlike those of the text features.
+    """
+
+    def _terms(self, texts: pl.Series) -> tuple[Keys, Integers]:
+        return ngrams(_between_whitespace(texts), "letters", 3, 3)
+
+    def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
+        return self._query_weights(bags, found_in, len(lengths))
+
+    def _query_weights(self, bags: _Bags, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
+        rarity = np.log((1.0 + num_candidates) / (1.0 + found_in)) + 1.0
+        weights = (1.0 + np.log(bags.times)) * rarity[bags.term]
+        norms = np.sqrt(np.bincount(bags.text, weights**2, minlength=len(bags.offsets) - 1))
+        return np.asarray(weights / norms[bags.text])
+
+
+@dataclass(eq=False)
+class BM25(_TermBaseline):
+    """Okapi BM25 over the words of :mod:`dssm_lightning.features.text.words_and_letters`.
+
+    A candidate of l words that has a term tf times gets, for each time the query has it,
+    ln(1 + (N − df + ½) / (df + ½)) tf (k1 + 1) / (tf + k1 (1 − b + b l / mean l)).
+    Source: Robertson and Zaragoza 2009; the logarithm is Lucene's, which is never negative.
+    """
+
+    k1: float = 1.2
+    """How slowly repeats of a word stop counting."""
+    b: float = 0.75
+    """How much a long text is held against itself, from 0 to 1."""
+
+    def _terms(self, texts: pl.Series) -> tuple[Keys, Integers]:
+        keys, lengths = [], []
+        for letters in pieces(normalised(texts)):
+            hashes, starts = word_hashes(letters)
+            keys.append(hashes)
+            lengths.append(np.diff(starts))
+        return np.concatenate(keys), np.concatenate(lengths)
+
+    def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
+        rarity = np.log1p((len(lengths) - found_in + 0.5) / (found_in + 0.5))
+        length = 1.0 - self.b + self.b * lengths / max(float(lengths.mean()), 1e-12)
+        repeats = bags.times * (self.k1 + 1.0) / (bags.times + self.k1 * length[bags.text])
+        return np.asarray(rarity[bags.term] * repeats)
+
+    def _query_weights(self, bags: _Bags, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
+        return bags.times.astype(np.float64)
+
+
+def _series(texts: Sequence[str | None]) -> pl.Series:
+    return pl.Series(values=texts, dtype=pl.String).fill_null("")
+
+
+def _between_whitespace(texts: pl.Series) -> Letters:
+    """Lower-case texts (B,) as code points, 0 wherever whitespace is."""
+    texts = texts.str.to_lowercase().str.replace_all(r"[\s\x00]", "\0")
+    starts = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(texts.str.len_chars().to_numpy() + 1, out=starts[1:])
+    joined = f"\0{texts.str.join(chr(0))[0]}\0"
+    return Letters(np.frombuffer(joined.encode("utf-32-le"), "<u4")[: starts[-1] + 1].astype(np.uint32), starts)
+
+
+def _bags(keys: Keys, lengths: Integers, vocabulary: Keys) -> _Bags:
+    text = np.repeat(np.arange(len(lengths)), lengths)
+    term = np.searchsorted(vocabulary, keys)
+    known = np.flatnonzero(vocabulary[np.minimum(term, len(vocabulary) - 1)] == keys) if len(vocabulary) else term[:0]
+    place, count = np.unique(text[known] * len(vocabulary) + term[known], return_counts=True)
+    of_text, of_term = np.divmod(place, max(1, len(vocabulary)))
+    return _Bags(of_term, count, np.searchsorted(of_text, np.arange(len(lengths) + 1)))
+
+
+def _weighted(bags: _Bags, weights: NDArray[np.float64]) -> _Weighted:
+    terms = Ragged(torch.from_numpy(bags.term), torch.from_numpy(bags.offsets))
+    return _Weighted(terms, torch.from_numpy(weights.astype(np.float32)))

@@ -1,0 +1,1 @@
+"""What Lightning drives: the module, its callbacks, optimizers and processes."""

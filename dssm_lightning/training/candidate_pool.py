@@ -1,0 +1,33 @@
+"""The encoded candidates that a batch is scored against, gathered from every process."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dssm_lightning.utils.distributed import gather_rows, world_size
+
+
+class Pool(NamedTuple):
+    """The distinct candidates that a batch is scored against, encoded."""
+
+    embedding: Tensor  # (C, D)
+    id: Tensor  # (C,) int64, strictly ascending
+    count: Tensor  # type: ignore[assignment]  # (C,) float32; shadows tuple.count
+    log_q: Tensor  # (C,) float32
+
+
+def gather_pool(pool: Pool) -> Pool:
+    """Every rank's candidates, each id once: counts add up, and the first rank's encoding of an id stands for it."""
+    if world_size() == 1:
+        return pool
+    every = Pool(*(gather_rows(column) for column in pool))
+    ids, inverse = torch.unique(every.id, return_inverse=True)
+    place = torch.arange(len(inverse), device=ids.device)
+    first = torch.full_like(ids, len(inverse)).scatter_reduce_(0, inverse, place, "amin")
+    count = torch.zeros(len(ids), device=ids.device).index_add_(0, inverse, every.count)
+    # W ranks propose each candidate W times as often
+    return Pool(every.embedding[first], ids, count, every.log_q[first] + math.log(world_size()))

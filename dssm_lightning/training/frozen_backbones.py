@@ -1,0 +1,107 @@
+"""Backbones while they are trained, or not: weights read in time, features of frozen ones computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dssm_lightning.data.preparation.cache import Prepared
+from dssm_lightning.models.encoders import Backbone, Dense
+from dssm_lightning.models.tower import Tower
+from dssm_lightning.utils.atomic_files import whole
+from dssm_lightning.utils.ragged import Features
+
+VERSION = 1
+"""Raise when the same backbone would give other features for the same pictures."""
+AT_ONCE = 64  # pictures
+
+
+def backbones(model: nn.Module) -> list[Backbone]:
+    """All of a model, inner ones of other encoders too."""
+    return [module for module in model.modules() if isinstance(module, Backbone)]
+
+
+def read_weights(found: list[Backbone]) -> None:
+    """Read what they start from, so that a file that does not fit is an error before anything is computed."""
+    for backbone in found:
+        backbone.pretrained.read()
+
+
+def check_rest(found: list[Backbone], wrapped: object) -> None:
+    """Refuse weights that rest for some epochs where DDP would wait for their gradients.
+
+    Args:
+        found: the model's backbones.
+        wrapped: the model as the strategy trains it.
+
+    Raises:
+        ValueError: as said.
+    """
+    resting = [each for each in found if each.frozen_epochs]
+    if resting and isinstance(wrapped, DistributedDataParallel) and not wrapped.find_unused_parameters:
+        raise ValueError(
+            f"{resting[0].label}: frozen_epochs is {resting[0].frozen_epochs}; weights that rest have no gradient, for "
+            "which DDP would wait: set --trainer.strategy ddp_find_unused_parameters_true"
+        )
+
+
+def keep_fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> None:
+    """Put what frozen backbones give in the place of pictures: computed once, on disk, for all processes.
+
+    A file is named after the pictures' column and the backbone's weights: another run with the same ones finds it.
+
+    Args:
+        towers: whose encoders read the columns.
+        data: encoded; its columns are changed in place.
+        folder: where the data lie.
+    """
+    for table, side in (("query", "query"), ("event", "query"), ("candidate", "candidate")):
+        columns: Features = getattr(data, table)
+        for name, backbone in _frozen(towers[side]):
+            pixels = columns.get(name)
+            if isinstance(pixels, Tensor) and not pixels.is_floating_point():
+                path = folder / f"{table}.{name}#{_digest(backbone)}.npy"
+                with FileLock(path.with_suffix(".lock")):
+                    if not path.is_file():
+                        features = _computed(backbone, pixels, name).numpy()
+                        with whole(path) as temporary, temporary.open("wb") as file:
+                            np.save(file, features)
+                columns[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def _frozen(tower: Tower) -> Iterator[tuple[str, Backbone]]:
+    for name, encoder in tower.encoders.items():
+        inner = encoder.encoder if isinstance(encoder, Dense) else encoder
+        if isinstance(inner, Backbone) and inner.gives_fixed_features:
+            yield name, inner
+
+
+@torch.no_grad()
+def _computed(backbone: Backbone, pixels: Tensor, name: str) -> Tensor:
+    """(N, width + 1) float32."""
+    training, device = backbone.training, backbone.mean.device
+    backbone.eval()
+    slices = torch.split(pixels, AT_ONCE)
+    quiet = len(slices) < 4
+    shown = track(slices, f"{backbone.pretrained.name} of {name}", len(slices), transient=True, disable=quiet)
+    features = torch.cat([backbone.fixed(each.to(device)).cpu() for each in shown])
+    backbone.train(training)
+    return features
+
+
+def _digest(backbone: Backbone) -> str:
+    """Changes with the weights, the net, and what happens to pictures before."""
+    steps = [repr(step) for step in backbone.transforms.evaluation_steps]
+    digest = hashlib.sha256(f"{VERSION} {backbone.pretrained.name} {steps}".encode())
+    for key, value in backbone.backbone.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return f"frozen-{digest.hexdigest()[:16]}"

@@ -1,0 +1,15 @@
+"""Optimizers for large tables beside small layers, as one optimizer whose state resumes."""
+
+from dssm_lightning.training.optimizers.lazy_adam import LazyAdam
+from dssm_lightning.training.optimizers.row_wise_adagrad import RowWiseAdagrad
+from dssm_lightning.training.optimizers.sparse_and_dense import OptimizerFactory, SparseAndDense
+from dssm_lightning.training.optimizers.sparse_tables import check_sparse_tables, sparse_tables
+
+__all__ = [
+    "LazyAdam",
+    "OptimizerFactory",
+    "RowWiseAdagrad",
+    "SparseAndDense",
+    "check_sparse_tables",
+    "sparse_tables",
+]

@@ -1,0 +1,1 @@
+"""What knows nothing of retrieval: ragged columns, hashing, seeds, files, processes."""

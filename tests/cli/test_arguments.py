@@ -1,0 +1,149 @@
+"""Arguments are made ready before jsonargparse sees them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dssm_lightning.cli.checkpoint_arguments import find_checkpoint, first_config, option, resolve_checkpoint, without
+from dssm_lightning.cli.command_arguments import as_json
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make(name: str, version: int = 0, *kinds: str) -> Path:
+    run = Path("runs") / name / f"version_{version}"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    for kind in kinds:
+        save(run / "checkpoints" / f"{kind}.ckpt", 1)
+    return run
+
+
+def save(path: Path, step: int) -> None:
+    torch.save({"schemas": "{}", "epoch": 0, "global_step": step}, path)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["test", "--ckpt_path", "x"], ["test", "--ckpt_path=x"], ["--ckpt_path", "y", "--ckpt_path=x"]]
+)
+def test_options_are_found_in_both_spellings_and_the_last_counts(arguments: list[str]) -> None:
+    assert option(arguments, "ckpt_path") == "x"
+    assert option(arguments, "config") is None
+    assert without(["a", *arguments[:0], "--ckpt_path", "x", "--ckpt_path=y", "b"], "ckpt_path") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["fit", "--config", "a.yaml", "--config", "b.yaml"], "a.yaml"),
+        (["fit", "-c", "a.yaml", "--config=b.yaml"], "a.yaml"),
+        (["fit", "--config=a.yaml"], "a.yaml"),
+        (["fit", "--config"], None),
+        (["fit", "--configure=a.yaml"], None),
+    ],
+)
+def test_runs_are_called_after_the_first_config(arguments: list[str], found: str | None) -> None:
+    assert first_config(arguments) == found
+
+
+def test_test_measures_the_best_of_the_newest_run_with_its_own_config(tmp_path: Path) -> None:
+    run = make("emoji", 3, "best", "last")
+    for verb in ("test", "validate", "predict"):
+        assert resolve_checkpoint([verb, "--trainer.devices=1"]) == [
+            verb,
+            f"--config={tmp_path / run / 'config.yaml'}",
+            "--trainer.devices=1",
+            f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}",
+        ]
+    found = resolve_checkpoint(["test", "--ckpt_path", "last"])
+    assert found[-1] == f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
+
+
+def test_an_overlay_does_not_change_whose_checkpoint_is_meant() -> None:
+    run = make("emoji", 0, "best", "last")
+    make("ddp", 0, "best")
+    asked = ["--config", "configs/emoji.yaml", "--config", "configs/ddp.yaml"]
+    assert resolve_checkpoint(["test", *asked]) == ["test", *asked, f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}"]
+    assert resolve_checkpoint(["fit", *asked, "--ckpt_path=last"])[-1].endswith(
+        "runs/emoji/version_0/checkpoints/last.ckpt"
+    )
+
+
+@pytest.mark.parametrize("verb", ["test", "validate", "predict"])
+def test_without_a_trained_model_nothing_is_measured(verb: str, tmp_path: Path) -> None:
+    make("tldr", 0, "best")
+    with pytest.raises(
+        ValueError,
+        match=rf"{verb} needs a trained model, and no run of emoji.yaml under .*runs has a best.ckpt: fit first",
+    ):
+        resolve_checkpoint([verb, "--config", "emoji.yaml"])
+    with pytest.raises(ValueError, match=r"no run of any config under .* has a last.ckpt"):
+        resolve_checkpoint([verb, "--ckpt_path=last"])
+
+
+def test_fit_starts_afresh_where_there_is_no_last(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", "--config", "emoji.yaml", "--ckpt_path", "last", "--seed_everything=2"]
+    assert resolve_checkpoint(arguments) == ["fit", "--config", "emoji.yaml", "--seed_everything=2"]
+    assert "--ckpt_path last: no run has one yet, starting afresh" in capsys.readouterr().out
+    assert resolve_checkpoint(["fit", "--config", "emoji.yaml"]) == ["fit", "--config", "emoji.yaml"]
+
+
+def test_a_damaged_last_is_passed_over_for_what_was_trained_the_furthest() -> None:
+    checkpoints = make("emoji", 0, "best", "last") / "checkpoints"
+    make("emoji", 1)  # has none
+    save(checkpoints / "step-9.ckpt", 9)
+    last = checkpoints / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-30])
+    os.utime(checkpoints / "step-9.ckpt", (1, 1))  # whatever the clock was
+    arguments = ["fit", "--config", "emoji.yaml", "--ckpt_path=last"]
+    with pytest.warns(match=r"last.ckpt is damaged or truncated and is passed over: .*step-9.ckpt is used instead"):
+        assert resolve_checkpoint(arguments)[-1] == f"--ckpt_path={checkpoints / 'step-9.ckpt'}"
+    for path in checkpoints.iterdir():
+        path.write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"last.ckpt cannot be read.*; no other checkpoint in .* can be read either"):
+        resolve_checkpoint(arguments)
+
+
+def test_a_path_must_be_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--ckpt_path no/such.ckpt: no such file \(a path, or best, or last\)"):
+        resolve_checkpoint(["test", "--ckpt_path", "no/such.ckpt"])
+    stray = tmp_path / "stray.ckpt"
+    stray.touch()
+    with pytest.raises(ValueError, match=r"stray.ckpt lies in no run folder: name its config with --config"):
+        resolve_checkpoint(["test", f"--ckpt_path={stray}"])
+    assert resolve_checkpoint(["test", f"--ckpt_path={stray}", "--config=x.yaml"])[-1] == f"--ckpt_path={stray}"
+    assert find_checkpoint(str(stray), None) == stray
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "--print_config", "--print_config=skip_default"])
+def test_help_needs_no_checkpoint(flag: str) -> None:
+    assert resolve_checkpoint(["test", flag]) == ["test", flag]
+
+
+def command(query: list[str], also: list[str] | None = None, k: int = 3, json: bool = False) -> None:
+    """What ``as_json`` reads."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--query", "a cat"], ['--query=["a cat"]']),
+        (["--query=a", "--query", "b", "--k", "5"], ["--k", "5", '--query=["a", "b"]']),
+        (["--query", "a", "b", "--k=5"], ["--k=5", '--query=["a", "b"]']),
+        (["--query", '{"query": "3"}'], ['--query=["{\\"query\\": \\"3\\"}"]']),
+        (["--query", "yes: no", "--json"], ["--json=true", '--query=["yes: no"]']),
+        (["--json", "false", "--query", "x"], ["--json", "false", '--query=["x"]']),
+        (["--also", "x", "--k", "1"], ["--k", "1", '--also=["x"]']),
+        (["--query=a=b"], ['--query=["a=b"]']),
+        (["--k", "5"], ["--k", "5"]),
+    ],
+)
+def test_lists_and_flags_become_json(arguments: list[str], expected: list[str]) -> None:
+    assert as_json(arguments, command) == expected

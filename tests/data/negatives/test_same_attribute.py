@@ -1,0 +1,138 @@
+"""LogUniform and SameAttribute: what they draw, how often, and that `expected` says so."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+from dssm_lightning.data.interactions import TEST, TRAIN, Interactions
+from dssm_lightning.data.negatives import LogUniform, Mixed, NegativeSampler, SameAttribute, Uniform
+from dssm_lightning.utils.seeding import Counter
+
+HERE = Counter(seed=1, epoch=2, step=3, rank=0)
+
+
+def make_interactions(candidate: list[int], fold: list[int] | None = None) -> Interactions:
+    """One query likes all of these candidates."""
+    folds = torch.tensor([TRAIN] * len(candidate) if fold is None else fold, dtype=torch.int8)
+    return Interactions(torch.zeros(len(candidate), dtype=torch.int64), torch.tensor(candidate), folds, *[None] * 4)
+
+
+# Six candidates: 0, 1, 3 are comedies, 1, 2 dramas, 4 the only western, 5 is nothing.
+GENRES = pl.DataFrame({"genres": [["comedy"], ["drama", "comedy"], ["drama"], ["comedy", "comedy"], ["western"], []]})
+REGIONS = pl.DataFrame({"region": ["north", "south", "north", "north", None, None]})
+# 0 is liked three times, 1 twice, 2 once, 4 once; 3 in the test part alone.
+LIKES = make_interactions([0, 0, 0, 1, 1, 2, 4, 3], [TRAIN] * 7 + [TEST])
+
+
+def bound(sampler: NegativeSampler, corpus: pl.DataFrame, interactions: Interactions = LIKES) -> NegativeSampler:
+    """The sampler, bound to interactions and corpus."""
+    sampler.bind(interactions, 1, len(corpus), corpus)
+    return sampler
+
+
+def frequencies(sampler: NegativeSampler, rows: Tensor, times: int, N: int = 6) -> Tensor:
+    """(N + 1,) how often each candidate is drawn in one sample, on average; the last counts −1."""
+    ids = torch.cat([sampler.sample(HERE._replace(step=step), rows).flatten() for step in range(times)])
+    return torch.bincount(ids % (N + 1), minlength=N + 1).double() / times
+
+
+def assert_near(found: Tensor, expected: Tensor, times: int) -> None:
+    """Within five standard deviations of counts that are at most Poisson."""
+    assert (abs(found - expected) <= 5 * (expected / times).sqrt() + 1e-12).all(), (found, expected)
+
+
+# -- LogUniform -------------------------------------------------------------------------------------------------------
+
+
+def test_log_uniform_draws_by_place_in_the_order_of_popularity() -> None:
+    # likes 3, 2, 1, 0, 1, 0: places 0, 1, 2, 4, 3, 5 (equal ones by corpus row)
+    sampler = bound(LogUniform(4), GENRES)
+    expected = torch.tensor(
+        [4 * (math.log(k + 2) - math.log(k + 1)) / math.log(7) for k in (0, 1, 2, 4, 3, 5)], dtype=torch.float64
+    )
+    torch.testing.assert_close(sampler.expected(torch.arange(6)), expected)
+    torch.testing.assert_close(expected.sum().item(), 4.0)
+    assert_near(frequencies(sampler, torch.arange(8), 3000)[:6], expected, 3000)
+    assert sampler.sample(HERE, torch.arange(8)).shape == (4,)
+    assert bound(LogUniform(4, per_row=True), GENRES).sample(HERE, torch.arange(8)).shape == (8, 4)
+
+
+def test_log_uniform_needs_a_popularity() -> None:
+    with pytest.raises(ValueError, match="LogUniform: no training interaction is a positive"):
+        bound(LogUniform(1), GENRES, make_interactions([0], [TEST]))
+
+
+# -- SameAttribute ----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_gets_others_of_its_own_value() -> None:
+    sampler = bound(SameAttribute("region", 2), REGIONS)
+    assert sampler.per_row
+    assert sampler.column is None
+    rows = torch.tensor([0, 5, 7, 3, 6])  # whose candidates are 0, 2, 3 (north), 1 (south, alone) and 4 (nowhere)
+    draws = torch.stack([sampler.sample(HERE._replace(step=step), rows) for step in range(300)])
+    assert draws.shape == (300, 5, 2)
+    found = [sorted(set(draws[:, row].flatten().tolist())) for row in range(5)]
+    assert found == [[2, 3], [0, 3], [0, 2], [-1], [-1]]
+    first = draws[:, 0].flatten()
+    assert abs((first == 2).double().mean() - 0.5) < 5 * (0.25 / len(first)) ** 0.5
+
+
+def test_a_column_of_lists_shares_any_value() -> None:
+    """Candidate 1 draws from its drama (2) in one half, from its comedies (0, 3) in the other."""
+    sampler = bound(SameAttribute("genres", 1), GENRES)
+    found = frequencies(sampler, torch.tensor([3]), 4000)
+    assert_near(found, torch.tensor([0.25, 0, 0.5, 0.25, 0, 0, 0], dtype=torch.float64), 4000)
+    assert frequencies(sampler, torch.tensor([6]), 5)[6] == 1  # the western is alone
+    # likes 3, 2, 1, 0, 1 of 7: 0 from 1's quarter; 1 from 0's half and from 2; 2 from 1's half; 3 from 0 and 1
+    expected = torch.tensor([2 / 4, 3 / 2 + 1, 2 / 2, 3 / 2 + 2 / 4, 0, 0], dtype=torch.float64) / 7
+    torch.testing.assert_close(sampler.expected(torch.arange(6)), expected)
+
+
+@pytest.mark.parametrize("per_row", [True, False])
+def test_expected_is_what_the_average_training_row_draws(per_row: bool) -> None:
+    """Shared draws are each for a random row; a row's own are averaged over the rows."""
+    sampler = bound(SameAttribute("genres", 3, per_row), GENRES)
+    training = torch.arange(7)
+    assert sampler.sample(HERE, training).shape == ((7, 3) if per_row else (3,))
+    found = frequencies(sampler, training, 4000)[:6] / (7 if per_row else 1)
+    assert_near(found, sampler.expected(torch.arange(6)), 4000)
+
+
+def test_mixed_with_uniform() -> None:
+    sampler = bound(Mixed([SameAttribute("region", 2), Uniform(3, per_row=True)]), REGIONS)
+    draws = sampler.sample(HERE, torch.tensor([0, 3]))
+    assert draws.shape == (2, 5)
+    assert draws[1, :2].tolist() == [-1, -1]
+    alone = bound(SameAttribute("region", 2), REGIONS).expected(torch.arange(6))
+    torch.testing.assert_close(sampler.expected(torch.arange(6)), alone + 0.5)
+
+
+@pytest.mark.parametrize("sampler", [SameAttribute("region", 3), SameAttribute("region", 30, False), LogUniform(30)])
+def test_a_draw_is_a_function_of_the_counter(sampler: NegativeSampler) -> None:
+    corpus = pl.DataFrame({"region": [i % 3 for i in range(60)]})
+    bound(sampler, corpus, make_interactions(list(range(60))))
+    rows = torch.arange(40)
+    first = sampler.sample(HERE, rows)
+    torch.manual_seed(7)  # the global generator has no say
+    assert torch.equal(sampler.sample(Counter(1, 2, 3, 0), rows), first)
+    assert all(
+        not torch.equal(sampler.sample(HERE._replace(**{place: 9}), rows), first)
+        for place in ("seed", "epoch", "step", "rank")
+    )
+
+
+def test_data_that_does_not_fit_is_named() -> None:
+    with pytest.raises(ValueError, match="SameAttribute: no candidate column 'genre'; the candidates have genres"):
+        bound(SameAttribute("genre", 1), GENRES)
+    with pytest.raises(ValueError, match="SameAttribute: no two candidates share a value of column 'title'"):
+        bound(SameAttribute("title", 1), pl.DataFrame({"title": ["a", "b", None, None]}), make_interactions([0]))
+    with pytest.raises(ValueError, match="SameAttribute: num_negatives is 7, but the corpus has only 6 candidates"):
+        bound(SameAttribute("region", 7), REGIONS)
+    with pytest.raises(ValueError, match="SameAttribute: num_negatives is 0; it must be positive"):
+        SameAttribute("region", 0)

@@ -1,0 +1,91 @@
+"""Schemas: names, JSON, equality, and differences in words."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+import torch
+
+from dssm_lightning.features import Categorical, History, Numeric, Vector
+from dssm_lightning.features.schema import Schema, Schemas
+
+AGE = Numeric(name="age", mean=3.0, std=2.0)
+ITEM = Categorical(name="item", vocabulary=("a", "b"))
+
+
+def both(*query: Categorical | Numeric | History | Vector, candidate: Categorical = ITEM) -> Schemas:
+    return Schemas(Schema(query), Schema((candidate,)))
+
+
+def test_features_are_found_by_name_in_order() -> None:
+    schema = Schema((AGE, ITEM))
+    assert schema.names == ["age", "item"]
+    assert list(schema) == [AGE, ITEM]
+    assert schema["item"] is ITEM
+    with pytest.raises(KeyError, match=r"no feature 'size'; there are \['age', 'item'\]"):
+        schema["size"]
+
+
+def test_names_must_be_distinct() -> None:
+    with pytest.raises(ValueError, match=r"feature names \['age'\] occur more than once; give each its own name"):
+        Schema((AGE, Categorical(name="age")))
+
+
+@pytest.mark.parametrize("name", ["a.b", "a#b", "a/b", "", "items", "keys", "forward", "train"])
+def test_names_that_no_module_can_have(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be used"):
+        Schema((Categorical(name=name),))
+
+
+@pytest.mark.parametrize("name", ["name", "ζήτα", "two words", "type-2", "_", "0"])
+def test_names_in_other_scripts_are_fine(name: str) -> None:
+    schema = Schema((Categorical(name=name, column="x", vocabulary=("a",)),))
+    torch.nn.ModuleDict({feature.name: torch.nn.Identity() for feature in schema})
+    assert Schemas.from_json(Schemas(schema, schema).to_json()) == Schemas(schema, schema)
+
+
+def test_two_features_may_read_one_column() -> None:
+    schema = Schema(
+        (Numeric(name="age", mean=3.0, std=2.0), Categorical(name="years", column="age", vocabulary=("5",)))
+    )
+    found = schema.encode(pl.DataFrame({"age": [5, 3]}))
+    assert list(found) == ["age", "years"]
+    assert torch.equal(found["years"], torch.tensor([1, 0], dtype=torch.int32))  # type: ignore[arg-type]  # a tensor
+
+
+def test_json_gives_equal_schemas() -> None:
+    history = History(name="history", of="item", dropout=0.25).bind(ITEM)
+    schemas = both(AGE, history, Vector(name="v", length=3))
+    again = Schemas.from_json(schemas.to_json())
+    assert again == schemas
+    assert again.to_json() == schemas.to_json()
+    assert again.difference(schemas) is None
+
+
+def test_differences_are_named() -> None:
+    mine = both(AGE)
+    assert mine.difference(both(AGE)) is None
+    for other, message in (
+        (both(ITEM), "query features ['age'] against ['item']"),
+        (both(Categorical(name="age")), "query feature 'age': Numeric against Categorical"),
+        (both(Numeric(name="age", mean=4.0, std=2.0)), "query feature 'age': mean 3.0 against 4.0"),
+        (
+            both(AGE, candidate=Categorical(name="item", vocabulary=("a", "c"))),
+            "candidate feature 'item': vocabulary ['a', 'b'] against ['a', 'c']",
+        ),
+    ):
+        assert mine.difference(other) == message
+    two = both(Numeric(name="age", mean=4.0, std=1.0), candidate=Categorical(name="item", vocabulary=()))
+    assert len((mine.difference(two) or "").split("; ")) == 3
+
+
+def test_long_differences_are_told_by_their_size() -> None:
+    long = Categorical(name="item", vocabulary=tuple(f"value {number}" for number in range(1500)))
+    difference = both(AGE).difference(both(AGE, candidate=long))
+    assert difference == "candidate feature 'item': vocabulary ['a', 'b'] against (1,500 entries)"
+
+
+def test_a_kind_that_nobody_defined_is_named() -> None:
+    text = both(AGE).to_json().replace('"Numeric"', '"Nmeric"')
+    with pytest.raises(ValueError, match=r"unknown feature kind 'Nmeric'; import the module that defines it first"):
+        Schemas.from_json(text)

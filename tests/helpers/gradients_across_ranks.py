@@ -1,0 +1,271 @@
+"""Run by test_distributed.py: two and three gloo processes against one big batch; prints what differs as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from helpers.ranks import fork
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dssm_lightning.data.batch import Batch, Candidates
+from dssm_lightning.data.interactions import Interactions
+from dssm_lightning.data.negatives import Hard
+from dssm_lightning.losses import (
+    BPR,
+    WARP,
+    BinaryCrossEntropy,
+    CosineEmbedding,
+    HardestNegative,
+    Loss,
+    SampledSoftmax,
+    SigLIP,
+    TripletMargin,
+)
+from dssm_lightning.models.scorers import Dot
+from dssm_lightning.training.candidate_pool import Pool
+from dssm_lightning.training.cross_batch_memory import Memory
+from dssm_lightning.training.hard_negative_mining import mine
+from dssm_lightning.training.objective import per_query_loss
+from dssm_lightning.utils import distributed
+from dssm_lightning.utils.ragged import Ragged, take
+
+SIZES = (7, 4, 6)  # rows of each rank: batches by query differ in size
+CORPUS, WIDTH, ROWS = 12, 5, 100
+DRAWN = (3, 4)  # shared negatives of a rank, negatives of a row's own
+LOSSES = {
+    "softmax": lambda: SampledSoftmax(repeats="ignore"),
+    "count": lambda: SampledSoftmax(repeats="count"),
+    "count_log_q": lambda: SampledSoftmax(repeats="count_log_q"),
+    "inclusion": lambda: SampledSoftmax(repeats="inclusion"),
+    "refined": lambda: SampledSoftmax(repeats="refined"),
+    "symmetric": lambda: SampledSoftmax(symmetric=True),
+    "symmetric_log_q": lambda: SampledSoftmax(repeats="count_log_q", symmetric=True),
+    "triplet": lambda: TripletMargin(margin=0.5),
+    "triplet_hardest": lambda: TripletMargin(margin=0.5, negatives="hardest"),
+    "triplet_semi_hard": lambda: TripletMargin(margin=0.5, negatives="semi_hard"),
+    "bpr": BPR,
+    "warp": WARP,
+    "hardest": lambda: HardestNegative(num_negatives=2),
+    "hardest_margin": lambda: HardestNegative(num_negatives=2, margin=0.5),
+    "bce": BinaryCrossEntropy,
+    "siglip": lambda: SigLIP(bias=-1.0),
+    "cosine": CosineEmbedding,
+}
+ALONE = 1  # a row whose query likes the whole corpus: it has no negative, and no weight
+
+
+class Case(NamedTuple):
+    """What is compared: a loss, on a kind of batch."""
+
+    loss: str
+    negatives: str  # in_batch, shared (drawn by each rank) or own (of each row)
+    known: bool = True
+    remember: bool = False
+    chunk_size: int | None = None
+
+
+CASES = [
+    *(Case(loss, negatives) for loss in LOSSES for negatives in ("in_batch", "shared", "own")),
+    *(Case(loss, "in_batch", known=False) for loss in ("softmax", "symmetric", "siglip")),  # nothing is masked
+    *(Case(loss, "shared", remember=True) for loss in ("inclusion", "symmetric", "hardest")),
+    *(Case(loss, "shared", chunk_size=2) for loss in ("count_log_q", "symmetric", "triplet")),
+]
+
+
+class Model(nn.Module):
+    """Two small towers, a learnt scale, and whatever the loss learns."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.query = nn.Sequential(nn.Linear(7, 8), nn.Tanh(), nn.Linear(8, WIDTH))
+        self.candidate = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, WIDTH))
+        self.scorer = Dot(logit_scale=3.0, learnable=True)
+        self.loss: Loss = LOSSES[case.loss]()
+        self.memory = Memory(2 * CORPUS, WIDTH) if case.remember else None
+        self.case = case
+
+    def forward(self, batch: Batch, gather: bool) -> Tensor:
+        """The mean loss as ``TwoTower.training_step`` takes it."""
+        query = F.normalize(self.query(batch.query["x"]), dim=-1)
+        pool = Pool(F.normalize(self.candidate(batch.candidates.features["x"]), dim=-1), *batch.candidates[1:])
+        losses = per_query_loss(
+            batch,
+            query,
+            pool,
+            self.scorer,
+            self.loss,
+            gather=gather,
+            chunk_size=self.case.chunk_size,
+            memory=self.memory,
+            weight=batch.weight,
+        )
+        weight = batch.weight * losses.compared if self.loss.compares else batch.weight
+        if self.case.known and not self.loss.symmetric:
+            assert not losses.compared[batch.row == ALONE].any()
+        share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size() if gather else weight.sum()
+        return losses.total / share
+
+
+def make_batch(case: Case, rows: Tensor, ranks: list[int], proposals: float) -> Batch:
+    """The rows' batch, with what these ranks draw; ``proposals`` are the rows of such a batch on average."""
+    generator = torch.Generator().manual_seed(1)
+    query, corpus = torch.randn(ROWS, 7, generator=generator), torch.randn(CORPUS, 4, generator=generator)
+    own = torch.randint(0, CORPUS, (ROWS,), generator=generator)
+    likes = torch.randint(0, CORPUS, (ROWS, 3), generator=generator)
+    liked = [torch.arange(CORPUS) if row == ALONE else likes[row] for row in range(ROWS)]
+    known = Ragged(torch.cat(liked), torch.tensor([0, *map(len, liked)]).cumsum(0))
+    weight = torch.rand(ROWS, generator=generator) + 0.1
+    label = (torch.rand(ROWS, generator=generator) > 0.3).float() if LOSSES[case.loss]().uses_labels else None
+    frequency = torch.rand(2, CORPUS, generator=generator)  # of own candidates, and of drawn ones
+    frequency /= frequency.sum(1, keepdim=True)
+    drawn = _drawn(case.negatives, rows, ranks, generator)
+    ids, column = torch.unique(torch.cat([own[rows], drawn[drawn >= 0]]), return_inverse=True)
+    target = column[: len(rows)]
+    expected = proposals * frequency[0] + len(drawn) * frequency[1] * (case.negatives == "shared")
+    candidates = Candidates(
+        {"x": corpus[ids]}, ids, torch.bincount(target, minlength=len(ids)).float(), expected[ids].log()
+    )
+    negatives = None
+    if case.negatives == "own":
+        negatives = torch.full_like(drawn, -1).masked_scatter(drawn >= 0, column[len(rows) :])
+    return Batch(
+        query={"x": query[rows]},
+        candidates=candidates,
+        target=target,
+        negatives=negatives,
+        known=take(known, rows) if case.known else None,
+        label=None if label is None else label[rows],
+        weight=weight[rows],
+        row=rows,
+    )
+
+
+def _drawn(negatives: str, rows: Tensor, ranks: list[int], generator: torch.Generator) -> Tensor:
+    """Candidates: none, (n,) shared by the rows, or (B, n) of each row's own, -1 where it has fewer."""
+    of_rank = torch.randint(0, CORPUS, (len(SIZES), DRAWN[0]), generator=generator)
+    of_row = torch.randint(-1, CORPUS, (ROWS, DRAWN[1]), generator=generator)
+    if negatives == "in_batch":
+        return of_rank.new_empty(0)
+    return of_rank[ranks].flatten() if negatives == "shared" else of_row[rows]
+
+
+@contextmanager
+def same_draws(first: int) -> Iterator[None]:
+    """A loss that draws sees, for each row of the big batch, the same numbers wherever the row is."""
+    drawn = torch.rand(ROWS, CORPUS, generator=torch.Generator().manual_seed(3))
+    with mock.patch.object(torch, "rand", lambda shape, **_: drawn[first : first + shape[0], : shape[1]]):
+        yield
+
+
+def compare(case: Case, rank: int, world_size: int) -> dict[str, float]:
+    """The worst differences between this rank's share and one process, over towers, temperature and loss."""
+    first, total = sum(SIZES[:rank]), sum(SIZES[:world_size])
+    here, every = torch.arange(first, first + SIZES[rank]), torch.arange(total)
+    whole, model = Model(case), DistributedDataParallel(Model(case))
+
+    def batches(shift: int) -> tuple[Batch, Batch]:
+        of_all = make_batch(case, every + shift, list(range(world_size)), total)
+        return of_all, make_batch(case, here + shift, [rank], total / world_size)
+
+    if case.remember:  # one batch before, of other rows
+        with torch.no_grad():
+            for each, batch, gather in zip((whole, model.module), batches(20), (False, True), strict=True):
+                each(batch, gather)
+                each.memory.commit()
+    big, small = batches(0)
+    with same_draws(0):
+        reference = whole(big, gather=False)
+    reference.backward()
+    with same_draws(first):
+        part = model(small, gather=True)
+    part.backward()
+    value = distributed.sum_over_ranks(part) / world_size
+    return {"loss": abs(value.item() - reference.item()), **_differences(whole, model.module)}
+
+
+def _differences(whole: nn.Module, part: nn.Module) -> dict[str, float]:
+    found: dict[str, float] = {"cosine": 1.0, "norm": 0.0, "gradient": torch.inf}
+    for name in ("query", "candidate", "scorer", "loss"):
+        of_whole = [p.grad.flatten() for p in getattr(whole, name).parameters()]
+        if of_whole:
+            expected, here = (
+                torch.cat(of_whole),
+                torch.cat([p.grad.flatten() for p in getattr(part, name).parameters()]),
+            )
+            found["cosine"] = min(found["cosine"], F.cosine_similarity(here, expected, dim=0).item())
+            # a gradient that nearly vanishes in the sum has lost its last digits
+            norm = abs(here.norm() - expected.norm()) / expected.norm().clamp(min=0.01)
+            found["norm"] = max(found["norm"], norm.item())
+            found["gradient"] = min(found["gradient"], expected.norm().item())
+    return found
+
+
+def local_negatives(rank: int, world_size: int) -> float:
+    """How far ranks that gather nothing are from the mean of what each would do alone."""
+    case = Case("softmax", "in_batch")
+    alone, model = Model(case), DistributedDataParallel(Model(case))
+    starts = [sum(SIZES[:each]) for each in range(world_size)]
+    batches = [
+        make_batch(case, torch.arange(start, start + SIZES[each]), [each], SIZES[each])
+        for each, start in enumerate(starts)
+    ]
+    torch.stack([alone(batch, gather=False) for batch in batches]).mean().backward()
+    model(batches[rank], gather=False).backward()
+    pairs = zip(alone.parameters(), model.module.parameters(), strict=True)
+    return max((a.grad - b.grad).abs().max().item() for a, b in pairs)
+
+
+def same_pools(rank: int, world_size: int) -> bool:
+    """Whether ranks that share the mining end with the pools of one that does it all."""
+    generator = torch.Generator().manual_seed(2)
+    query, candidate = torch.arange(9).repeat(2), torch.randint(0, CORPUS, (18,), generator=generator)
+    interactions = Interactions(query, candidate, torch.zeros(18, dtype=torch.int8), None, None, None, None)
+    scores, queries = torch.randn(9, CORPUS, generator=generator), torch.arange(9)
+    alone, shared = Hard(2, (1, 6)), Hard(2, (1, 6))
+    for sampler in (alone, shared):
+        sampler.bind(interactions, 9, CORPUS)
+    alone.keep(queries, alone.choose(queries, scores), epoch=4)
+    own = queries[rank::world_size].split(2)
+    mine([shared], [(part, {"row": part}) for part in own], lambda features: scores[features["row"]], epoch=4)
+    one, two = alone.state_dict(), shared.state_dict()
+    return len(one["pools"]) > 9 and all(torch.equal(one[key], two[key]) for key in ("pools", "offsets"))
+
+
+def gathered(rank: int, world_size: int) -> dict[str, Any]:
+    """What ranks of 0, 1, 2 … rows gather, what flows back, and what becomes of ids that several ranks hold."""
+    local = torch.full((rank, 2), float(rank), requires_grad=True)
+    every = distributed.gather_rows(local)
+    (every * 10.0**rank).sum().backward()
+    ids = torch.tensor([rank, 7, 8]) if rank else torch.tensor([7])  # 7 on every rank, 8 on all but the first
+    pool = Pool(torch.full((len(ids), 1), float(rank)), ids, torch.ones(len(ids)), torch.zeros(len(ids)))
+    pool = distributed.gather_pool(pool)
+    return {
+        "rows": every[:, 0].tolist(),
+        "gradient": None if local.grad is None else local.grad[:, 0].tolist(),
+        "before": distributed.rows_before(local),
+        "ids": pool.id.tolist(),
+        "count": pool.count.tolist(),
+        "owner": pool.embedding[:, 0].tolist(),
+        "proposed": pool.log_q.exp().tolist(),
+    }
+
+
+def work(rank: int, world_size: int) -> None:
+    """One rank: compare every case, and say what the last rank has gathered."""
+    report = {"_".join(map(str, case)): compare(case, rank, world_size) for case in CASES}
+    pools, found, local = same_pools(rank, world_size), gathered(rank, world_size), local_negatives(rank, world_size)
+    if rank == world_size - 1:
+        print(json.dumps({"cases": report, "pools": pools, "gathered": found, "local": local}), flush=True)
+
+
+if __name__ == "__main__":
+    for number in (2, 3):
+        fork(work, number)

@@ -1,0 +1,205 @@
+"""Run by test_many_ranks.py in an empty folder: what ranks train, measure and refuse, as ``<what>.<W>.<rank>.pt``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from helpers.ranks import fork
+from helpers.small import TOWER, small_data, small_model, small_trainer
+from lightning.pytorch import Trainer
+
+from dssm_lightning import RetrievalDataModule, TwoTower
+from dssm_lightning.data.negatives.frequency import StreamingFrequency
+from dssm_lightning.data.sources import Frames, Synthetic
+from dssm_lightning.data.splits import PerQuery, RandomQueries
+from dssm_lightning.features import HashedWords, Image
+from dssm_lightning.training.callbacks.embedding_writer import EmbeddingWriter
+from dssm_lightning.utils import distributed
+
+HERE = Path()
+SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.5}}
+SCALE = {"class_path": "dssm_lightning.models.scorers.Dot", "init_args": {"logit_scale": 5, "learnable": True}}
+Settings = dict[str, dict[str, Any]]
+
+
+def loss(name: str, **options: Any) -> dict[str, Any]:
+    return {"class_path": f"dssm_lightning.losses.{name}", "init_args": options}
+
+
+def cases() -> dict[str, Settings]:
+    """Settings of data, model and trainer whose training must not depend on how many ranks share a batch."""
+    repeated = {"mask_duplicates": True, "query": [HashedWords(name="text", num_buckets=3)]}
+    by_query = {"batch_by": "query", "rows_per_query": 3}
+    return {
+        "softmax": {"model": {"loss": loss("SampledSoftmax", repeats="count_log_q")}},
+        "symmetric": {"model": {"loss": loss("SampledSoftmax", symmetric=True)}, "data": by_query},
+        "duplicates": {"data": {**repeated, "source": Synthetic(60, 40, weights=True)}},
+        "memory": {"model": {"memory_size": 60, "loss": loss("SampledSoftmax", repeats="inclusion")}},
+        "labels": {"model": {"loss": loss("BinaryCrossEntropy")}, "data": {"source": Synthetic(60, 40, labels=True)}},
+        "chunks": {
+            "model": {"encode_chunk_size": 5, "score_chunk_size": 3, "loss": loss("BPR")},
+            "data": {"frequency": StreamingFrequency()},
+            "trainer": {"accumulate_grad_batches": 2},
+        },
+    }  # fmt: skip
+
+
+def ranked(**settings: Any) -> Trainer:
+    """A trainer of this rank of all that there are."""
+    world_size = distributed.world_size()
+    os.environ |= {"LOCAL_RANK": str(distributed.rank()), "NODE_RANK": "0"}  # who has these was started by another
+    strategy = settings.pop("strategy", "ddp") if world_size > 1 else "auto"
+    return small_trainer(HERE, devices=world_size, strategy=strategy, use_distributed_sampler=False, **settings)
+
+
+def built(data: RetrievalDataModule, **settings: Any) -> TwoTower:
+    torch.manual_seed(0)
+    model = small_model(**{"optimizer": SGD, "scorer": SCALE, **settings})
+    model.build(data.schemas)
+    return model
+
+
+def train(settings: Settings) -> dict[str, Any]:
+    """Weights and metrics after an epoch in which 24 rows, or queries, of all ranks are a batch."""
+    size = 24 // distributed.world_size()
+    data = small_data(HERE / "cache", **{"batch_size": size, **settings.get("data", {})})
+    model = built(data, **settings.get("model", {}))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    trainer = ranked(**settings.get("trainer", {}))
+    trainer.fit(model, datamodule=data)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {"weights": model.state_dict(), "metrics": metrics, "steps": trainer.global_step, "before": before}
+
+
+def few() -> Frames:
+    """Five queries like three of four candidates each: two ranks embed all, and a third none."""
+    texts = pl.Series("text", ["red round", "blue round", "red flat", "blue flat", "red"])
+    likes = [(query, (query + step) % 4) for query in range(5) for step in range(3)]
+    events = pl.DataFrame(likes, {"query_id": pl.Int64, "candidate_id": pl.Int64}, orient="row")
+    queries, candidates = (pl.DataFrame([pl.Series(name, range(5)), texts]) for name in ("query_id", "candidate_id"))
+    return Frames(events, queries, candidates[:4])
+
+
+def measure(num_queries: int, evaluate: str) -> dict[str, Any]:
+    """Metrics of a test with few queries, and the value for each; the corpus' embeddings as files.
+
+    Where queries are fewest, so are candidates.
+    """
+    data = small_data(
+        HERE / "cache",
+        source=Synthetic(num_queries, 40, likes=3) if num_queries > 5 else few(),
+        split=RandomQueries(test=0.4, validation=0.2) if evaluate == "query" else PerQuery(test=0.3, validation=0.3),
+        evaluate=evaluate,
+        rank="held_out" if evaluate == "event" else "corpus",
+    )
+    model = built(data)
+    [metrics] = ranked().test(model, datamodule=data, verbose=False)
+    assert model.row_values is not None
+    writer = EmbeddingWriter(str(HERE / f"of-{num_queries}-{evaluate}-by-{distributed.world_size()}.parquet"))
+    ranked(callbacks=[writer]).predict(model, datamodule=data, return_predictions=False)
+    return {"metrics": metrics, "query": model.row_values.query, "values": model.row_values.values}
+
+
+def refused(make: Callable[[], tuple[TwoTower, RetrievalDataModule]], **settings: Any) -> str:
+    """What a fit that is refused says."""
+    try:
+        model, data = make()
+        ranked(**settings).fit(model, datamodule=data)
+    except ValueError as error:
+        return str(error)
+    return "nothing"
+
+
+def differing(rank: int) -> dict[str, str]:
+    """What is said where the last rank has another setting, seed, schema or other data."""
+    other = rank == distributed.world_size() - 1
+
+    def made(model: dict[str, Any] | None = None, data: dict[str, Any] | None = None) -> Any:
+        module = small_data(HERE / f"own-cache-{rank}", **{"batch_size": 8, **((data or {}) if other else {})})
+        return lambda: (built(module, **((model or {}) if other else {})), module)
+
+    def seeded() -> str:
+        os.environ["PL_GLOBAL_SEED"] = "4" if other else "3"
+        said = refused(made())
+        os.environ["PL_GLOBAL_SEED"] = "3"
+        return said
+
+    wider = [HashedWords(name="text", num_buckets=301)]
+    found = {
+        "loss": refused(made(model={"loss": loss("BPR")})),
+        "batch size": refused(made(data={"batch_size": 7})),
+        "schema": refused(made(data={"query": wider})),
+        "data": refused(made(data={"source": Synthetic(60, 40, seed=1)})),
+        "seed": seeded(),
+        "epochs": refused(made(), max_epochs=2 + other),
+    }
+    return {**found, "own caches": refused(made())}
+
+
+def resting(strategy: str) -> dict[str, Any]:
+    """What becomes of a backbone that rests for an epoch: what is said, whether it moved, and its weights."""
+    backbone = {
+        "class_path": "dssm_lightning.models.encoders.Backbone",
+        "init_args": {"name": "shufflenet_v2_x0_5", "output_dim": 8, "frozen_epochs": 1},
+    }
+    tower = {**TOWER, "init_args": {**TOWER["init_args"], "encoders": {"picture": backbone}}}
+    data = small_data(HERE / "cache", batch_size=48, candidate=[Image(name="picture", size=32)])
+    model = built(data, candidate_tower=tower)
+    encoder: Any = model.candidate_tower.encoders["picture"]
+    before = [value.clone() for value in encoder.backbone.parameters()]
+    limits = {"limit_train_batches": 2, "limit_val_batches": 0, "max_epochs": 2}
+    said = refused(lambda: (model, data), strategy=strategy, **limits)
+    after = list(encoder.backbone.parameters())
+    moved = not all(map(torch.equal, before, after))
+    return {"said": said, "moved": moved, "weights": torch.cat([value.detach().flatten() for value in after])}
+
+
+def told(cross_device_negatives: bool) -> list[str]:
+    """What a fit logs."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # the shortest way
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addHandler(handler)
+    data = small_data(HERE / "cache", batch_size=6, mask_known=False)
+    model = built(data, cross_device_negatives=cross_device_negatives)
+    ranked(limit_val_batches=0, limit_train_batches=3, max_epochs=2).fit(model, datamodule=data)
+    logger.removeHandler(handler)
+    return [line for line in lines if "negatives on average" in line]
+
+
+def work(rank: int, world_size: int) -> None:
+    """One rank."""
+    warnings.simplefilter("ignore")
+    if world_size > 1:  # Lightning would warn for each metric that is not told how to be reduced
+        warnings.filterwarnings("error", message="It is recommended to use `self.log")
+    os.environ["PL_GLOBAL_SEED"] = "3"
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+
+    def keep(what: str, found: dict[str, Any] | list[str]) -> None:
+        torch.save(found, HERE / f"{what}.{world_size}.{rank}.pt")
+
+    for name, settings in cases().items():
+        if world_size < 3 or name == "symmetric":
+            keep(name, train(settings))
+    for num_queries in (5, 40):
+        for evaluate in ("query", "event"):
+            keep(f"measured-{num_queries}-{evaluate}", measure(num_queries, evaluate))
+    if world_size > 1:
+        keep("differing", differing(rank))
+    if world_size == 2:
+        keep("resting", resting("ddp"))
+        keep("resting-with-unused", resting("ddp_find_unused_parameters_true"))
+        keep("told", [*told(True), *told(False)])
+
+
+if __name__ == "__main__":
+    for number in (1, 2, 3):
+        fork(work, number)

@@ -1,0 +1,142 @@
+"""Given word vectors: their files, the mean of them, and what does not fit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from dssm_lightning.features.base import feature_from_dict
+from dssm_lightning.features.text.vocabulary_words import Words
+from dssm_lightning.features.text.word_vector_files import read_vector_table
+from dssm_lightning.models.encoders.word_vectors import WordVectors
+
+GLOVE = "the 1 0 0\nCat 0 1 0\ncat 9 9 9\n, 5 5 5\nNew-York 0 0 2\n"
+
+
+@pytest.fixture
+def glove(tmp_path):
+    path = tmp_path / "glove.3d.txt"
+    path.write_text(GLOVE, encoding="utf-8")
+    return path
+
+
+def fitted(path, **options):
+    return Words(name="text", vectors=str(path), **options).fit(pl.Series(["only a dog"]))
+
+
+def encode(feature, encoder, *texts):
+    return encoder(feature.encode(pl.Series(texts))).tolist()
+
+
+def test_the_mean_of_the_known_words(glove):
+    feature = fitted(glove, on_empty="allow")
+    assert feature.vocabulary == ("the", "cat", ",", "new-york")  # of Cat and cat the first
+    encoder = WordVectors(feature)
+    assert encoder.output_dim == 3
+    vectors = encode(feature, encoder, "The New-York dog", "CAT", "dog", "")
+    assert vectors == [[0.5, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_word2vecs_first_line_and_safetensors_say_the_same(glove, tmp_path):
+    expected = read_vector_table(glove, "t")
+    (tmp_path / "w2v.vec").write_text(f"5 3\n{GLOVE}", encoding="utf-8")
+    words = [line.split(" ")[0] for line in GLOVE.splitlines()]
+    matrix = np.array([line.split(" ")[1:] for line in GLOVE.splitlines()], np.float16)
+    save_file({"vectors": matrix}, tmp_path / "w.safetensors", metadata={"words": json.dumps(words)})
+    for name in ("w2v.vec", "w.safetensors"):
+        table = read_vector_table(tmp_path / name, "t")
+        assert table.words.to_list() == expected.words.to_list()
+        assert table.vectors.tolist() == expected.vectors.tolist()
+
+
+def test_max_tokens_takes_the_first(glove):
+    assert fitted(glove, max_tokens=1).vocabulary == ("the",)
+
+
+def test_frozen_unless_asked_for(glove):
+    feature = fitted(glove)
+    assert not any(parameter.requires_grad for parameter in WordVectors(feature).parameters())
+    trained = WordVectors(feature, trainable=True)
+    trained(feature.encode(pl.Series(["the dog"]))).sum().backward()
+    assert trained.table.weight.grad[:, 0].tolist() == [0, 1, 0, 0, 0]  # the row of unknown words never moves
+
+
+def test_a_trained_model_needs_no_file(glove):
+    feature = fitted(glove)
+    weights = WordVectors(feature).state_dict()
+    glove.unlink()
+    copy = feature_from_dict(json.loads(json.dumps(feature.to_dict())))
+    with pytest.warns(
+        UserWarning, match=r"'text': there is no .*glove.3d.txt'; its vectors must come from a checkpoint"
+    ):
+        encoder = WordVectors(copy)
+    assert encoder.table.weight.isnan().all()
+    encoder.load_state_dict(weights)
+    assert encode(copy, encoder, "the") == [[1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"the 1 2\ncat 1 2 3\n", "line 2 has 3 numbers, the first one 2; each must have a word and as many numbers"),
+        (b"the 1 2\ncat 1 x\n", "line 2 holds something that is no number: 'cat 1 x'"),
+        (b"the\ncat\n", "line 1 has no numbers"),
+        (b"3 2\n", "it holds no vectors"),
+        (b"", "line 1 has no numbers"),
+        (b"the 1 2\ncat 1 nan\n", "the vector of 'cat' holds NaN or infinity"),
+        (b"the 1 2\ncaf\xe9 1 2\n", "line 2 is no UTF-8"),
+        (b"</s> 1 2\n(x 1 2\na,b 1 2", "none of its 3 words is one as texts are split"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path, content, message):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"feature 'text': '.*bad.txt': {message}"):
+        fitted(path)
+
+
+def test_safetensors_that_are_no_tables(tmp_path):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(b"text")
+    with pytest.raises(ValueError, match="it is no safetensors file"):
+        fitted(path)
+    save_file({"a": np.zeros((2, 2)), "b": np.zeros(2)}, path)
+    with pytest.raises(
+        ValueError, match=r"must hold one tensor \(V, D\), and in its metadata `words`; found 2 tensors"
+    ):
+        fitted(path)
+    save_file({"a": np.zeros((2, 2))}, path, metadata={"words": '["one"]'})
+    with pytest.raises(ValueError, match="it has 1 words for 2 vectors; each needs one"):
+        fitted(path)
+
+
+def test_what_does_not_fit(glove, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"feature 'text': there is no table of word vectors .*nowhere.txt"):
+        fitted(tmp_path / "nowhere.txt")
+    feature = fitted(glove)
+    with pytest.raises(ValueError, match=r"'text': output_dim is 300, the vectors of '.*' have 3 numbers"):
+        WordVectors(feature, output_dim=300)
+    with pytest.raises(
+        ValueError, match="encodes a Words feature that names its table as `vectors`; 'text' is a Words"
+    ):
+        WordVectors(Words(name="text", vocabulary=("the",)))
+    glove.write_text("cat 1 0 0\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"3 of the 4 words that the feature was fitted with are not in .*\['the', "):
+        WordVectors(feature)
+    glove.write_text("the 1 0\ncat 1 0\n, 0 0\nnew-york 1 0\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"the feature was fitted with vectors of 3, the vectors of .* have 2 numbers"):
+        WordVectors(feature)
+
+
+def test_a_large_table_is_read_in_parts(tmp_path):
+    path = tmp_path / "many.txt"
+    path.write_text("".join(f"w{i} {i} {-i}\n" for i in range(41_000)), encoding="utf-8")
+    table = read_vector_table(path, "t")
+    assert len(table.words) == 41_000
+    assert np.array_equal(table.vectors[:, 0], np.arange(41_000, dtype=np.float32))
+    assert torch.equal(WordVectors(fitted(path)).table.weight[1:, 1], -torch.arange(41_000.0))

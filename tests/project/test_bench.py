@@ -1,0 +1,194 @@
+"""scripts/bench.py: both sides of a comparison compute the same, and what is told follows from what was measured."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+from helpers.paths import ROOT
+from torch import nn
+
+from dssm_lightning.features import HashedTrigrams, HashedWords
+from dssm_lightning.utils.ragged import Ragged
+
+TLDR = ROOT / "configs" / "tldr.yaml"
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        yield importlib.import_module("bench")
+
+
+@pytest.fixture
+def rivals(bench: ModuleType) -> ModuleType:
+    return importlib.import_module("benchmarks.rivals")
+
+
+@pytest.fixture
+def report(bench: ModuleType) -> ModuleType:
+    return importlib.import_module("benchmarks.report")
+
+
+# -- the sides ---------------------------------------------------------------------------------------------------------
+
+
+def test_both_find_the_same_trigrams(rivals: ModuleType) -> None:
+    """Ids differ, bags do not: each text's trigrams occur equally often."""
+    texts = ["a cat sat", "abcabc abcabc", "the the other", "кот и кот"]
+    theirs = rivals.trigram_vectorizer(norm=None, alternate_sign=False).transform(texts)
+    ours = HashedTrigrams(name="text", num_buckets=1 << 20).encode(pl.Series(texts))
+    for row in range(len(texts)):
+        ids = ours.values[ours.offsets[row] : ours.offsets[row + 1]].numpy()
+        counts = np.unique(ids, return_counts=True)[1]
+        np.testing.assert_array_equal(np.sort(counts), np.sort(theirs[row].data))
+
+
+def test_dense_bag_is_torchs_embedding_bag(rivals: ModuleType) -> None:
+    ours = rivals.DenseBag(HashedWords(name="text", num_buckets=9), 4)
+    theirs = nn.EmbeddingBag.from_pretrained(ours.table.weight.detach().clone(), freeze=False, include_last_offset=True)
+    column = Ragged(torch.tensor([3, 3, 8, 0], dtype=torch.int32), torch.tensor([0, 3, 3, 4]))
+    expected = theirs(column.values, column.offsets.int())
+    torch.testing.assert_close(ours(column), expected)
+    ours(column).square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.table.weight.grad, theirs.weight.grad)
+
+
+def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleType) -> None:
+    ours = yaml.safe_load(TLDR.read_text(encoding="utf-8"))["model"]
+    theirs = rivals.with_dense_tables(ours, fused=True)
+    assert theirs["optimizer"] == {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.004, "fused": True}}
+    for side, kinds in (("query_tower", ["DenseBag"] * 2), ("candidate_tower", ["DenseBag"] * 2 + ["Embedding"])):
+        encoders = theirs[side]["init_args"].pop("encoders")
+        assert [encoder["class_path"].rpartition(".")[2] for encoder in encoders.values()] == kinds
+        mine = ours[side]["init_args"].pop("encoders")
+        widths = [[encoder["init_args"]["output_dim"] for encoder in each.values()] for each in (mine, encoders)]
+        assert widths[0] == widths[1]
+    assert {**theirs, "optimizer": None} == {**ours, "optimizer": None}
+
+
+# -- the benchmarks, in small: each asserts by itself that its sides agree ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "rows"),
+    [
+        ("hashing", {"num_lines": 300, "repeats": 1}, 3),
+        ("text_table", {"batch_size": 16, "steps": 1, "repeats": 1}, 2),
+        ("large_table", {"num_rows": 90, "fewer_rows": 9, "batch_size": 4, "steps": 4, "repeats": 1}, 3),
+        ("batches", {"num_events": 800, "batch_size": 32, "num_batches": 2, "repeats": 1}, 1),
+        ("pictures", {"num_pictures": 9, "batch_size": 4, "repeats": 1}, 4),
+        ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
+        ("large_corpus", {"num_candidates": 500, "dim": 8, "num_events": 40, "repeats": 1}, 1),
+        ("search", {"num_queries": 3, "num_candidates": 400, "dim": 8, "k": 5, "repeats": 1}, 2),
+        ("deep_retrieval", {"epochs": 1, "repeats": 1, "num_ratings": 800, "batch_size": 64, "ks": (1, 100)}, 2),
+        ("lightning_step", {"epochs": 1, "num_ratings": 800, "batch_size": 64}, 1),
+        ("step_profile", {"num_ratings": 800, "batch_size": 300, "repeats": 1}, 5),
+        ("startup", {"base": "json", "ours": "csv", "program": "json.tool", "repeats": 1}, 2),
+    ],
+)
+def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, Any], rows: int) -> None:
+    section = bench.BENCHMARKS[name](**sizes)
+    assert len(section.rows) == rows
+    assert all(ratio > 0 for row in section.rows for ratio in row.ratios)
+    text = bench.markdown(name, bench.BENCHMARKS[name].__doc__, section)
+    assert text.startswith(f"## {section.title} (`{name}`)\n")
+    assert all(note in text for note in section.notes)
+
+
+def test_big_batches_tell_time_and_memory(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.big_batches.peak_of", lambda size, chunked: (1.0 if chunked else size / 100, 7.0))
+    section = bench.big_batches(batch_size=300, biggest=4096, repeats=1)
+    assert [row.unit for row in section.rows] == ["s", "MiB"]
+    assert section.rows[1].ratios == [3.0]
+    assert section.notes == [
+        "4,096 rows, of which the logits alone would be 64 MiB: a step in chunks holds 1 MiB at most and takes 7 s."
+    ]
+
+
+@pytest.mark.slow
+def test_a_big_batch_takes_little_memory(bench: ModuleType) -> None:
+    """Whole, it takes 3.7 GiB. Most of what is held are pieces of 16 MiB that malloc does not give back."""
+    most, _ = importlib.import_module("benchmarks.big_batches").peak_of(16_384, True)
+    assert 50 < most < 1536
+
+
+def test_sides_that_disagree_are_not_timed(
+    bench: ModuleType, rivals: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rivals, "every_pair_metrics", lambda *args: {"mrr": 2.0})
+    with pytest.raises(AssertionError, match="the sides compute the same mrr"):
+        bench.evaluation(num_events=4, num_candidates=30, dim=4, rival_events=2, repeats=1)
+
+
+# -- measuring and telling ---------------------------------------------------------------------------------------------
+
+
+def test_sides_take_turns_and_the_first_turn_does_not_count(report: ModuleType) -> None:
+    calls: list[str] = []
+    ticks = iter(range(100))
+    seconds = report.alternate([lambda: calls.append("a"), lambda: calls.append("b")], 2, clock=lambda: next(ticks))
+    assert calls == ["a", "b"] * 3
+    assert seconds == [[1, 1], [1, 1]]
+
+
+def test_a_ratio_is_how_many_times_better_ours_is(report: ModuleType) -> None:
+    assert report.Row("speed", "rows/s", [30.0, 20.0], [10.0, 10.0]).ratios == [3.0, 2.0]
+    assert report.Row("start", "s of CPU", [4.0], [2.0]).ratios == [0.5]
+
+
+def test_the_table_has_medians_and_the_span(report: ModuleType) -> None:
+    row = report.Row("x", "rows/s", [3000.0, 1000.0, 8000.0], [10.0, 10.0, 10.0])
+    text = report.markdown("some", "About\nit.\n\n    More.", report.Section("Some", [row], ["A note."]))
+    assert text.startswith("## Some (`some`)\n\nAbout it.\n\nMore.\n\n| comparison |")
+    assert "| x | rows/s | 3,000 | 10.0 | **300** (100 – 800) |\n\nA note.\n" in text
+
+
+def test_a_section_takes_the_place_of_the_one_before(report: ModuleType) -> None:
+    page = "# Page\n\nHead.\n\n## One (`one`)\n\n1\n\n## Two (`two`)\n\n2\n"
+    assert report.section_of(page, "Two") == ["## Two (`two`)\n\n2\n"]
+    assert report.section_of(page, "Three") == []
+    assert report.with_section(page, "## One (`one`)\n\n9\n") == page.replace("1", "9")
+    assert report.with_section(page, "## Two (`two`)\n\n9\n") == page.replace("2", "9")
+    assert report.with_section(page, "## Three (`--three`)\n\n3\n") == f"{page}\n## Three (`--three`)\n\n3\n"
+
+
+def test_what_a_gpu_is_asked_runs_anywhere(bench: ModuleType) -> None:
+    section = bench.gpu("cpu", batch_size=64, chunk_size=16, num_candidates=400, repeats=1)
+    assert [row.unit for row in section.rows] == ["rows/s", "queries/s"]
+    assert section.notes == ["Measured on one cpu, by the wall clock."]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["hashng"],
+            "no benchmark hashng; there are hashing, text_table, large_table, batches, pictures, big_batches, eval",
+        ),
+        (["hashing", "--write"], "--write makes the whole page: name no benchmark"),
+        (["--threads", "0"], "--threads is 0; at least one is needed"),
+        (["hashing", "--accelerator", "gpu"], "--accelerator gpu has a benchmark of its own: name none"),
+        (["--accelerator", "gpu"], "--accelerator gpu: PyTorch finds no GPU here; without the option all runs on"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    bench: ModuleType,
+    args: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        bench.main(args)
+    assert message in capsys.readouterr().err

@@ -1,0 +1,177 @@
+"""The documents tell the truth: what they say to run runs, what they link to is there, what they name exists.
+
+A comment before a fenced block says what it is: ``<!-- file: NAME -->`` (save it under this name), ``<!-- run -->``
+(commands, one a line) or ``<!-- excerpt: PATH -->`` (part of a file of the repository).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from helpers.paths import ROOT
+
+from dssm_lightning.cli.commands import registry
+from dssm_lightning.cli.main import TRAINER_VERBS, main
+
+README, OWN_DATA = ROOT / "README.md", ROOT / "docs" / "bring-your-own-data.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"<!-- (file|run|excerpt)(?:: (.+?))? -->\n```\w+\n(.*?)```\n", re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FAMILIES = ["features", "encoders", "fusion", "scorers", "losses", "optimizers", "data.sources", "data.splits"]
+FAMILIES += ["data.negatives", "towers"]
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+class Block(NamedTuple):
+    """A marked block of a document."""
+
+    kind: str
+    name: str
+    text: str
+
+
+def blocks(document: Path, kind: str | None = None) -> list[Block]:
+    found = [Block(*match) for match in BLOCK.findall(document.read_text(encoding="utf-8"))]
+    return [block for block in found if kind in (None, block.kind)]
+
+
+def save_files(document: Path, folder: Path) -> None:
+    for block in blocks(document, "file"):
+        (folder / block.name).write_text(block.text, encoding="utf-8")
+
+
+def command(line: str) -> list[str]:
+    """The arguments of a line ``python -m dssm_lightning …``, kept short and quiet."""
+    python, flag, module, *arguments = shlex.split(line)
+    assert (python, flag, module) == ("python", "-m", "dssm_lightning"), line
+    if arguments[0] == "fit":
+        arguments += ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", *QUIET]
+    return arguments
+
+
+def run_commands(document: Path) -> list[Any]:
+    return [main(command(line)) for block in blocks(document, "run") for line in block.text.splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # restored afterwards: seed_everything sets it
+    monkeypatch.delitem(sys.modules, "my_losses", raising=False)
+
+
+# -- what the reader runs ----------------------------------------------------------------------------------------------
+
+
+def test_the_readmes_commands(tmp_path: Path) -> None:
+    save_files(README, tmp_path)
+    _, score, own_loss = run_commands(README)
+    assert list(score) == ["query", "positive_doc", "negative_docs"]
+    assert score["query"]["value"] == "кот"
+    assert [doc["value"] for doc in score["negative_docs"]] == ["сторожевая собака", "морская рыба"]
+    assert type(own_loss.model.loss).__name__ == "SoftHinge"
+    assert own_loss.model.loss.margin == 0.5
+
+
+def test_the_readmes_loss_has_its_test(tmp_path: Path) -> None:
+    save_files(README, tmp_path)
+    import_module("test_my_losses").test_soft_hinge_by_hand()
+    del sys.modules["test_my_losses"]
+
+
+@pytest.mark.filterwarnings("ignore:Total length of `Slices`", "ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:.*litlogger")
+def test_the_readmes_python(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = [block.text for block in blocks(README, "file") if block.name == "example.py"]
+    short = example.replace("max_epochs=3", "max_epochs=1, limit_train_batches=2, logger=False")
+    short = short.replace("limit_train_batches", "enable_checkpointing=False, limit_train_batches")
+    assert short != example
+    exec(compile(short, "example.py", "exec"), {})
+    hits = [line for line in capsys.readouterr().out.splitlines() if re.match(r"\w+/\S+ -?\d+\.\d ", line)]
+    assert len(hits) == 3
+
+
+def test_the_shop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_files(OWN_DATA, tmp_path)
+    _, test, baselines, answers = run_commands(OWN_DATA)
+    assert 0 < test.trainer.callback_metrics["test/mrr"] <= 1
+    assert any(name.startswith("EASE") for name in baselines)
+    assert len(answers[0]) == 3
+    assert set(answers[0][0].display) == {"title"}
+
+
+def test_the_template_runs_on_the_shops_tables(tmp_path: Path) -> None:
+    save_files(OWN_DATA, tmp_path)
+    fit = main(["fit", "--config", str(ROOT / "configs" / "files.yaml"), "--trainer.max_epochs=1", *QUIET])
+    assert fit.datamodule.num_candidates == 12
+
+
+# -- what the documents say --------------------------------------------------------------------------------------------
+
+
+def excerpts(part: Any, whole: Any) -> bool:
+    """Whether every value of ``part`` stands at its place in ``whole``; lists may be shortened, not reordered."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(key in whole and excerpts(part[key], whole[key]) for key in part)
+    if isinstance(part, list):
+        rest = iter(whole)
+        return all(any(excerpts(item, other) for other in rest) for item in part)
+    return bool(part == whole)
+
+
+def test_excerpts_are_what_the_files_say() -> None:
+    found = blocks(README, "excerpt")
+    assert found
+    for block in found:
+        whole = yaml.safe_load((ROOT / block.name).read_text(encoding="utf-8"))
+        assert excerpts(yaml.safe_load(block.text), whole), f"README: the excerpt of {block.name} says otherwise"
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as code hosts make them."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_resolve(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in LINK.findall(text):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), f"{document.name}: {link} leads nowhere"
+        assert not anchor or anchor in anchors(target), f"{document.name}: {link}: no such heading"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_configs_and_scripts_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    verbs = re.findall(r"python -m dssm_lightning ([\w-]+)", text)
+    assert set(verbs) <= {*TRAINER_VERBS, *registry.COMMANDS, "COMMAND"}
+    for path in re.findall(r"\b(?:configs|scripts|tests)/[\w-]+\.(?:yaml|sh|py)\b", text):
+        assert (ROOT / path).is_file(), f"{document.name}: {path} is not there"
+
+
+def test_the_figures_are_what_their_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    script = import_module("draw_dssm")
+    assert (ROOT / "docs" / "dssm-network.svg").read_text(encoding="utf-8") == script.draw_network()
+    assert (ROOT / "docs" / "dssm-gamma.svg").read_text(encoding="utf-8") == script.draw_gamma()
+
+
+def test_classes_that_are_named_exist() -> None:
+    text = re.sub(r"```.*?```", "", OWN_DATA.read_text(encoding="utf-8"), flags=re.DOTALL)
+    known = {name for family in FAMILIES for name in vars(import_module(f"dssm_lightning.{family}"))}
+    named = set(re.findall(r"`([A-Z][a-z]+\w*|BPR)`", text)) - {"Trainer"}
+    assert len(named) > 30
+    assert named <= known

@@ -1,0 +1,159 @@
+"""Reciprocal rank fusion: by hand and by a loop, in search and in test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from helpers.small import small_data, small_model, small_trainer, write_config
+
+from dssm_lightning.api import load_run
+from dssm_lightning.cli.main import main
+from dssm_lightning.data.interactions import TRAIN, Interactions
+from dssm_lightning.data.preparation.cache import Prepared
+from dssm_lightning.data.searched_texts import corpus_texts
+from dssm_lightning.data.sources import Synthetic
+from dssm_lightning.evaluation.baselines import BM25
+from dssm_lightning.evaluation.hybrid_test import HybridTest
+from dssm_lightning.features import Categorical, HashedTrigrams, HashedWords, LikedBy, Tokens
+from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.retrieval.hybrid import Hybrid, reciprocal_ranks
+
+TEXTS = Schemas(Schema((HashedTrigrams(name="asks"),)), Schema((HashedWords(name="says"), Categorical(name="kind"))))
+PAGES = pl.DataFrame({"says": ["red cat", "blue dog", "red red dog", "bird"], "kind": ["a", "b", "a", "b"]})
+
+
+def prepared(schemas: Schemas = TEXTS) -> Prepared:
+    """Nothing but what a fusion reads: the schemas and the corpus; nobody has liked any of it."""
+    nobody = torch.zeros(0, dtype=torch.int64)
+    interactions = Interactions(nobody, nobody, nobody.to(torch.int8), None, None, None, None)
+    return Prepared(schemas, {}, {}, {}, interactions, pl.DataFrame({"asks": ["red"]}), PAGES, [], {})
+
+
+def test_ranks_by_hand() -> None:
+    """Equal scores share the first of their ranks; what a list does not have gets nothing from it."""
+    found = reciprocal_ranks(torch.tensor([[3.0, 5.0, 3.0, -torch.inf, 1.0]]))
+    assert found.tolist() == [[1 / 62, 1 / 61, 1 / 62, 0.0, 1 / 64]]
+    assert found.dtype == torch.float64
+
+
+def test_ranks_by_a_loop() -> None:
+    generator = torch.Generator().manual_seed(2)
+    scores = torch.randint(0, 9, (7, 20), generator=generator).float()
+    found = reciprocal_ranks(scores)
+    for row, values in zip(scores.tolist(), found.tolist(), strict=True):
+        assert values == [1 / (61 + sum(other > own for other in row)) for own in row]
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25, 0.0])
+def test_fusion_by_hand(weight: float) -> None:
+    """BM25 of "red dog": the page with all words first, "bird" not at all; a model that ranks the other way round."""
+    hybrid = Hybrid(prepared(), weight)
+    words = hybrid.words.search(["red dog"])[0]
+    assert words.argsort(descending=True).tolist()[0] == 2
+    assert words[0] > words[3] == 0
+    fused = hybrid.fuse(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), pl.DataFrame({"asks": ["red dog"]}))[0].tolist()
+    rank = [1 + int((words > words[page]).sum()) for page in range(3)]
+    expected = [1 / (60 + 4 - page) + (weight / (60 + rank[page]) if page < 3 else 0.0) for page in range(4)]
+    assert fused == pytest.approx(expected, abs=1e-15)
+
+
+def test_words_of_any_text_are_searched_as_those_of_the_data() -> None:
+    words = BM25()
+    words.fit_corpus(PAGES["says"].to_list())
+    both = words.search(["red dog", "bird unknown"])
+    assert torch.equal(both[1:], words.search(["bird unknown"]))
+    assert both[1].nonzero().flatten().tolist() == [3]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("hybrid")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("PL_GLOBAL_SEED", "0")
+        main(["fit", "--config", str(write_config(place / "texts.yaml"))])
+        main(["test", "--hybrid", "--hybrid_weight", "0.5", "--trec", "trec"])
+    return place
+
+
+def test_test_measures_both(place: Path) -> None:
+    run = place / "runs/texts/version_0"
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    rows = pl.read_parquet(run / "per_query.hybrid.parquet")
+    assert rows["query_id"].equals(pl.read_parquet(run / "per_query.parquet")["query_id"])
+    for name in ("mrr", "hit_rate@10", "seen_kept/ndcg@10"):
+        assert metrics[f"test/hybrid/{name}"] == pytest.approx(rows[name].mean(), abs=1e-6)
+    assert metrics["test/hybrid/mrr"] != metrics["test/mrr"]
+    assert (place / "trec" / "run.trec").is_file()
+
+
+def test_search_ranks_as_test_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    model, data = load_run(place / "runs/texts/version_0/checkpoints/best.ckpt")
+    hybrid, texts = Hybrid(data.data, 0.5), Synthetic(num_queries=100, num_candidates=60).tables()
+    assert texts.queries is not None
+    text = texts.queries["text"][3]
+    [hits] = main(["search", "--query", text, "--hybrid", "--hybrid_weight", "0.5", "--k", "60"])
+    [plain] = main(["search", "--query", text, "--k", "60"])
+    with torch.no_grad():
+        scores = model(data.schemas.query.encode(pl.DataFrame({"text": [text]})), next(iter(data.corpus_batches())))
+    fused = hybrid.fuse(scores, pl.DataFrame({"text": [text]}))[0]
+    ids = data.candidates.to_series(0).to_list()
+    assert {hit.id: hit.score for hit in hits} == pytest.approx(dict(zip(ids, fused.tolist(), strict=True)), abs=1e-9)
+    assert [hit.id for hit in hits] != [hit.id for hit in plain]
+
+
+@pytest.mark.parametrize(
+    ("schemas", "message"),
+    [
+        (Schemas(Schema((Categorical(name="id"),)), TEXTS.candidate), r"no query feature reads one \(\['id'\]\)"),
+        (Schemas(TEXTS.query, Schema((Categorical(name="kind"),))), r"no candidate feature reads one \(\['kind'\]\)"),
+    ],
+)
+def test_a_side_without_a_text_is_refused(schemas: Schemas, message: str) -> None:
+    with pytest.raises(ValueError, match=f"hybrid needs a text on both sides: {message}"):
+        Hybrid(prepared(schemas))
+
+
+def test_tokens_are_texts_as_well() -> None:
+    assert Schema((Tokens(name="says"), HashedWords(name="w", column="says"))).text_columns == ["says"]
+
+
+def test_what_was_asked_before_is_read_where_the_model_reads_it(tmp_path: Path) -> None:
+    """``LikedBy`` reads the training queries of a candidate; so do BM25 and TF-IDF beside it."""
+    liked = [HashedWords(name="text", num_buckets=300), LikedBy(name="asked", of="text")]
+    data = small_data(tmp_path, candidate=liked).data
+    interactions, texts = data.interactions, data.queries["text"].to_list()
+    expected = data.candidates["text"].to_list()
+    for row in interactions.rows(TRAIN).tolist():
+        expected[int(interactions.candidate[row])] += " " + texts[int(interactions.query[row])]
+    assert corpus_texts(data) == expected
+    own = small_data(tmp_path).data
+    assert corpus_texts(own) == own.candidates["text"].to_list()
+    alone = small_data(tmp_path, candidate=[Categorical(name="candidate_id"), LikedBy(name="asked", of="text")]).data
+    asked = corpus_texts(alone)
+    assert asked is not None
+    assert [text.split() for text in asked] == [
+        text.removeprefix(first).split() for text, first in zip(expected, data.candidates["text"], strict=True)
+    ]
+
+
+def test_a_weight_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"hybrid: the weight of the words is -0.1; it must be 0 or more"):
+        Hybrid(prepared(), -0.1)
+
+
+def test_it_says_so_before_anything_is_ranked(tmp_path: Path) -> None:
+    data = small_data(tmp_path, query=[Categorical(name="query_id")])
+    with pytest.raises(ValueError, match="hybrid needs a text on both sides"):
+        small_trainer(tmp_path, callbacks=[HybridTest()]).test(small_model(), datamodule=data, verbose=False)
+
+
+def test_the_options_are_those_of_test_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(write_config(tmp_path / "texts.yaml")), "--hybrid"])
+    assert "hybrid" in capsys.readouterr().err

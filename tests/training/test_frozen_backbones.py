@@ -1,0 +1,187 @@
+"""Backbones in a fit: kept features, weights that are read once, epochs of rest, learning rates, transforms by YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from helpers.small import TOWER, small_data, small_model, small_trainer
+from lightning.pytorch.callbacks import Callback
+
+from dssm_lightning import RetrievalDataModule, TwoTower
+from dssm_lightning.features import HashedWords, Image
+from dssm_lightning.models.encoders import Backbone
+from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
+
+NET = "shufflenet_v2_x0_5"
+QUERY = [HashedWords(name="text", num_buckets=300)]
+DENSE = "dssm_lightning.models.encoders.Dense"
+
+
+def data(folder: Path, **changes: Any) -> RetrievalDataModule:
+    return small_data(folder, **{"query": QUERY, "candidate": [Image(name="picture", size=32)], **changes})
+
+
+def model(dense: bool = False, **options: Any) -> TwoTower:
+    backbone: dict[str, Any] = {
+        "class_path": "dssm_lightning.models.encoders.Backbone",
+        "init_args": {"name": NET, "output_dim": 8, **options},
+    }
+    if dense:
+        backbone = {"class_path": DENSE, "init_args": {"encoder": backbone, "output_dim": 16}}
+    init_args = {**TOWER["init_args"], "encoders": {"picture": backbone}}
+    return small_model(candidate_tower={**TOWER, "init_args": init_args})
+
+
+def backbone_of(trained: TwoTower) -> Backbone:
+    found = trained.candidate_tower.encoders["picture"]
+    assert isinstance(found, Backbone)
+    return found
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.save(torchvision.models.get_model(NET, num_classes=3).state_dict(), tmp_path / "net.pt")
+    return tmp_path / "net.pt"
+
+
+# -- what is computed once ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_frozen_backbone_runs_once_for_each_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dense: bool
+) -> None:
+    seen: list[int] = []
+    run = Backbone.features
+
+    def counted(self: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pixels))
+        return run(self, pixels)
+
+    monkeypatch.setattr(Backbone, "features", counted)
+    torch.manual_seed(0)
+    made, trained = data(tmp_path), model(dense, frozen=True)
+    trainer = small_trainer(tmp_path, max_epochs=2)
+    trainer.fit(trained, datamodule=made)
+    assert sum(seen) == made.num_candidates == 40  # for two epochs and their validations
+    trainer.test(trained, datamodule=made, verbose=False)
+    trainer.fit(model(dense, frozen=True), datamodule=data(tmp_path))  # other random weights
+    assert sum(seen) == 80
+    assert len(list(tmp_path.glob("*/candidate.picture#frozen-*.npy"))) == 2
+
+
+def test_kept_features_train_and_measure_as_pictures_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for kept in (True, False):
+        if not kept:
+            monkeypatch.setattr(Backbone, "gives_fixed_features", property(lambda self: False))
+        torch.manual_seed(0)
+        trained, trainer = model(frozen=True), small_trainer(tmp_path, max_epochs=1)
+        trainer.fit(trained, datamodule=data(tmp_path))
+        [metrics] = trainer.test(trained, datamodule=data(tmp_path), verbose=False)
+        found.append((trained.state_dict(), metrics))
+    for name, value in found[0][0].items():
+        torch.testing.assert_close(value, found[1][0][name], rtol=1e-3, atol=1e-4)
+    assert found[0][1] == pytest.approx(found[1][1], abs=1e-3)
+
+
+# -- given weights -----------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_needs_no_weights_file(tmp_path: Path, weights: Path) -> None:
+    """Loaded, tested and resumed after the file is gone."""
+    trained, trainer = model(weights=str(weights)), small_trainer(tmp_path)
+    trainer.fit(trained, datamodule=data(tmp_path))
+    first = backbone_of(trained).backbone.get_parameter("conv1.0.weight")
+    assert not torch.equal(first, torch.load(weights, weights_only=True)["conv1.0.weight"])  # was read, and trained on
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    weights.unlink()
+    loaded = TwoTower.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    assert torch.equal(backbone_of(loaded).backbone.get_parameter("conv1.0.weight"), first)
+    small_trainer(tmp_path).test(
+        model(weights=str(weights)), data(tmp_path), ckpt_path=tmp_path / "a.ckpt", verbose=False
+    )
+    resumed = model(weights=str(weights))
+    small_trainer(tmp_path, max_epochs=2).fit(resumed, datamodule=data(tmp_path), ckpt_path=tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"Backbone of 'picture': weights '.*net.pt' are no file"):
+        small_trainer(tmp_path).fit(model(weights=str(weights)), datamodule=data(tmp_path))
+
+
+def test_given_weights_are_where_training_starts(tmp_path: Path, weights: Path) -> None:
+    trained = model(weights=str(weights), frozen=True)
+    small_trainer(tmp_path).fit(trained, datamodule=data(tmp_path))
+    given = torch.load(weights, weights_only=True)
+    assert torch.equal(backbone_of(trained).backbone.get_parameter("conv1.0.weight"), given["conv1.0.weight"])
+
+
+# -- how they train ----------------------------------------------------------------------------------------------------
+
+
+class SaveAfterThree(Callback):
+    """In the middle of an epoch; a checkpoint that is saved when a fit has ended counts its epoch as whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 3:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended")  # the data module keeps the place
+def test_a_backbone_rests_for_some_epochs(tmp_path: Path) -> None:
+    """Also where a fit is resumed in the middle of an epoch."""
+    made, trained = data(tmp_path), model(frozen_epochs=1)
+    trained.build(made.schemas)
+    before = {name: value.clone() for name, value in backbone_of(trained).backbone.named_parameters()}
+    trainer = small_trainer(tmp_path, limit_val_batches=0, callbacks=[SaveAfterThree(tmp_path / "a.ckpt")])
+    trainer.fit(trained, datamodule=made)
+    assert all(torch.equal(value, before[name]) for name, value in backbone_of(trained).backbone.named_parameters())
+    steps = trainer.global_step
+    assert steps == 7
+    for count, moved in ((steps, False), (steps + 1, True)):
+        resumed = model(frozen_epochs=1)
+        trainer = small_trainer(tmp_path, max_steps=count, max_epochs=None, limit_val_batches=0)
+        trainer.fit(resumed, datamodule=data(tmp_path), ckpt_path=tmp_path / "a.ckpt")
+        now = dict(backbone_of(resumed).backbone.named_parameters())
+        assert any(not torch.equal(now[name], value) for name, value in before.items()) == moved
+
+
+def test_a_learning_rate_of_its_own(tmp_path: Path) -> None:
+    made, trained = data(tmp_path), model(learning_rate=1e-5)
+    trained.build(made.schemas)
+    optimizer = trained.configure_optimizers()
+    rest, own = optimizer.param_groups
+    assert (rest["lr"], own["lr"]) == (0.02, 1e-5)
+    assert set(own["params"]) == set(backbone_of(trained).backbone.parameters())
+    assert {*rest["params"], *own["params"]} == {p for p in trained.parameters() if p.requires_grad}
+    plain = model()
+    plain.build(made.schemas)
+    assert parameter_groups(plain) == [p for p in plain.parameters() if p.requires_grad]
+
+
+def test_transforms_are_settings_and_draw_from_the_batch(tmp_path: Path) -> None:
+    """By class path, saved with the model; equal runs see equal pictures."""
+    transforms = [
+        {"class_path": "torchvision.transforms.v2.RandomResizedCrop", "init_args": {"size": 32, "scale": [0.5, 1.0]}},
+        "torchvision.transforms.v2.RandomHorizontalFlip",
+        {"class_path": "torchvision.transforms.v2.ColorJitter", "init_args": {"brightness": 0.3}},
+    ]
+    states = []
+    for drawn in range(2):
+        torch.manual_seed(0)
+        trained, trainer = model(transforms=transforms), small_trainer(tmp_path, limit_train_batches=2)
+        made = data(tmp_path)
+        trained.build(made.schemas)
+        torch.manual_seed(drawn)  # whatever was drawn before
+        trainer.fit(trained, datamodule=made)
+        states.append(trained.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = TwoTower.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    steps = backbone_of(loaded).transforms.training_steps
+    assert [type(step).__name__ for step in steps] == ["RandomResizedCrop", "RandomHorizontalFlip", "ColorJitter"]

@@ -1,0 +1,112 @@
+"""Run folders: numbered, found by name and age."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dssm_lightning.training import run_folders
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make(name: str, version: int, *kinds: str, age: int = 0, config: bool = True) -> Path:
+    run = Path("runs") / name / f"version_{version}"
+    (run / "checkpoints").mkdir(parents=True)
+    if config:
+        (run / "config.yaml").touch()
+    for kind in kinds:
+        path = run_folders.checkpoint_path(run, kind)
+        path.touch()
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    return run
+
+
+def test_versions_count_on() -> None:
+    assert run_folders.new_run("a") == Path("runs/a/version_0")
+    make("a", 0)
+    make("a", 9)
+    (Path("runs/a") / "version_x").mkdir()
+    assert run_folders.new_run("a") == Path("runs/a/version_10")
+    assert run_folders.new_run("b") == Path("runs/b/version_0")
+
+
+def test_the_newest_run_that_has_one() -> None:
+    assert run_folders.newest_checkpoint(None, "best") is None
+    old = make("a", 0, "best", "last", age=9)
+    new = make("a", 1, "last", age=5)
+    other = make("b", 0, "best", age=1)
+    make("a", 2)
+    assert run_folders.newest_checkpoint("a", "best") == old / "checkpoints" / "best.ckpt"
+    assert run_folders.newest_checkpoint("a", "last") == new / "checkpoints" / "last.ckpt"
+    assert run_folders.newest_checkpoint(None, "best") == other / "checkpoints" / "best.ckpt"
+    assert run_folders.newest_checkpoint("c", "best") is None
+
+
+def test_of_equal_age_the_higher_version_is_newer() -> None:
+    make("a", 9, "best")
+    ten = make("a", 10, "best")
+    assert run_folders.newest_checkpoint("a", "best") == ten / "checkpoints" / "best.ckpt"
+
+
+def test_the_run_of_a_checkpoint(tmp_path: Path) -> None:
+    run = make("a", 0, "best")
+    assert run_folders.run_of(run / "checkpoints" / "best.ckpt") == (tmp_path / run)
+    assert run_folders.run_of(make("b", 0, "best", config=False) / "checkpoints" / "best.ckpt") is None
+    assert run_folders.run_of(tmp_path / "best.ckpt") is None
+
+
+def test_of_one_name_the_number_decides_whatever_the_clock_was() -> None:
+    make("a", 1, "last", age=-9)  # of a clock that was ahead
+    two = make("a", 2, "last", age=9)
+    assert run_folders.newest_checkpoint("a", "last") == two / "checkpoints" / "last.ckpt"
+    assert run_folders.newest_checkpoint(None, "last") == two / "checkpoints" / "last.ckpt"
+
+
+def test_loggers_know_a_run_by_its_number() -> None:
+    """The progress bar shows the last four letters of a text: ``v_num: on_0``."""
+    assert run_folders.version(Path("runs/a/version_12")) == 12
+    assert [run_folders.version(Path(name)) for name in ("runs/a/mine", "runs/a/version_x")] == ["mine", "version_x"]
+
+
+def test_two_that_begin_at_once_get_a_folder_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run_folders.begin("a")
+    found = iter([first, Path("runs/a/version_1")])  # the second had looked before the first was made
+    monkeypatch.setattr(run_folders, "new_run", lambda name: next(found))
+    assert run_folders.begin("a") == Path("runs/a/version_1")
+
+
+def test_one_process_trains_in_a_folder_at_a_time() -> None:
+    run = make("a", 0, "last")
+    with (
+        run_folders.held(run),
+        pytest.raises(ValueError, match=r"another process is training in runs/a/version_0: wait for its end"),
+        run_folders.held(run),
+    ):
+        pass
+    with run_folders.held(run):  # it has ended
+        pass
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_folder_in_which_nothing_was_written_goes() -> None:
+    run = run_folders.begin("a")
+    with pytest.raises(KeyError), run_folders.held(run):
+        raise KeyError
+    assert not run.exists()
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    run = make("a", 0)
+    (run / "checkpoints").rmdir()
+    (run / "checkpoints").write_text("a file")
+    with (
+        pytest.raises(OSError, match=r"checkpoints go to runs/a/version_0/checkpoints, and it cannot be written: File"),
+        run_folders.held(run),
+    ):
+        pass
