@@ -149,7 +149,7 @@ class TwoTowerCLI(LightningCLI):
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # Lightning sets it
             return run or run_folders.new_run(self.name)
         found = run is not None
-        run = self.held.enter_context(run_folders.held(run or run_folders.begin(self.name)))
+        run = self.held.enter_context(run_folders.lock_run(run or run_folders.begin(self.name)))
         if found:
             run_folders.keep_metrics(run)
         return run
@@ -186,7 +186,7 @@ class TwoTowerCLI(LightningCLI):
         """Say how it went and where the checkpoint lies."""
         [best] = [each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)]
         if self.trainer.is_global_zero and best.best_model_path:
-            best.recall()
+            best.restore_from_last_checkpoint()
             title = "the last epoch" if best.monitor is None else f"best {best.monitor}: {best.best_model_score:.4f}"
             print_best(best.best_metrics, title)
             Console().print(f"checkpoint: {Path(best.best_model_path)}", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from dssm_lightning.utils.suggestions import nearest
+from dssm_lightning.utils.suggestions import did_you_mean
 
 _UNKNOWN = re.compile(r"option '([\w.]+)'|unrecognized arguments: --([\w.]+)|import path string: (\w+)", re.IGNORECASE)
 
@@ -37,7 +37,9 @@ class SpellingParser(ArgumentParser):
         unknown = _UNKNOWN.search(message)
         options = (parser.get_defaults().keys(branches=True) for parser in (self, *self.related))
         known = {*chain.from_iterable(options), *_names(self.families)}
-        super().error(message if unknown is None else message + nearest(unknown[unknown.lastindex or 1], known), ex)
+        super().error(
+            message if unknown is None else message + did_you_mean(unknown[unknown.lastindex or 1], known), ex
+        )
 
 
 def _names(families: Iterable[type]) -> Iterator[str]:

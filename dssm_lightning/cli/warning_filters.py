@@ -18,7 +18,7 @@ def ignore_expected_warnings() -> None:
     # small data have fewer batches than the logging interval; metrics are logged at each epoch's end all the same
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     # a split may keep no validation rows: all that is not tested then trains
-    warnings.filterwarnings("ignore", message="Total length of `Slices` across ranks is zero")
+    warnings.filterwarnings("ignore", message="Total length of `ShardedBatches` across ranks is zero")
     # an epoch that is cut short has no new validation; that the monitored metric exists was checked at the start
     warnings.filterwarnings("ignore", message=".*could not find the monitored key in the returned metrics")
     # torch's own sparse optimizers, and gloo, make sparse tensors without saying whether they are to be checked

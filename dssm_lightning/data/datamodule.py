@@ -12,11 +12,11 @@ from dssm_lightning.data import resuming
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.batching.assembler import Assembler
 from dssm_lightning.data.batching.evaluation_batches import (
-    Slices,
-    corpus_slices,
-    evaluation_slices,
-    feature_slices,
-    mining_slices,
+    ShardedBatches,
+    shard_corpus,
+    shard_evaluation,
+    shard_features,
+    shard_mining_queries,
 )
 from dssm_lightning.data.batching.ranked_candidates import Ranking, make_ranking
 from dssm_lightning.data.batching.shuffling import Order, QueryOrder, RowOrder
@@ -60,7 +60,7 @@ class RetrievalDataModule(CachedDataModule):
             with its own context).
         rank: what a query is ranked against: the whole corpus, or "held_out": the candidates alone that the fold holds
             out, for a split that keeps whole candidates (``ColdCandidates``).
-        tell_apart: columns by which the test tells apart. One of the candidates', such as a picture's: those that have
+        slice_by: columns by which the test tells apart. One of the candidates', such as a picture's: those that have
             a value and those that have none, ``with_<column>`` and ``without_<column>``. Else one of the queries', such
             as their language: those of each value, ``<column>=<value>``.
         predict: what ``predict`` embeds.
@@ -85,7 +85,7 @@ class RetrievalDataModule(CachedDataModule):
         rows_per_query: int | None = None,
         evaluate: Literal["query", "event"] = "query",
         rank: Literal["corpus", "held_out"] = "corpus",
-        tell_apart: list[str] | None = None,
+        slice_by: list[str] | None = None,
         predict: Literal["query", "candidate"] = "candidate",
         cache_dir: str = "cache",
         mask_duplicates: bool = False,
@@ -96,7 +96,7 @@ class RetrievalDataModule(CachedDataModule):
         self.batch_size, self.negatives = batch_size, negatives
         self.mask_known, self.mask_duplicates = mask_known, mask_duplicates
         self.frequency, self.batch_by, self.rows_per_query = frequency, batch_by, rows_per_query
-        self.evaluate, self.rank, self.tell_apart = evaluate, rank, tell_apart or []
+        self.evaluate, self.rank, self.slice_by = evaluate, rank, slice_by or []
         self.predict = predict
         self.progress = Progress()
 
@@ -132,8 +132,8 @@ class RetrievalDataModule(CachedDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         """One epoch of this rank's batches a pass, from where a checkpoint left off."""
-        rank, world_size = self._share
-        place = Counter(run_seed(), rank=rank)
+        process_rank, world_size = self._share
+        place = Counter(run_seed(), process_rank=process_rank)
         return TrainLoader(self.assembler, self._order(place, world_size), place, self.progress)
 
     def _order(self, place: Counter, world_size: int) -> Order:
@@ -142,7 +142,7 @@ class RetrievalDataModule(CachedDataModule):
             return RowOrder(rows, self.batch_size, place, world_size)
         return QueryOrder(rows, self.data.interactions, self.batch_size, self.rows_per_query, place, world_size)
 
-    def val_dataloader(self) -> Slices[EvaluationBatch]:
+    def val_dataloader(self) -> ShardedBatches[EvaluationBatch]:
         """Validation queries or events; none where the split keeps no validation rows.
 
         Raises:
@@ -153,7 +153,7 @@ class RetrievalDataModule(CachedDataModule):
             raise ValueError("the split keeps no validation rows: give it a `validation` part, or use test")
         return self.evaluation_batches(VALIDATION)
 
-    def test_dataloader(self) -> Slices[EvaluationBatch]:
+    def test_dataloader(self) -> ShardedBatches[EvaluationBatch]:
         """Test queries or events.
 
         Raises:
@@ -163,34 +163,34 @@ class RetrievalDataModule(CachedDataModule):
             raise ValueError("the split keeps no test rows: give it a `test` part, or use validate")
         return self.evaluation_batches(TEST)
 
-    def evaluation_batches(self, fold: int) -> Slices[EvaluationBatch]:
+    def evaluation_batches(self, fold: int) -> ShardedBatches[EvaluationBatch]:
         """This rank's share of a fold to be ranked."""
-        return evaluation_slices(self.assembler, fold, self.evaluate, self.ranking(fold).rows, *self._share)
+        return shard_evaluation(self.assembler, fold, self.evaluate, self.ranking(fold).rows, *self._share)
 
     def ranking(self, fold: int) -> Ranking:
         """Which candidates a fold's queries are ranked against.
 
         Raises:
-            ValueError: ``tell_apart`` names what is no column, or a column of too many values.
+            ValueError: ``slice_by`` names what is no column, or a column of too many values.
         """
         held = self.data.interactions.candidate[self.data.interactions.rows(fold)]
         rows = torch.unique(held) if self.rank == "held_out" else None
-        return make_ranking(rows, self.popularity, self.tell_apart, self.candidates, self.data.queries)
+        return make_ranking(rows, self.popularity, self.slice_by, self.candidates, self.data.queries)
 
-    def corpus_batches(self, fold: int | None = None) -> Slices[Features]:
+    def corpus_batches(self, fold: int | None = None) -> ShardedBatches[Features]:
         """Features of the corpus, or of what a fold ranks, in order: this rank's contiguous share."""
         rows = None if fold is None else self.ranking(fold).rows
-        return corpus_slices(self.assembler, rows, *self._share)
+        return shard_corpus(self.assembler, rows, *self._share)
 
-    def mining_batches(self) -> Slices[tuple[Tensor, Features]]:
+    def mining_batches(self) -> ShardedBatches[tuple[Tensor, Features]]:
         """The queries of the training rows with their features, this rank's share of them."""
-        return mining_slices(self.assembler, self.mined_samplers[0].queries, *self._share)
+        return shard_mining_queries(self.assembler, self.mined_samplers[0].queries, *self._share)
 
-    def predict_dataloader(self) -> Slices[Features]:
+    def predict_dataloader(self) -> ShardedBatches[Features]:
         """Features of whatever ``predict`` names."""
         if self.predict == "candidate":
             return self.corpus_batches()
-        return feature_slices(self.assembler.query_features, len(self.data.queries), *self._share)
+        return shard_features(self.assembler.query_features, len(self.data.queries), *self._share)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a batch; where everything is on the CPU, as it is (rows number the data and stay there)."""
@@ -222,8 +222,8 @@ class RetrievalDataModule(CachedDataModule):
         resuming.adapt(checkpoint, type(self).__qualname__, self._layout())
 
     def _layout(self) -> Layout:
-        rank, world_size = self._share
-        order = self._order(Counter(run_seed(), rank=rank), world_size)
+        process_rank, world_size = self._share
+        order = self._order(Counter(run_seed(), process_rank=process_rank), world_size)
         return Layout(run_seed(), world_size, order.shuffled.size, len(order))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

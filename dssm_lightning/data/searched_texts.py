@@ -7,7 +7,7 @@ import polars as pl
 from dssm_lightning.data.interactions import TRAIN
 from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.features import LikedBy
-from dssm_lightning.features.text.joined_columns import joined
+from dssm_lightning.features.text.joined_columns import join_text_columns
 
 
 def corpus_texts(data: Prepared) -> list[str] | None:
@@ -20,15 +20,15 @@ def corpus_texts(data: Prepared) -> list[str] | None:
     asked = list(dict.fromkeys(item.source_column for item in items if item is not None and item.reads_text))
     asked = [name for name in asked if name in data.queries.columns]
     if not asked:
-        return joined(data.candidates, own) if own else None
+        return join_text_columns(data.candidates, own) if own else None
     table = data.candidates.select(*own, _asked(data, asked).alias("liked by"))
-    return joined(table, table.columns)
+    return join_text_columns(table, table.columns)
 
 
 def _asked(data: Prepared, columns: list[str]) -> pl.Series:
     """(N,) the texts of the training queries that like each candidate, side by side; null where there are none."""
     rows = data.interactions.rows(TRAIN, label=1)
-    said = pl.Series(joined(data.queries, columns))[data.interactions.query[rows].numpy()]
+    said = pl.Series(join_text_columns(data.queries, columns))[data.interactions.query[rows].numpy()]
     pairs = pl.DataFrame({"candidate": data.interactions.candidate[rows].numpy(), "said": said})
     together = pairs.group_by("candidate", maintain_order=True).agg(pl.col("said").str.join(" "))
     every = pl.DataFrame({"candidate": range(len(data.candidates))}, schema={"candidate": pl.Int64})

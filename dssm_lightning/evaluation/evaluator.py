@@ -17,6 +17,7 @@ from dssm_lightning.evaluation.metrics import (
     NDCG,
     CutMetric,
     HitRate,
+    MetricSlices,
     ObservedAUROC,
     Precision,
     QueryAUROC,
@@ -26,7 +27,6 @@ from dssm_lightning.evaluation.metrics import (
     Recommended,
     RowKeeper,
     RowValues,
-    Slices,
     rank_both,
 )
 from dssm_lightning.utils.ragged import Ragged
@@ -131,8 +131,8 @@ class DetailedEvaluation(Evaluation):
     """An evaluation that also tells who is served well, what is recommended, and how each query fared.
 
     Beside the means of :class:`Evaluation`, :meth:`compute` names those of the slices (``head/recall@10``; see
-    :class:`~dssm_lightning.evaluation.metrics.Slices`) and ``coverage@k``, ``popularity@k`` and ``gini@k`` of the lists
-    (:class:`~dssm_lightning.evaluation.metrics.Recommended`), all of them with seen candidates masked.
+    :class:`~dssm_lightning.evaluation.metrics.MetricSlices`) and ``coverage@k``, ``popularity@k`` and ``gini@k`` of
+    the lists (:class:`~dssm_lightning.evaluation.metrics.Recommended`), all of them with seen candidates masked.
 
     Args:
         ks: cuts, as :func:`resolve_ks` returns them.
@@ -151,7 +151,7 @@ class DetailedEvaluation(Evaluation):
         query_groups: dict[str, Tensor] | None = None,
     ) -> None:
         super().__init__(ks, labelled)
-        self.slices = Slices(ks, popularity, groups, query_groups)
+        self.slices = MetricSlices(ks, popularity, groups, query_groups)
         self.recommended = Recommended(ks, popularity)
         self._keeper = RowKeeper([name for name, _ in [*self._by_row(), *self.slices.metrics]])
 

@@ -15,7 +15,7 @@ from dssm_lightning.evaluation.baselines import BaselineData, default_baselines
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation
 from dssm_lightning.evaluation.result_files import per_query, per_query_of, write_parquet
 from dssm_lightning.features import Categorical, CategoricalList
-from dssm_lightning.features.text.joined_columns import joined
+from dssm_lightning.features.text.joined_columns import join_text_columns
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -86,4 +86,4 @@ def _texts(table: pl.DataFrame, columns: list[str]) -> list[str] | None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise ValueError(f"corpus_columns {missing}: no such columns; candidates has {', '.join(table.columns)}")
-    return joined(table, columns) if columns else None
+    return join_text_columns(table, columns) if columns else None

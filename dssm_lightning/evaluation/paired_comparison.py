@@ -8,7 +8,7 @@ import polars as pl
 import torch
 
 from dssm_lightning.evaluation import bootstrap
-from dssm_lightning.evaluation.result_files import KEYS, by_cut
+from dssm_lightning.evaluation.result_files import ROW_ID_COLUMNS, by_cut
 
 
 class Difference(NamedTuple):
@@ -25,13 +25,13 @@ class Difference(NamedTuple):
 
 def _in_common(frames: list[pl.DataFrame], given: tuple[str, str]) -> tuple[list[str], list[str]]:
     """The columns that name a row, and the metrics that both have."""
-    a, b = ([key for key in KEYS if key in frame.columns] for frame in frames)
+    a, b = ([key for key in ROW_ID_COLUMNS if key in frame.columns] for frame in frames)
     if a != b:
         raise ValueError(
             f"different protocols: {given[0]} was measured by {_row_name(a)}, {given[1]} by {_row_name(b)} "
             "(data.evaluate); measure both alike"
         )
-    metrics = sorted(set(frames[0].columns) & set(frames[1].columns) - set(KEYS), key=by_cut)
+    metrics = sorted(set(frames[0].columns) & set(frames[1].columns) - set(ROW_ID_COLUMNS), key=by_cut)
     if not metrics:
         raise ValueError(f"{given[0]} and {given[1]} have no metric in common")
     for key in a:

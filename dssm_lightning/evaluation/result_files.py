@@ -13,10 +13,10 @@ from torch import Tensor
 from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.evaluation import bootstrap
 from dssm_lightning.evaluation.metrics import RowValues
-from dssm_lightning.utils.atomic_files import whole
+from dssm_lightning.utils.atomic_files import atomic_write
 
 PER_QUERY, INTERVALS = "per_query.parquet", "intervals.json"
-KEYS = ["query_id", "candidate_id"]
+ROW_ID_COLUMNS = ["query_id", "candidate_id"]
 
 Intervals = dict[str, tuple[float, float]]
 """Lower and upper end by the metric's name."""
@@ -31,7 +31,7 @@ def per_query(rows: RowValues, data: Prepared) -> pl.DataFrame:
     keys = [data.queries.to_series(0)[rows.query.numpy()]]
     if rows.event is not None:
         keys.append(data.candidates.to_series(0)[data.interactions.candidate[rows.event].numpy()])
-    ids = pl.DataFrame([key.alias(name) for key, name in zip(keys, KEYS, strict=False)])
+    ids = pl.DataFrame([key.alias(name) for key, name in zip(keys, ROW_ID_COLUMNS, strict=False)])
     values = pl.DataFrame(rows.values.numpy(), schema=dict.fromkeys(rows.names, pl.Float32))
     values = values.fill_nan(None)
     counted = [column for column in values if column.null_count() < len(values) or not len(values)]
@@ -54,7 +54,7 @@ def intervals(rows: RowValues) -> Intervals:
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:
     """Write a table, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         frame.write_parquet(temporary)
 
 

@@ -17,7 +17,7 @@ from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.interactions import TEST
 from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.utils import distributed
-from dssm_lightning.utils.atomic_files import whole
+from dssm_lightning.utils.atomic_files import atomic_write
 
 RUN, QRELS = "run.trec", "qrels.trec"
 TAG = "dssm_lightning"
@@ -119,5 +119,5 @@ def encoded(ids: pl.Series) -> pl.Series:
 
 def _write(path: Path, lines: pl.DataFrame) -> None:
     """Columns with blanks between."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         lines.write_csv(temporary, include_header=False, separator=" ", quote_style="never")

@@ -20,7 +20,7 @@ FusionFactory: TypeAlias = Callable[[list[int]], Fusion]
 
 
 class Tower(nn.Module):
-    """Features (B, …) -> embedding (B, D), which is output_dim, the widths of ``apart`` and one more for ``bias``.
+    """Features (B, …) -> embedding (B, D), which is output_dim, the widths of ``bypass`` and one more for ``bias``.
 
     Each feature is encoded, the encodings are fused, and an MLP follows: ``dropout`` before every linear layer (and on
     the fused encodings where there is none), then ``norm`` and ``activation`` after each hidden one.
@@ -44,7 +44,7 @@ class Tower(nn.Module):
             place, so that one dot product adds it: a candidate's own popularity, or how readily a query likes anything.
             A query's changes no ranking, but belongs to a score that is read as log-odds (``BinaryCrossEntropy``) or
             compared between queries (``auroc``).
-        apart: features that neither fusion nor layers see. Their encodings are appended as they are, so that a dot
+        bypass: features that neither fusion nor layers see. Their encodings are appended as they are, so that a dot
             product adds theirs: a second pair of tables beside the towers (what follows what, as in a factorised Markov
             chain), or :class:`~dssm_lightning.models.encoders.Codes`. The sides name as many, of the same widths.
 
@@ -53,9 +53,9 @@ class Tower(nn.Module):
             (ModDrop, Neverova et al. 2015, arXiv:1501.00102).
 
     Raises:
-        ValueError: an encoder for an unknown feature, or an unknown one apart; no feature but those apart; a layer of
+        ValueError: an encoder for an unknown feature; ``bypass`` names an unknown feature, or every feature; a layer of
             no width; an unknown name of an activation or initialisation; a feature dropout outside [0, 1); heads that
-            do not divide the embedding, or with something apart.
+            do not divide the embedding, or with ``bypass``.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Tower(nn.Module):
         normalize: bool = True,
         bias: bool = False,
         num_heads: int = 1,
-        apart: list[str] | None = None,
+        bypass: list[str] | None = None,
         feature_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -82,19 +82,19 @@ class Tower(nn.Module):
         if any(each is not None and each < 1 for each in (*(hidden_dims or []), output_dim)):
             raise ValueError(f"hidden_dims {hidden_dims or []}, output_dim {output_dim}: a layer is at least 1 wide")
         self.feature_dropout = feature_dropout
-        chosen, self.apart = encoders or {}, list(apart or [])
-        _check_names(schema, chosen, self.apart)
+        chosen, self.bypass = encoders or {}, list(bypass or [])
+        _check_names(schema, chosen, self.bypass)
         factories = {f.name: chosen[f.name] if f.name in chosen else default_encoder(f) for f in schema}
         self.encoders = nn.ModuleDict({f.name: factories[f.name](f) for f in schema})
         widths = {name: _width(encoder) for name, encoder in self.encoders.items()}
-        self.apart_dims = [widths.pop(name) for name in self.apart]
+        self.bypass_dims = [widths.pop(name) for name in self.bypass]
         self.fusion = fusion(list(widths.values()))
         self.hidden, width = _hidden_layers(self.fusion.output_dim, hidden_dims or [], activation, dropout, norm)
         self.output, width = _output_layers(width, output_dim, output_activation, dropout)
         self.bias = nn.Linear(self.fusion.output_dim, 1) if bias else None
-        _check_heads(num_heads, width, self.apart)
+        _check_heads(num_heads, width, self.bypass)
         self.normalize, self.num_heads = normalize, num_heads
-        self.output_dim = width + sum(self.apart_dims)
+        self.output_dim = width + sum(self.bypass_dims)
         if initialization is not None:
             dense = [encoder.layers for encoder in self.encoders.values() if isinstance(encoder, Dense)]
             _initialize([*dense, self.hidden, self.output], initialization)
@@ -102,7 +102,7 @@ class Tower(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """(B, …) -> (B, D) float32."""
         encodings = {name: encode(encoder, features[name]) for name, encoder in self.encoders.items()}
-        apart = [encodings.pop(name).float() for name in self.apart]
+        bypass = [encodings.pop(name).float() for name in self.bypass]
         if self.training and self.feature_dropout:
             encodings = {name: _left_out(encoding, self.feature_dropout) for name, encoding in encodings.items()}
         fused = self.fusion(list(encodings.values()))
@@ -113,7 +113,7 @@ class Tower(nn.Module):
                 heads = embedding.reshape(len(embedding), self.num_heads, width // self.num_heads)  # also of no row
                 embedding = F.normalize(heads, dim=-1).flatten(1)  # (B, output_dim)
             bias = [] if self.bias is None else [self.bias(fused.float())]
-            return torch.cat([embedding, *apart, *bias], dim=-1)
+            return torch.cat([embedding, *bypass, *bias], dim=-1)
 
 
 TowerFactory: TypeAlias = Callable[[Schema], Tower]  # below the class: who parses plain values needs the class itself
@@ -162,19 +162,19 @@ def _output_layers(
     return layers, width if output_dim is None else output_dim
 
 
-def _check_names(schema: Schema, chosen: Iterable[str], apart: list[str]) -> None:
-    for what, names in (("encoders are given for", chosen), ("apart names", apart)):
+def _check_names(schema: Schema, chosen: Iterable[str], bypass: list[str]) -> None:
+    for what, names in (("encoders are given for", chosen), ("bypass names", bypass)):
         if unknown := sorted(set(names) - set(schema.names)):
             raise ValueError(f"{what} unknown features {unknown}; this side's features: {schema.names}")
-    if not set(schema.names) - set(apart):
-        raise ValueError(f"apart names all of this side's features, {schema.names}; at least one is for the tower")
+    if not set(schema.names) - set(bypass):
+        raise ValueError(f"bypass names all of this side's features, {schema.names}; at least one is for the tower")
 
 
-def _check_heads(num_heads: int, width: int, apart: list[str]) -> None:
+def _check_heads(num_heads: int, width: int, bypass: list[str]) -> None:
     if num_heads < 1 or width % num_heads:
         raise ValueError(f"num_heads is {num_heads}; it must divide the embedding, which is {width} wide")
-    if num_heads > 1 and apart:
-        raise ValueError(f"apart {apart}: heads divide the whole embedding, so nothing can stand beside them")
+    if num_heads > 1 and bypass:
+        raise ValueError(f"bypass {bypass}: heads divide the whole embedding, so nothing can stand beside them")
 
 
 def _initialize(parts: list[nn.Sequential], name: str) -> None:

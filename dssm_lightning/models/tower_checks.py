@@ -9,16 +9,16 @@ from dssm_lightning.features.schema import Schemas
 from dssm_lightning.models.tower import Tower
 
 
-def check_apart(towers: dict[str, Tower]) -> None:
+def check_bypass(towers: dict[str, Tower]) -> None:
     """What stands apart on one side must meet its like on the other.
 
     Raises:
         ValueError: the sides' encodings apart differ in number or width.
     """
-    found = {side: dict(zip(tower.apart, tower.apart_dims, strict=True)) for side, tower in towers.items()}
+    found = {side: dict(zip(tower.bypass, tower.bypass_dims, strict=True)) for side, tower in towers.items()}
     if len({tuple(widths.values()) for widths in found.values()}) > 1:
         both = " · ".join(f"{side} {widths}" for side, widths in found.items())
-        raise ValueError(f"apart: both towers must append as many encodings of the same widths, found {both}")
+        raise ValueError(f"bypass: both towers must append as many encodings of the same widths, found {both}")
 
 
 def check_batch_statistics(towers: dict[str, Tower], reason: str) -> None:

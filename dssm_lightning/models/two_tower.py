@@ -11,15 +11,15 @@ from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tied_tables import share_tables
 from dssm_lightning.models.tower import Tower, TowerFactory
 from dssm_lightning.models.tower_checks import (
-    check_apart,
     check_batch_statistics,
+    check_bypass,
     check_equal_features,
     check_histories,
 )
-from dssm_lightning.utils.ragged import Features, num_rows, slices, with_items
+from dssm_lightning.utils.ragged import Features, embed_items, num_rows, row_chunks
 
 
-class TwoSides(nn.Module):
+class TwoTowerModel(nn.Module):
     """Query and candidate each through a tower of their own, met in one score.
 
     The towers are built when the data's schemas are known (:meth:`build`).
@@ -69,7 +69,7 @@ class TwoSides(nn.Module):
             self.candidate_tower = self.query_tower
         else:
             self.candidate_tower = self.make_candidate_tower(schemas.candidate)
-        check_apart(self.towers)
+        check_bypass(self.towers)
         self.scorer.check_widths(*self.widths)
         if self.encode_chunk_size is not None:
             check_batch_statistics(self.towers, "encode_chunk_size")
@@ -95,7 +95,7 @@ class TwoSides(nn.Module):
 
     def embed_histories(self, features: Features) -> Features:
         """The same columns, with embeddings in place of the candidates that histories are made of."""
-        return {name: with_items(column, self.encode_candidate) for name, column in features.items()}
+        return {name: embed_items(column, self.encode_candidate) for name, column in features.items()}
 
     def encode_candidate(self, features: Features) -> Tensor:
         """(C, …) -> (C, D), what the index stores; D counts the constant 1 that meets a query's bias, and its own."""
@@ -115,7 +115,7 @@ class TwoSides(nn.Module):
         size = self.encode_chunk_size
         if size is None or num_rows(features) <= size or not torch.is_grad_enabled():
             return tower(features)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
-        return torch.cat([checkpoint(tower, part, use_reentrant=False) for part in slices(features, size)])
+        return torch.cat([checkpoint(tower, part, use_reentrant=False) for part in row_chunks(features, size)])
 
 
 def check_chunk_size(name: str, size: int | None) -> None:

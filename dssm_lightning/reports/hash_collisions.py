@@ -12,7 +12,7 @@ from dssm_lightning.features import Feature, HashedTrigrams, Trigrams, WordTrigr
 from dssm_lightning.features.text.text_feature import TextFeature
 from dssm_lightning.features.text.trigrams import trigram_keys
 from dssm_lightning.features.text.words_and_letters import normalised, word_strings
-from dssm_lightning.utils.hashing import GOLDEN, Keys, mix64
+from dssm_lightning.utils.hashing import GOLDEN, HashKeys, mix64_
 from dssm_lightning.utils.ragged import Ragged, spans
 
 
@@ -62,13 +62,13 @@ def count_collisions(side: str, feature: TextFeature, texts: pl.Series) -> Colli
     )
 
 
-def _bags(values: Keys, lengths: NDArray[np.int64]) -> Keys:
+def _bags(values: HashKeys, lengths: NDArray[np.int64]) -> HashKeys:
     """(W,) a number for the bag of values of each word, whatever their order."""
     total = np.concatenate(
-        [np.zeros(1, np.uint64), np.cumsum(mix64(values + np.uint64(GOLDEN)))]
+        [np.zeros(1, np.uint64), np.cumsum(mix64_(values + np.uint64(GOLDEN)))]
     )  # mix64 leaves 0 as it is
     ends = np.cumsum(lengths)
-    sums: Keys = total[ends] - total[ends - lengths]
+    sums: HashKeys = total[ends] - total[ends - lengths]
     return sums
 
 

@@ -35,7 +35,7 @@ class Branch(NamedTuple):
     feature: Feature
     encoder: Layer
     shares: list[str]  # other branches (side.feature) that use one of its parameters
-    apart: bool  # appended to the embedding, past fusion and layers
+    bypasses: bool  # appended to the embedding, past fusion and layers
 
     @property
     def reads(self) -> str:
@@ -110,7 +110,7 @@ def _tower(side: str, model: TwoTower, shapes: dict[nn.Module, Shape | None]) ->
     for name, encoder in tower.encoders.items():
         others = {user for parameter in encoder.parameters() for user in users[parameter]} - {f"{side}.{name}"}
         layer = describe_layer(name, encoder, shapes)
-        branches.append(Branch(schema[name], layer, sorted(others), name in tower.apart))
+        branches.append(Branch(schema[name], layer, sorted(others), name in tower.bypass))
     return TowerSummary(
         side=side,
         branches=branches,
@@ -157,7 +157,7 @@ def print_summary(summary: ModelSummary, depth: int = 2, console: Console | None
         table.add_row(f"[bold]{tower.side} tower", "Tower", format_shape(tower.shape), f"{tower.parameters:,}", note)
         for branch in tower.branches:
             notes = [] if summary.one_tower or not branch.shares else [f"shared: {', '.join(branch.shares)}"]
-            notes += ["apart"] if branch.apart else []
+            notes += ["bypass"] if branch.bypasses else []
             _add_rows(table, branch.encoder, 1, depth, type(branch.feature).__name__, notes)
         for layer in (tower.fusion, *tower.layers):
             _add_rows(table, layer, 1, depth)

@@ -103,11 +103,11 @@ class _TowerDrawing:
         fusion = Node(self.centre, self.rows[3], self.right - self.left - 2 * PAD)
         for branch, feature, encoder in zip(self.tower.branches, self.features, self.encoders.values(), strict=True):
             drawing.edge(feature.top, encoder.bottom)
-            if branch.apart:  # the fusion's box is as wide as the tower: say where it goes
+            if branch.bypasses:  # the fusion's box is as wide as the tower: say where it goes
                 self._label(drawing, (encoder.x - 60, fusion.bottom[1] + 24), "to the embedding")
             else:
                 drawing.edge(encoder.top, (encoder.x, fusion.bottom[1]))
-            if branch.encoder.shape is not None and not branch.apart:
+            if branch.encoder.shape is not None and not branch.bypasses:
                 self._label(drawing, (encoder.x, fusion.bottom[1] + 24), branch.encoder.shape[-1])
             drawing.box(feature, self.colours, branch.feature.name, type(branch.feature).__name__)
             drawing.box(encoder, self.colours, _bare(branch.encoder.kind), _size(branch))

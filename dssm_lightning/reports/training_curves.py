@@ -10,7 +10,7 @@ import polars as pl
 
 from dssm_lightning.reports.svg_canvas import GREY, SMALL, Drawing, text_width
 from dssm_lightning.training import run_folders
-from dssm_lightning.utils.suggestions import nearest
+from dssm_lightning.utils.suggestions import did_you_mean
 
 Points = list[tuple[int, float]]
 """Epochs, counted from 1, and the metric after each."""
@@ -31,7 +31,7 @@ def _read(given: str, metric: str) -> Points:
     tables = [pl.read_csv(file, infer_schema_length=None) for file in files]
     logged = sorted({name for table in tables for name in table.columns if "/" in name})
     if metric not in logged:
-        raise ValueError(f"{given} never logged {metric!r}; it has {', '.join(logged)}{nearest(metric, logged)}")
+        raise ValueError(f"{given} never logged {metric!r}; it has {', '.join(logged)}{did_you_mean(metric, logged)}")
     rows = [table.select("epoch", metric).drop_nulls().rows() for table in tables if metric in table.columns]
     return sorted({epoch + 1: value for part in rows for epoch, value in part}.items())  # what was repeated counts last
 

@@ -9,7 +9,7 @@ _GROUP = 32  # rows of the corpus whose greatest score stands for them
 _ROWS, _QUERIES = 8192, 64  # scored at once: 2 MiB, which stay in the cache until they are read again
 
 
-def nearest(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def exact_top_k(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(Q, D), (N, D) -> (Q, k) the greatest inner products, descending, and (Q, k) int64 the rows that they are of.
 
     Scores (Q, N) are never whole. Of each 32 rows only the greatest score is kept; the k best are all in the k groups

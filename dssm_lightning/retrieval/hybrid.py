@@ -11,7 +11,7 @@ from torch import Tensor
 from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.evaluation.baselines import BM25
-from dssm_lightning.features.text.joined_columns import joined
+from dssm_lightning.features.text.joined_columns import join_text_columns
 
 K = 60
 """Of the paper: the larger, the less the first ranks stand out."""
@@ -62,7 +62,7 @@ class Hybrid:
         missing = [name for name in self.query_columns if name not in queries.columns]
         if missing:
             raise ValueError(f"hybrid: the query's text {missing[0]!r} is a column of the interactions, not of queries")
-        words = self.words.search(joined(queries, self.query_columns))
+        words = self.words.search(join_text_columns(queries, self.query_columns))
         words = words if ranked is None else words[:, ranked]
         words = words.masked_fill(words <= 0, -math.inf).to(scores.device)
         return reciprocal_ranks(scores) + self.weight * reciprocal_ranks(words)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dssm_lightning.features import Categorical, Feature, History
 from dssm_lightning.features.schema import Schema, Schemas
 from dssm_lightning.models.scorers import Scorer
-from dssm_lightning.retrieval.exact_search import nearest
+from dssm_lightning.retrieval.exact_search import exact_top_k
 from dssm_lightning.retrieval.hybrid import Hybrid
 from dssm_lightning.utils.ragged import Column, Features
 
@@ -96,7 +96,7 @@ class Retriever:
         if self.hybrid is not None or not self.scorer.indexable or len(self.scorer.vectors(self.corpus[:1])) > 1:
             return [self.search(query, k) for query in queries]  # no single inner product ranks
         query = self.embed("query", queries)
-        rows = nearest(query, self.corpus, k)[1]
+        rows = exact_top_k(query, self.corpus, k)[1]
         scores, order = self.scorer.pairs(query, self.corpus, rows).sort(dim=1, descending=True, stable=True)
         return [self._hits(*best) for best in zip(scores, rows.gather(1, order), strict=True)]
 

@@ -19,9 +19,11 @@ from dssm_lightning.features.text.ngrams import ngrams, word_hashes
 from dssm_lightning.features.text.words_and_letters import Letters, normalised, pieces
 from dssm_lightning.utils.ragged import Ragged, take
 
-Keys = NDArray[np.uint64]
+HashKeys = NDArray[np.uint64]
 Integers = NDArray[np.int64]
-Terms = Callable[[pl.Series], tuple[Keys, Integers]]  # texts (B,) -> keys (T,) of their terms, and how many each has
+Terms = Callable[
+    [pl.Series], tuple[HashKeys, Integers]
+]  # texts (B,) -> keys (T,) of their terms, and how many each has
 
 TABLE_CHUNK = 1 << 24
 """Query weights that are spelt out as a (vocabulary, queries) table at a time."""
@@ -106,7 +108,7 @@ class _TermBaseline(Baseline):
             include_last_offset=True,
         ).T
 
-    def _terms(self, texts: pl.Series) -> tuple[Keys, Integers]:
+    def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
         """Texts (B,) -> keys (T,) of their terms, repeated ones too, and how many each text has (B,)."""
         raise NotImplementedError
 
@@ -128,7 +130,7 @@ class TfIdf(_TermBaseline):
     therefore what whitespace separates, punctuation included, unlike those of the text features.
     """
 
-    def _terms(self, texts: pl.Series) -> tuple[Keys, Integers]:
+    def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
         return ngrams(_between_whitespace(texts), "letters", 3, 3)
 
     def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
@@ -155,7 +157,7 @@ class BM25(_TermBaseline):
     b: float = 0.75
     """How much a long text is held against itself, from 0 to 1."""
 
-    def _terms(self, texts: pl.Series) -> tuple[Keys, Integers]:
+    def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
         keys, lengths = [], []
         for letters in pieces(normalised(texts)):
             hashes, starts = word_hashes(letters)
@@ -186,7 +188,7 @@ def _between_whitespace(texts: pl.Series) -> Letters:
     return Letters(np.frombuffer(joined.encode("utf-32-le"), "<u4")[: starts[-1] + 1].astype(np.uint32), starts)
 
 
-def _bags(keys: Keys, lengths: Integers, vocabulary: Keys) -> _Bags:
+def _bags(keys: HashKeys, lengths: Integers, vocabulary: HashKeys) -> _Bags:
     text = np.repeat(np.arange(len(lengths)), lengths)
     term = np.searchsorted(vocabulary, keys)
     known = np.flatnonzero(vocabulary[np.minimum(term, len(vocabulary) - 1)] == keys) if len(vocabulary) else term[:0]

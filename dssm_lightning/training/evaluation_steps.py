@@ -15,16 +15,16 @@ from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, 
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.utils import distributed
-from dssm_lightning.utils.ragged import Features, at_least, joined, num_rows, to_device
+from dssm_lightning.utils.ragged import Features, concatenate_into, num_rows, pad_rows_to, to_device
 
 EQUAL_ON_ALL: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
 """How to log what every rank has found alike: the largest is each, to the last bit, as their mean might not be."""
 
 
-class Measured(LightningModule):
+class EvaluationSteps(LightningModule):
     """Validation, test and prediction of a model of two sides.
 
-    The sides, :class:`~dssm_lightning.models.two_tower.TwoSides`, stand before this class among the bases of the model.
+    :class:`~dssm_lightning.models.two_tower.TwoTowerModel` stands before this class among the bases of the model.
     """
 
     scorer: Scorer
@@ -66,7 +66,7 @@ class Measured(LightningModule):
     def embed_corpus(self, batches: Iterable[Features], share: int) -> Tensor:
         """(N, D) every candidate's embedding, each rank embedding its share, of so many candidates."""
         parts = (self._measured(self.encode_candidate, part) for part in batches)
-        return distributed.gather_rows(joined(parts, share))
+        return distributed.gather_rows(concatenate_into(parts, share))
 
     def score(self, query: Features, corpus: Tensor) -> Tensor:
         """(Q, …), (N, D) -> (Q, N) logits of queries with the embedded corpus."""
@@ -79,7 +79,7 @@ class Measured(LightningModule):
 
     def _measured(self, make: Callable[[Features], Tensor], features: Features) -> Tensor:
         """What is made of each row, alike to the last bit wherever the rows are cut, as far as kernels allow."""
-        return make(at_least(to_device(features, self.device), 8, self.device))[: num_rows(features)]
+        return make(pad_rows_to(to_device(features, self.device), 8, self.device))[: num_rows(features)]
 
     # -- what Lightning calls -------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.models.encoders import Backbone, Dense
 from dssm_lightning.models.tower import Tower
-from dssm_lightning.utils.atomic_files import whole
+from dssm_lightning.utils.atomic_files import atomic_write
 from dssm_lightning.utils.ragged import Features
 
 VERSION = 1
@@ -72,7 +72,7 @@ def keep_fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) 
                 with FileLock(path.with_suffix(".lock")):
                     if not path.is_file():
                         features = _computed(backbone, pixels, name).numpy()
-                        with whole(path) as temporary, temporary.open("wb") as file:
+                        with atomic_write(path) as temporary, temporary.open("wb") as file:
                             np.save(file, features)
                 columns[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
 

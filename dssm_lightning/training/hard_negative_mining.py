@@ -26,7 +26,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def mine(
+def mine_pools(
     samplers: Sequence[Hard],
     batches: Iterable[tuple[Tensor, Features]],
     score: Callable[[Features], Tensor],

@@ -23,17 +23,17 @@ from dssm_lightning.models.factories import make, plain_settings
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tower import TowerFactory
 from dssm_lightning.models.tower_checks import check_batch_statistics
-from dssm_lightning.models.two_tower import TwoSides, check_chunk_size
+from dssm_lightning.models.two_tower import TwoTowerModel, check_chunk_size
 from dssm_lightning.training.candidate_pool import Pool
 from dssm_lightning.training.chunked_loss import RowLosses
 from dssm_lightning.training.compilation import check_compiler, compile_towers
 from dssm_lightning.training.cross_batch_memory import Memory, check_use
 from dssm_lightning.training.distributed.rank_agreement import check_run
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables, data_parallel_group
-from dssm_lightning.training.evaluation_steps import EQUAL_ON_ALL, Measured
+from dssm_lightning.training.evaluation_steps import EQUAL_ON_ALL, EvaluationSteps
 from dssm_lightning.training.frozen_backbones import backbones, check_rest, keep_fixed_features, read_weights
-from dssm_lightning.training.hard_negative_mining import evaluating, mine
-from dssm_lightning.training.objective import per_query_loss, told_negatives
+from dssm_lightning.training.hard_negative_mining import evaluating, mine_pools
+from dssm_lightning.training.objective import describe_negatives, per_query_loss
 from dssm_lightning.training.optimizers import check_sparse_tables
 from dssm_lightning.training.optimizers.changed_settings import differences, settings_of
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
@@ -43,7 +43,7 @@ from dssm_lightning.utils import distributed
 from dssm_lightning.utils.seeding import mix, run_seed, seed_torch
 
 
-class TwoTower(TwoSides, Measured):
+class TwoTower(TwoTowerModel, EvaluationSteps):
     """Query and candidate each through a tower of their own, met in one score.
 
     Every swappable part is a factory: in YAML and in Python ``{class_path, init_args}``, which is saved with the
@@ -117,7 +117,7 @@ class TwoTower(TwoSides, Measured):
         self.memory: Memory | None = None
         self.without_negatives = RowsWithoutNegatives()
         self._backbones: list[Backbone] = []
-        self._told_negatives = False
+        self._negatives_described = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TwoTower:
         """A copy with the same factories: those that a command line gives hold its parser, which cannot be copied."""
@@ -135,7 +135,7 @@ class TwoTower(TwoSides, Measured):
         Raises:
             ValueError: a memory that this data's negatives, or the ranks, would leave without use; ranks with other
                 settings or data; FSDP, or a strategy that does not know the tables; no compiler where towers are to be
-                compiled; what :meth:`Measured.setup` refuses.
+                compiled; what :meth:`EvaluationSteps.setup` refuses.
         """
         if stage == "fit" and self.compile_towers:
             check_compiler(self.trainer.strategy.root_device)
@@ -241,12 +241,12 @@ class TwoTower(TwoSides, Measured):
         """Dropout of this batch is a function of its number, not of what was drawn before."""
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         forget_interrupted(progress)
-        seed_torch(mix(run_seed(), progress.total.completed, distributed.rank()), self.device)
+        seed_torch(mix(run_seed(), progress.total.completed, distributed.process_rank()), self.device)
         for backbone in self._backbones:
             backbone.start_epoch(self.current_epoch)  # here: a fit that is resumed begins no epoch
-        if not self._told_negatives:
-            self._told_negatives = True
-            rank_zero_info(told_negatives(batch, self.cross_device_negatives, self.memory))
+        if not self._negatives_described:
+            self._negatives_described = True
+            rank_zero_info(describe_negatives(batch, self.cross_device_negatives, self.memory))
 
     def on_train_epoch_start(self) -> None:
         """Mine hard negatives from the model as it is, where they are due."""
@@ -255,7 +255,9 @@ class TwoTower(TwoSides, Measured):
         if due:
             with evaluating(self):
                 corpus = self._embedded()
-                total = mine(due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch)
+                total = mine_pools(
+                    due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch
+                )
             rank_zero_info(f"epoch {self.current_epoch}: hard negatives of {total:,} queries are mined anew")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -73,18 +73,18 @@ def per_query_loss(
     rows = Rows(target, negatives, batch.known, batch.label)
     weight = torch.ones_like(query[:, 0]) if weight is None else weight
     learnt = [parameter for part in (scorer, loss) for parameter in part.parameters() if parameter.requires_grad]
-    forth = partial(_forth, rows, pool, scorer, loss)
+    forth = partial(query_to_candidate_loss, rows, pool, scorer, loss)
     there = weighted(forth, query, pool.embedding, weight, learnt, chunk_size)
     if not loss.symmetric:
         return there
     queries = distributed.gather_rows(query) if gather else query  # (P, D)
     own = F.embedding(target, pool.embedding)  # (Q, D)
-    back = partial(_back, transposed(rows, pool.id, gather), scorer, loss)
+    back = partial(candidate_to_query_loss, transposed(rows, pool.id, gather), scorer, loss)
     again = weighted(back, own, queries, weight, learnt, chunk_size)
     return RowLosses((there.value + again.value) / 2, there.compared | again.compared, (there.total + again.total) / 2)
 
 
-def told_negatives(batch: Batch, cross_device: bool, memory: Memory | None = None, rows: int = 256) -> str:
+def describe_negatives(batch: Batch, cross_device: bool, memory: Memory | None = None, rows: int = 256) -> str:
     """How many candidates compete with a row's own, for people.
 
     Args:
@@ -111,7 +111,7 @@ def told_negatives(batch: Batch, cross_device: bool, memory: Memory | None = Non
     return f"a query has {mean:,.1f} negatives on average in the first batch{whose}"
 
 
-def _forth(
+def query_to_candidate_loss(
     rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, numbers: Tensor | None, query: Tensor, embedding: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Values (Q,) and ``compared`` (Q,) of the numbered rows' queries (Q, D) against the candidates (C, D)."""
@@ -181,7 +181,7 @@ def _by_column(pairs: Tensor, num_columns: int, gather: bool) -> Ragged:
     return Ragged(query[column.argsort()], offsets)
 
 
-def _back(
+def candidate_to_query_loss(
     problem: Transposed, scorer: Scorer, loss: Loss, numbers: Tensor | None, candidate: Tensor, queries: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Values (Q,) and ``compared`` (Q,) of the numbered rows' candidates (Q, D) against the queries (P, D).

@@ -32,4 +32,4 @@ class RowsWithoutNegatives:
 
     def restart(self, total: int = 0) -> None:
         """Count from here on, beginning with what all ranks had together."""
-        self._counted = total if distributed.rank() == 0 else 0
+        self._counted = total if distributed.process_rank() == 0 else 0

@@ -38,7 +38,7 @@ def begin(name: str) -> Path:
 
 
 @contextmanager
-def held(run: Path) -> Iterator[Path]:
+def lock_run(run: Path) -> Iterator[Path]:
     """Keep other processes from training in a run's folder meanwhile; one in which nothing was written goes at the end.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A place beside ``path`` to write to, which takes its place when all is written; its folder is made.
 
     Where writing fails, what stood at ``path`` still stands there, and nothing is left beside it.

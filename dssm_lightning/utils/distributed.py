@@ -24,7 +24,7 @@ def use_group(group: dist.ProcessGroup | None) -> None:
     _group = group
 
 
-def rank() -> int:
+def process_rank() -> int:
     """This process's number, 0 where there is only one."""
     return dist.get_rank(_group) if dist.is_initialized() else 0
 
@@ -87,18 +87,18 @@ class _Gather(torch.autograd.Function):
             return own
         gradient = gradient.clone()  # gloo has no reduce-scatter
         dist.all_reduce(gradient, group=_group)
-        return gradient[rank() * size : (rank() + 1) * size]
+        return gradient[process_rank() * size : (process_rank() + 1) * size]
 
 
 def rows_before(local: Tensor) -> int:
     """How many rows the ranks before this one have, where this one has those of ``local``."""
-    return 0 if world_size() == 1 else int(_row_counts(local)[: rank()].sum())
+    return 0 if world_size() == 1 else int(_row_counts(local)[: process_rank()].sum())
 
 
 def _row_counts(local: Tensor) -> Tensor:
     """(W,) rows of each rank."""
     counts = torch.zeros(world_size(), dtype=torch.int64, device=local.device)
-    counts[rank()] = len(local)
+    counts[process_rank()] = len(local)
     dist.all_reduce(counts, group=_group)
     return counts
 

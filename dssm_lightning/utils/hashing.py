@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-Keys = NDArray[np.uint64]
+HashKeys = NDArray[np.uint64]
 
 GOLDEN = 0x9E3779B97F4A7C15
 """2^64 over the golden ratio, splitmix64's step: keeps n-grams of different n apart."""
@@ -15,7 +15,7 @@ MAX_BUCKETS = (1 << 31) - 1
 """Ids are int32."""
 
 
-def mix64(values: Keys) -> Keys:
+def mix64_(values: HashKeys) -> HashKeys:
     """The finaliser of splitmix64 (Steele et al. 2014), **in place**: each bit in reaches every bit out."""
     shifted = np.empty_like(values)  # one for all steps: to allocate costs as much as to shift
     values ^= np.right_shift(values, np.uint64(30), out=shifted)
@@ -26,9 +26,9 @@ def mix64(values: Keys) -> Keys:
     return values
 
 
-def buckets(keys: Keys, num_buckets: int) -> NDArray[np.int32]:
+def buckets(keys: HashKeys, num_buckets: int) -> NDArray[np.int32]:
     """(T,) keys, which are overwritten, as ids in [0, num_buckets). Scaling needs no division and suits any number."""
-    hashes = mix64(keys)
+    hashes = mix64_(keys)
     hashes >>= np.uint64(32)
     hashes *= np.uint64(num_buckets)
     hashes >>= np.uint64(32)
@@ -45,5 +45,5 @@ def hash_strings(values: pl.Series) -> NDArray[np.uint64]:
     text = (values.str.join("")[0] or "").encode()
     place = np.arange(len(text)) - np.repeat(ends - lengths, lengths)
     pairs = place.astype(np.uint64) * np.uint64(GOLDEN) + np.frombuffer(text, np.uint8) + np.uint64(1)
-    total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix64(pairs))])
-    return mix64(total[ends] - total[ends - lengths])
+    total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix64_(pairs))])
+    return mix64_(total[ends] - total[ends - lengths])

@@ -101,7 +101,7 @@ def take_features(features: Features, rows: Tensor) -> Features:
     return {name: take(column, rows) for name, column in features.items()}
 
 
-def slices(features: Features, size: int) -> Iterator[Features]:
+def row_chunks(features: Features, size: int) -> Iterator[Features]:
     """The rows, at most so many at a time."""
     column = next(iter(features.values()))
     there = column if isinstance(column, Tensor) else column[1]  # offsets, or whose events they are
@@ -109,7 +109,7 @@ def slices(features: Features, size: int) -> Iterator[Features]:
         yield take_features(features, rows)
 
 
-def at_least(features: Features, rows: int, device: torch.device) -> Features:
+def pad_rows_to(features: Features, rows: int, device: torch.device) -> Features:
     """The same rows, the last one again until there are so many; none stays none.
 
     A product of few rows may run through another kernel, which rounds otherwise: near-ties would then fall differently
@@ -121,7 +121,7 @@ def at_least(features: Features, rows: int, device: torch.device) -> Features:
     return take_features(features, torch.arange(rows, device=device).clamp(max=total - 1))
 
 
-def with_items(column: Column, embed: Callable[[Features], Tensor]) -> Column:
+def embed_items(column: Column, embed: Callable[[Features], Tensor]) -> Column:
     """The column, with embeddings in place of the candidates that its values number, if they do."""
     entries = column.sequences if isinstance(column, Prefixes) else column
     if not isinstance(entries, Ragged) or not isinstance(entries.items, dict):
@@ -130,7 +130,7 @@ def with_items(column: Column, embed: Callable[[Features], Tensor]) -> Column:
     return column._replace(sequences=embedded) if isinstance(column, Prefixes) else embedded
 
 
-def joined(parts: Iterable[Tensor], total: int) -> Tensor:
+def concatenate_into(parts: Iterable[Tensor], total: int) -> Tensor:
     """``torch.cat`` of parts (n, …), at least one, of so many rows together, in the memory of the result.
 
     The parts themselves are never there all at once, as they would be in a list.

@@ -1,4 +1,4 @@
-"""Randomness that is a function of where we are: (seed, epoch, step, rank), never of what was drawn before.
+"""Randomness that is a function of where we are: (seed, epoch, step, process), never of what was drawn before.
 
 A run that is resumed at step k then draws what the uninterrupted run drew at step k.
 """
@@ -29,7 +29,7 @@ class Counter(NamedTuple):
     seed: int
     epoch: int = 0
     step: int = 0
-    rank: int = 0
+    process_rank: int = 0
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh generator; draws for different purposes at the same place are independent."""

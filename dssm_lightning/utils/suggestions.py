@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean …?``, or nothing where no known name is like this one."""
     found = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""

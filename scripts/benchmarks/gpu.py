@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.big_batches import distinct_data, made_model
 from benchmarks.report import Row, Section, alternate, rates
 from dssm_lightning.data.batch import Batch
-from dssm_lightning.retrieval.exact_search import nearest
+from dssm_lightning.retrieval.exact_search import exact_top_k
 from dssm_lightning.training.module import TwoTower
 from dssm_lightning.utils.seeding import Counter
 
@@ -43,13 +43,13 @@ def gpu(
     trained = _alternate([_step(model, batch) for model in models], device, repeats)
     query, corpus = (F.normalize(torch.randn(n, 64, device=device), dim=1) for n in (256, num_candidates))
     k = min(100, num_candidates)
-    searched = _alternate([partial(nearest, query, corpus, k), partial(_whole, query, corpus, k)], device, repeats)
+    searched = _alternate([partial(exact_top_k, query, corpus, k), partial(_whole, query, corpus, k)], device, repeats)
     rows = [
         Row(f"{what}, {chunk_size:,} queries at once", "rows/s", *(rates(batch_size, each) for each in trained)),
         Row(f"{k} of {num_candidates:,} × 64", "queries/s", *(rates(len(query), each) for each in searched)),
     ]
     name = torch.cuda.get_device_name() if device.startswith("cuda") else device
-    return Section(TITLE, rows, [f"Measured on one {name}, by the wall clock."])
+    return Section(TITLE, rows, [f"EvaluationSteps on one {name}, by the wall clock."])
 
 
 def _step(model: TwoTower, batch: Batch) -> Callable[[], None]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.report import Row, Section, alternate, rates
-from dssm_lightning.retrieval.exact_search import nearest
+from dssm_lightning.retrieval.exact_search import exact_top_k
 
 
 def search(
@@ -27,8 +27,8 @@ def search(
     )
     name, other = _rival(corpus, k)
     product = partial(_product, query, corpus)
-    assert torch.allclose(nearest(query, corpus, k)[0], other(query), atol=1e-5), "the sides find the same"
-    seconds = alternate([partial(nearest, query, corpus, k), partial(other, query), product], repeats)
+    assert torch.allclose(exact_top_k(query, corpus, k)[0], other(query), atol=1e-5), "the sides find the same"
+    seconds = alternate([partial(exact_top_k, query, corpus, k), partial(other, query), product], repeats)
     ours, *others = (rates(num_queries, each) for each in seconds)
     what = f"{k} of {num_candidates:,} × {dim}"
     return Section(

@@ -99,7 +99,7 @@ def feature(kind: str, **arguments: Any) -> dict[str, Any]:
     return {"class_path": kind, "init_args": arguments}
 
 
-@pytest.mark.filterwarnings("ignore:Total length of `Slices` across ranks is zero")
+@pytest.mark.filterwarnings("ignore:Total length of `ShardedBatches` across ranks is zero")
 def test_the_data_of_these_tests_are_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)

@@ -60,7 +60,9 @@ def test_evaluation_by_event_has_one_candidate_to_find(tmp_path: Path) -> None:
     assert set(events.relevant.lengths.tolist()) == {1}
 
 
-@pytest.mark.filterwarnings("ignore:Total length of `Slices` across ranks is zero")  # the command line is silent
+@pytest.mark.filterwarnings(
+    "ignore:Total length of `ShardedBatches` across ranks is zero"
+)  # the command line is silent
 def test_without_validation_rows_there_is_nothing_to_validate(tmp_path: Path) -> None:
     data = small_data(tmp_path, split=PerQuery(test=0.2, validation=0))
     assert list(data.val_dataloader()) == []

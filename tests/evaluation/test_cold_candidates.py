@@ -47,7 +47,7 @@ def data(folder: Path, **changes: Any) -> RetrievalDataModule:
         ],
         "split": ColdCandidates(test=0.4, validation=0.2),
         "rank": "held_out",
-        "tell_apart": ["note"],
+        "slice_by": ["note"],
         "batch_size": 64,
         "cache_dir": str(folder),
     }
@@ -138,17 +138,17 @@ def test_the_whole_corpus_is_ranked_unless_asked_otherwise(tmp_path: Path) -> No
 
 
 def test_what_tells_apart_must_be_a_column(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tell_apart: neither side has a column 'notes'; candidates have candidate_id"):
-        data(tmp_path, tell_apart=["notes"]).ranking(TEST)
+    with pytest.raises(ValueError, match="slice_by: neither side has a column 'notes'; candidates have candidate_id"):
+        data(tmp_path, slice_by=["notes"]).ranking(TEST)
     with pytest.raises(ValueError, match="the queries' 'query_id' has 80 values, each of which would be a slice"):
-        data(tmp_path, tell_apart=["query_id"]).ranking(TEST)
+        data(tmp_path, slice_by=["query_id"]).ranking(TEST)
 
 
 def test_queries_are_told_apart_by_the_value_of_a_column(tmp_path: Path) -> None:
     tables = frames()
     half = pl.Series("team", ["red" if row % 2 else "blue" for row in range(79)] + [None])
     made = data(
-        tmp_path, source=Frames(**(tables | {"queries": tables["queries"].with_columns(half)})), tell_apart=["team"]
+        tmp_path, source=Frames(**(tables | {"queries": tables["queries"].with_columns(half)})), slice_by=["team"]
     )
     made.ranking(TEST)
     groups = made.ranking(TEST).query_groups

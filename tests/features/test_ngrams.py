@@ -11,7 +11,7 @@ import pytest
 
 from dssm_lightning.features.text.ngrams import lookup, ngrams, word_hashes
 from dssm_lightning.features.text.words_and_letters import normalised, pieces, word_strings
-from dssm_lightning.utils.hashing import buckets, mix64
+from dssm_lightning.utils.hashing import buckets, mix64_
 
 MASK = (1 << 64) - 1
 ALPHABETS = {
@@ -191,7 +191,7 @@ def test_keys_of_up_to_three_letters_are_their_own():
 def test_mix64_is_splitmix64():
     # The first numbers of splitmix64 with seed 1234567 (Vigna's reference code; the seed steps by the golden ratio).
     states = np.array([(1234567 + i * 0x9E3779B97F4A7C15) & MASK for i in (1, 2, 3)], np.uint64)
-    assert mix64(states).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert mix64_(states).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 @pytest.mark.parametrize("num_buckets", [1, 7, 30_000, 2**31 - 1])

@@ -10,7 +10,7 @@ from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.utils.ragged import Ragged
 from dssm_lightning.utils.seeding import Counter
 
-HERE = Counter(seed=1, epoch=2, step=3, rank=0)
+HERE = Counter(seed=1, epoch=2, step=3, process_rank=0)
 
 
 def make_interactions(

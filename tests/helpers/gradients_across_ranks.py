@@ -31,7 +31,7 @@ from dssm_lightning.losses import (
 from dssm_lightning.models.scorers import Dot
 from dssm_lightning.training.candidate_pool import Pool
 from dssm_lightning.training.cross_batch_memory import Memory
-from dssm_lightning.training.hard_negative_mining import mine
+from dssm_lightning.training.hard_negative_mining import mine_pools
 from dssm_lightning.training.objective import per_query_loss
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.ragged import Ragged, take
@@ -234,7 +234,7 @@ def same_pools(rank: int, world_size: int) -> bool:
         sampler.bind(interactions, 9, CORPUS)
     alone.keep(queries, alone.choose(queries, scores), epoch=4)
     own = queries[rank::world_size].split(2)
-    mine([shared], [(part, {"row": part}) for part in own], lambda features: scores[features["row"]], epoch=4)
+    mine_pools([shared], [(part, {"row": part}) for part in own], lambda features: scores[features["row"]], epoch=4)
     one, two = alone.state_dict(), shared.state_dict()
     return len(one["pools"]) > 9 and all(torch.equal(one[key], two[key]) for key in ("pools", "offsets"))
 

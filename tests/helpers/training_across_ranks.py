@@ -54,7 +54,10 @@ def cases() -> dict[str, Settings]:
 def ranked(**settings: Any) -> Trainer:
     """A trainer of this rank of all that there are."""
     world_size = distributed.world_size()
-    os.environ |= {"LOCAL_RANK": str(distributed.rank()), "NODE_RANK": "0"}  # who has these was started by another
+    os.environ |= {
+        "LOCAL_RANK": str(distributed.process_rank()),
+        "NODE_RANK": "0",
+    }  # who has these was started by another
     strategy = settings.pop("strategy", "ddp") if world_size > 1 else "auto"
     return small_trainer(HERE, devices=world_size, strategy=strategy, use_distributed_sampler=False, **settings)
 

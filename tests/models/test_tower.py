@@ -15,7 +15,7 @@ from dssm_lightning.models.encoders import Dense, Embedding, EmbeddingBag, Linea
 from dssm_lightning.models.fusion import Concat, Sum
 from dssm_lightning.models.tied_tables import share_tables
 from dssm_lightning.models.tower import Tower
-from dssm_lightning.models.tower_checks import check_apart, check_batch_statistics
+from dssm_lightning.models.tower_checks import check_batch_statistics, check_bypass
 from dssm_lightning.utils.ragged import Features
 
 VECTOR = Vector(name="vector", length=3)
@@ -73,7 +73,7 @@ def test_rows_have_length_1_and_the_bias_stands_after_it() -> None:
 
 
 def test_what_stands_apart_is_appended_as_it_is() -> None:
-    module = tower(output_dim=6, bias=True, apart=["item"])
+    module = tower(output_dim=6, bias=True, bypass=["item"])
     found = module(COLUMNS)
     assert found.shape == (5, 6 + 4 + 1)
     assert module.output_dim == 6 + 4
@@ -155,11 +155,17 @@ def test_initialization_by_name(name: str, bound: float | None) -> None:
             {"encoders": {"titel": Linear}},
             r"encoders are given for unknown features \['titel'\]; this side's features: \['vector', 'item'\]",
         ),
-        ({"apart": ["titel"]}, r"apart names unknown features \['titel'\]; this side's features: \['vector', 'item'\]"),
-        ({"apart": ["item", "vector"]}, r"apart names all of this side's features, \['vector', 'item'\]; at least one"),
         (
-            {"apart": ["item"], "num_heads": 2},
-            r"apart \['item'\]: heads divide the whole embedding, so nothing can stand",
+            {"bypass": ["titel"]},
+            r"bypass names unknown features \['titel'\]; this side's features: \['vector', 'item'\]",
+        ),
+        (
+            {"bypass": ["item", "vector"]},
+            r"bypass names all of this side's features, \['vector', 'item'\]; at least one",
+        ),
+        (
+            {"bypass": ["item"], "num_heads": 2},
+            r"bypass \['item'\]: heads divide the whole embedding, so nothing can stand",
         ),
         ({"hidden_dims": [3], "activation": "Relu"}, r"unknown activation 'Relu'; nearest in torch.nn: \['ReLU'"),
         ({"output_activation": "tan"}, r"unknown activation 'tan'; nearest in torch.nn: \['Tanh'"),
@@ -183,11 +189,11 @@ def test_batch_norm_is_refused_where_batches_are_cut() -> None:
 
 
 def test_what_stands_apart_meets_its_like() -> None:
-    towers = {"query": tower(apart=["item"]), "candidate": tower(apart=["item"])}
-    check_apart(towers)
+    towers = {"query": tower(bypass=["item"]), "candidate": tower(bypass=["item"])}
+    check_bypass(towers)
     towers["candidate"] = tower()
     with pytest.raises(ValueError, match=r"same widths, found query \{'item': 4\} · candidate \{\}"):
-        check_apart(towers)
+        check_bypass(towers)
 
 
 # -- shared tables -----------------------------------------------------------------------------------------------------

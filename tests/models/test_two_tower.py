@@ -12,7 +12,7 @@ from helpers.small import TOWER, small_data, small_model
 from dssm_lightning import Tower
 from dssm_lightning.models.fusion import Concat
 from dssm_lightning.models.scorers import Dot
-from dssm_lightning.models.two_tower import TwoSides
+from dssm_lightning.models.two_tower import TwoTowerModel
 
 BIASED = {**TOWER, "init_args": {**TOWER["init_args"], "bias": True}}
 
@@ -23,7 +23,7 @@ def test_plain_torch_scores_as_the_lightning_module_does(tmp_path: Path) -> None
     model = small_model(query_tower=BIASED, candidate_tower=BIASED)
     model.build(data.schemas)
     tower = partial(Tower, fusion=Concat, output_dim=16, bias=True)
-    plain = TwoSides(tower, tower, Dot(logit_scale=10))
+    plain = TwoTowerModel(tower, tower, Dot(logit_scale=10))
     plain.build(data.schemas)
     assert plain.state_dict().keys() == model.state_dict().keys()
     plain.load_state_dict(model.state_dict())
@@ -36,4 +36,4 @@ def test_plain_torch_scores_as_the_lightning_module_does(tmp_path: Path) -> None
 
 def test_a_chunk_holds_at_least_one_row() -> None:
     with pytest.raises(ValueError, match="encode_chunk_size is 0; it must be at least 1"):
-        TwoSides(partial(Tower, fusion=Concat), None, Dot(), encode_chunk_size=0)
+        TwoTowerModel(partial(Tower, fusion=Concat), None, Dot(), encode_chunk_size=0)

@@ -165,7 +165,7 @@ def test_a_section_takes_the_place_of_the_one_before(report: ModuleType) -> None
 def test_what_a_gpu_is_asked_runs_anywhere(bench: ModuleType) -> None:
     section = bench.gpu("cpu", batch_size=64, chunk_size=16, num_candidates=400, repeats=1)
     assert [row.unit for row in section.rows] == ["rows/s", "queries/s"]
-    assert section.notes == ["Measured on one cpu, by the wall clock."]
+    assert section.notes == ["EvaluationSteps on one cpu, by the wall clock."]
 
 
 @pytest.mark.parametrize(

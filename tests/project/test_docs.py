@@ -87,7 +87,7 @@ def test_the_readmes_loss_has_its_test(tmp_path: Path) -> None:
     del sys.modules["test_my_losses"]
 
 
-@pytest.mark.filterwarnings("ignore:Total length of `Slices`", "ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:Total length of `ShardedBatches`", "ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:.*litlogger")
 def test_the_readmes_python(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = [block.text for block in blocks(README, "file") if block.name == "example.py"]

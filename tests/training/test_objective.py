@@ -23,7 +23,7 @@ from dssm_lightning.losses.masks import own_columns, valid_columns
 from dssm_lightning.models.scorers import Dot, MLPScorer, Scorer
 from dssm_lightning.training.candidate_pool import Pool
 from dssm_lightning.training.cross_batch_memory import Memory
-from dssm_lightning.training.objective import per_query_loss, told_negatives
+from dssm_lightning.training.objective import describe_negatives, per_query_loss
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -219,10 +219,10 @@ def test_how_many_negatives_a_query_has_by_hand() -> None:
     known = Ragged(torch.tensor([3, 8, 7]), torch.tensor([0, 2, 3]))
     candidates = Candidates({}, ids, torch.ones(4), torch.zeros(4))
     batch = Batch({}, candidates, torch.tensor([0, 1]), None, known, None, None, torch.arange(2))
-    assert told_negatives(batch, False) == "a query has 2.5 negatives on average in the first batch"  # 2 and 3
+    assert describe_negatives(batch, False) == "a query has 2.5 negatives on average in the first batch"  # 2 and 3
     own = batch._replace(known=None, negatives=torch.tensor([[1, 2, 2], [0, -1, -1]]))
-    assert told_negatives(own, False) == "a query has 1.5 negatives on average in the first batch"  # 2 and 1
+    assert describe_negatives(own, False) == "a query has 1.5 negatives on average in the first batch"  # 2 and 1
     memory = Memory(10, 2)
     memory.hold(Pool(torch.zeros(3, 2), torch.tensor([1, 5, 20]), torch.ones(3), torch.zeros(3)))
     memory.commit()  # 1 and 20 are no columns yet
-    assert told_negatives(batch, True, memory) == "a query has 4.5 negatives on average in the first batch"
+    assert describe_negatives(batch, True, memory) == "a query has 4.5 negatives on average in the first batch"

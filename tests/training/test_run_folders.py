@@ -84,19 +84,19 @@ def test_two_that_begin_at_once_get_a_folder_each(monkeypatch: pytest.MonkeyPatc
 def test_one_process_trains_in_a_folder_at_a_time() -> None:
     run = make("a", 0, "last")
     with (
-        run_folders.held(run),
+        run_folders.lock_run(run),
         pytest.raises(ValueError, match=r"another process is training in runs/a/version_0: wait for its end"),
-        run_folders.held(run),
+        run_folders.lock_run(run),
     ):
         pass
-    with run_folders.held(run):  # it has ended
+    with run_folders.lock_run(run):  # it has ended
         pass
     assert (run / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_a_folder_in_which_nothing_was_written_goes() -> None:
     run = run_folders.begin("a")
-    with pytest.raises(KeyError), run_folders.held(run):
+    with pytest.raises(KeyError), run_folders.lock_run(run):
         raise KeyError
     assert not run.exists()
 
@@ -107,6 +107,6 @@ def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (run / "checkpoints").write_text("a file")
     with (
         pytest.raises(OSError, match=r"checkpoints go to runs/a/version_0/checkpoints, and it cannot be written: File"),
-        run_folders.held(run),
+        run_folders.lock_run(run),
     ):
         pass

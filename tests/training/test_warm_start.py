@@ -119,7 +119,7 @@ def test_codes_of_both_sides_go_on_together(tmp_path: Path) -> None:
     codes: dict[str, Any] = {"class_path": "Codes", "init_args": {"output_dim": 8}}
     plain = {"output_dim": 4, "fusion": "Concat"}
     towers: dict[str, Any] = {
-        f"{side}_tower": {"class_path": "Tower", "init_args": {**plain, "apart": [name], "encoders": {name: codes}}}
+        f"{side}_tower": {"class_path": "Tower", "init_args": {**plain, "bypass": [name], "encoders": {name: codes}}}
         for side, name in (("query", "shown"), ("candidate", "code"))
     }
     changes: dict[str, Any] = {

@@ -6,7 +6,7 @@ import itertools
 
 import torch
 
-from dssm_lightning.utils.ragged import Prefixes, Ragged, joined, num_rows, slices, take, take_features
+from dssm_lightning.utils.ragged import Prefixes, Ragged, concatenate_into, num_rows, row_chunks, take, take_features
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
@@ -65,7 +65,7 @@ def test_slices_are_the_rows_in_order() -> None:
     columns = {"ragged": ragged(lists), "dense": torch.arange(5), "seen": seen}
     for first in columns:  # whose rows are counted
         features = {first: columns[first], **columns}
-        found = list(slices(features, 2))
+        found = list(row_chunks(features, 2))
         assert [num_rows(part) for part in found] == [2, 2, 1]
         assert [each for part in found for each in as_lists(part["ragged"])] == lists  # type: ignore[arg-type]
         assert [each for part in found for each in part["dense"].tolist()] == [0, 1, 2, 3, 4]  # type: ignore[union-attr]
@@ -74,6 +74,6 @@ def test_slices_are_the_rows_in_order() -> None:
 
 def test_joined_is_torch_cat() -> None:
     parts = [torch.rand(n, 2, 3, dtype=torch.float64) for n in (2, 0, 3)]
-    found = joined(iter(parts), 5)
+    found = concatenate_into(iter(parts), 5)
     assert torch.equal(found, torch.cat(parts))
     assert found.dtype == torch.float64

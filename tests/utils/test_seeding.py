@@ -30,7 +30,7 @@ def test_equal_places_draw_alike_and_others_do_not() -> None:
     def draw(counter: Counter, purpose: str) -> list[float]:
         return torch.rand(4, generator=counter.generator(purpose)).tolist()
 
-    here = Counter(seed=1, epoch=2, step=3, rank=0)
+    here = Counter(seed=1, epoch=2, step=3, process_rank=0)
     assert draw(here, "negatives") == draw(Counter(1, 2, 3, 0), "negatives")
     others = [here._replace(**{field: 9}) for field in here._fields]
     assert all(draw(other, "negatives") != draw(here, "negatives") for other in others)

@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from dssm_lightning.cli.checkpoint_arguments import find_checkpoint
-from dssm_lightning.data.batching.evaluation_batches import mining_slices
+from dssm_lightning.data.batching.evaluation_batches import shard_mining_queries
 from dssm_lightning.data.negatives import Hard
 from dssm_lightning.training.hard_negative_mining import evaluating
-from dssm_lightning.training.hard_negative_mining import mine as mine_pools
-from dssm_lightning.utils.atomic_files import whole
+from dssm_lightning.training.hard_negative_mining import mine_pools as mine_pools
+from dssm_lightning.utils.atomic_files import atomic_write
 
 SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -65,7 +65,7 @@ def mine(
     sampler.bind(data.data.interactions, len(data.data.queries), data.num_candidates)
     with evaluating(model):
         corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
-        batches = mining_slices(data.assembler, sampler.queries, 0, 1)
+        batches = shard_mining_queries(data.assembler, sampler.queries, 0, 1)
         total = mine_pools([sampler], batches, lambda query: model.score(query, corpus), 0)
     mined = _frame(sampler, data.data.queries.to_series(0), data.candidates.to_series(0), column)
     _write(path, mined, column)
@@ -86,7 +86,7 @@ def _frame(sampler: Hard, queries: pl.Series, candidates: pl.Series, column: str
 
 
 def _write(path: Path, mined: pl.DataFrame, column: str) -> None:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if path.suffix == ".parquet":
             mined.write_parquet(temporary)
         elif path.suffix == ".jsonl":

@@ -1,4 +1,4 @@
-"""What an evaluation, a mining and a prediction run over: this rank's share of queries, events or the corpus."""
+"""What evaluation, mining and prediction run over: the share of this process in the queries, events or corpus."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 @dataclass
-class Slices(Generic[T]):
-    """A sized iterable that makes one item for each slice of what a rank has of the numbers of all ranks.
+class ShardedBatches(Generic[T]):
+    """A sized iterable that makes one item for each slice of what a process_rank has of the numbers of all ranks.
 
-    A rank that has none makes one empty item: it takes part in an evaluation, whose ends are collective.
+    A process_rank that has none makes one empty item: it takes part in an evaluation, whose ends are collective.
     """
 
     make: Callable[[Tensor], T]
@@ -39,8 +39,10 @@ class Slices(Generic[T]):
             yield self.make(numbers)
 
 
-def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) -> Slices[EvaluationBatch]:
-    """This rank's queries of a fold, each once, with all of its relevant candidates."""
+def shard_queries(
+    assembler: Assembler, fold: int, process_rank: int, world_size: int
+) -> ShardedBatches[EvaluationBatch]:
+    """This process's queries of a fold, each once, with all of its relevant candidates."""
     interactions, num_queries = assembler.data.interactions, len(assembler.data.queries)
     liked, not_liked = interactions.rows(fold, label=1), interactions.rows(fold, label=0)
     relevant = group(interactions.query[liked], interactions.candidate[liked], num_queries)
@@ -60,23 +62,25 @@ def query_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             grade=None if graded is None else take(graded, query).values,
         )
 
-    return Slices(make, _in_turn(len(queries), rank, world_size), _queries_at_once(assembler), len(queries))
+    return ShardedBatches(
+        make, _in_turn(len(queries), process_rank, world_size), _queries_at_once(assembler), len(queries)
+    )
 
 
-def evaluation_slices(
-    assembler: Assembler, fold: int, by: str, ranked: Tensor | None, rank: int, world_size: int
-) -> Slices[EvaluationBatch]:
-    """This rank's share of a fold to be ranked.
+def shard_evaluation(
+    assembler: Assembler, fold: int, by: str, ranked: Tensor | None, process_rank: int, world_size: int
+) -> ShardedBatches[EvaluationBatch]:
+    """This process's share of a fold to be ranked.
 
     Args:
         assembler: of the data.
         fold: which one.
         by: "query" or "event".
         ranked: (M,) corpus rows, ascending; candidates are numbered by their place among them. None = the whole corpus.
-        rank: of this process.
+        process_rank: of this process.
         world_size: how many ranks there are.
     """
-    slices = (query_slices if by == "query" else event_slices)(assembler, fold, rank, world_size)
+    slices = (shard_queries if by == "query" else shard_events)(assembler, fold, process_rank, world_size)
     if ranked is None:
         return slices
     make, place = slices.make, torch.full((len(assembler.data.candidates),), -1)
@@ -84,17 +88,23 @@ def evaluation_slices(
     return replace(slices, make=lambda numbers: renumbered(make(numbers), place))
 
 
-def mining_slices(assembler: Assembler, queries: Tensor, rank: int, world_size: int) -> Slices[tuple[Tensor, Features]]:
-    """This rank's share of the queries (P,) that hard negatives are mined for, with their features."""
+def shard_mining_queries(
+    assembler: Assembler, queries: Tensor, process_rank: int, world_size: int
+) -> ShardedBatches[tuple[Tensor, Features]]:
+    """This process's share of the queries (P,) that hard negatives are mined for, with their features."""
 
     def make(numbers: Tensor) -> tuple[Tensor, Features]:
         return queries[numbers], assembler.query_features(queries[numbers])
 
-    return Slices(make, _in_turn(len(queries), rank, world_size), _queries_at_once(assembler), len(queries))
+    return ShardedBatches(
+        make, _in_turn(len(queries), process_rank, world_size), _queries_at_once(assembler), len(queries)
+    )
 
 
-def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) -> Slices[EvaluationBatch]:
-    """This rank's events of a fold, each once, with its own context and its own candidate to be found."""
+def shard_events(
+    assembler: Assembler, fold: int, process_rank: int, world_size: int
+) -> ShardedBatches[EvaluationBatch]:
+    """This process's events of a fold, each once, with its own context and its own candidate to be found."""
     interactions = assembler.data.interactions
     events = interactions.rows(fold)
 
@@ -112,12 +122,14 @@ def event_slices(assembler: Assembler, fold: int, rank: int, world_size: int) ->
             grade=None if interactions.grade is None else interactions.grade[rows[liked]],
         )
 
-    return Slices(make, _in_turn(len(events), rank, world_size), _queries_at_once(assembler), len(events))
+    return ShardedBatches(
+        make, _in_turn(len(events), process_rank, world_size), _queries_at_once(assembler), len(events)
+    )
 
 
-def _in_turn(total: int, rank: int, world_size: int) -> Tensor:
-    """The numbers of a rank where ranks take turns."""
-    return torch.arange(min(rank, total), total, world_size)
+def _in_turn(total: int, process_rank: int, world_size: int) -> Tensor:
+    """The numbers of a process_rank where ranks take turns."""
+    return torch.arange(min(process_rank, total), total, world_size)
 
 
 def _chosen(values: Tensor, chosen: Tensor) -> Ragged:
@@ -134,15 +146,21 @@ def _queries_at_once(assembler: Assembler) -> int:
     return max(32, min(1024, 2**24 // len(assembler.data.candidates)))
 
 
-def corpus_slices(assembler: Assembler, rows: Tensor | None, rank: int, world_size: int) -> Slices[Features]:
-    """Features of these corpus rows (M,), or of the whole corpus: this rank's contiguous share, in order."""
+def shard_corpus(
+    assembler: Assembler, rows: Tensor | None, process_rank: int, world_size: int
+) -> ShardedBatches[Features]:
+    """Features of these corpus rows (M,), or of the whole corpus: this process's contiguous share, in order."""
     if rows is None:
-        return feature_slices(assembler.candidate_features, len(assembler.data.candidates), rank, world_size)
-    return feature_slices(lambda numbers: assembler.candidate_features(rows[numbers]), len(rows), rank, world_size)
+        return shard_features(assembler.candidate_features, len(assembler.data.candidates), process_rank, world_size)
+    return shard_features(
+        lambda numbers: assembler.candidate_features(rows[numbers]), len(rows), process_rank, world_size
+    )
 
 
-def feature_slices(make: Callable[[Tensor], Features], total: int, rank: int, world_size: int) -> Slices[Features]:
-    """Features of what is numbered 0 … total − 1: this rank's contiguous share, in order."""
+def shard_features(
+    make: Callable[[Tensor], Features], total: int, process_rank: int, world_size: int
+) -> ShardedBatches[Features]:
+    """Features of what is numbered 0 … total − 1: this process's contiguous share, in order."""
     share = -(-total // world_size)
-    own = torch.arange(min(total, rank * share), min(total, (rank + 1) * share))
-    return Slices(make, own, 1024, total)
+    own = torch.arange(min(total, process_rank * share), min(total, (process_rank + 1) * share))
+    return ShardedBatches(make, own, 1024, total)

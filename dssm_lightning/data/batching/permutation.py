@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dssm_lightning.utils.hashing import mix64
+from dssm_lightning.utils.hashing import mix64_
 from dssm_lightning.utils.seeding import mix
 
 ROUNDS = 8
@@ -46,7 +46,7 @@ class Permutation:
         left_size, right_size = (np.uint64(size) for size in self._sizes)
         left, right = numbers // right_size, numbers % right_size
         for key in self._keys:
-            left, right = right, (left + mix64(right ^ key) % left_size) % left_size
+            left, right = right, (left + mix64_(right ^ key) % left_size) % left_size
             left_size, right_size = right_size, left_size
         found: NDArray[np.uint64] = left * right_size + right
         return found  # after an even number of rounds the sizes are as they were

@@ -29,23 +29,23 @@ class Ranking(NamedTuple):
 
 
 def make_ranking(
-    rows: Tensor | None, popularity: Tensor, tell_apart: list[str], candidates: pl.DataFrame, queries: pl.DataFrame
+    rows: Tensor | None, popularity: Tensor, slice_by: list[str], candidates: pl.DataFrame, queries: pl.DataFrame
 ) -> Ranking:
     """A ranking of these corpus rows, of what is known of the whole corpus (N,).
 
     Raises:
-        ValueError: a name of ``tell_apart`` that is no column of either side, or of queries with too many values.
+        ValueError: a name of ``slice_by`` that is no column of either side, or of queries with too many values.
     """
     groups: dict[str, Tensor] = {}
     query_groups: dict[str, Tensor] = {}
-    for name in tell_apart:
+    for name in slice_by:
         if name in candidates.columns:
             groups |= _presence(candidates[name])
         elif name in queries.columns:
             query_groups |= _values(queries[name])
         else:
             raise ValueError(
-                f"tell_apart: neither side has a column {name!r}; candidates have {', '.join(candidates.columns)}, "
+                f"slice_by: neither side has a column {name!r}; candidates have {', '.join(candidates.columns)}, "
                 f"queries have {', '.join(queries.columns)} (bytes of pictures are not kept)"
             )
     if rows is None:
@@ -64,7 +64,7 @@ def _values(column: pl.Series) -> dict[str, Tensor]:
     values = column.drop_nulls().unique().sort().to_list()
     if len(values) > MOST_VALUES:
         raise ValueError(
-            f"tell_apart: the queries' {column.name!r} has {len(values):,} values, each of which would be a slice; "
+            f"slice_by: the queries' {column.name!r} has {len(values):,} values, each of which would be a slice; "
             f"at most {MOST_VALUES} are told apart"
         )
     return {f"{column.name}={value}": _flags((column == value).fill_null(False)) for value in values}

@@ -45,7 +45,7 @@ class Shuffled:
             number_at = torch.randperm(self.total, generator=shuffle).__getitem__
 
         def numbers(step: int) -> Tensor:
-            start, ranks = (0, self.world_size) if every_rank else (self.place.rank, 1)
+            start, ranks = (0, self.world_size) if every_rank else (self.place.process_rank, 1)
             start = (step * self.world_size + start) * self.size
             return number_at(torch.arange(start, start + ranks * self.size))
 

@@ -89,7 +89,7 @@ class NegativeSampler:
         return (len(rows), self.num_negatives) if self.per_row else (self.num_negatives,)
 
 
-def some(lists: Ragged, which: Tensor, limit: int, counter: Counter) -> Tensor:
+def sample_up_to(lists: Ragged, which: Tensor, limit: int, counter: Counter) -> Tensor:
     """(B, n) values of the lists (B,), −1 after the end of a shorter one; n = limit, or the longest length if less.
 
     A list longer than the limit is sampled systematically, at equal steps from a random start: each value is equally

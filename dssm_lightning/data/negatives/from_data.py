@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
-from dssm_lightning.data.negatives.base import NegativeSampler, some
+from dssm_lightning.data.negatives.base import NegativeSampler, sample_up_to
 from dssm_lightning.utils.seeding import Counter
 
 
@@ -51,7 +51,7 @@ class FromColumn(NegativeSampler):
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
         """(B, n) int64, n no larger than the longest list of these rows; shared: (T,), what the lists have together."""
-        named = some(self._lists, rows, self.num_negatives, counter)
+        named = sample_up_to(self._lists, rows, self.num_negatives, counter)
         return named if self.per_row else named[named >= 0]
 
 
@@ -91,7 +91,7 @@ class FromShown(NegativeSampler):
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
         """(B, n) int64, n no larger than the longest list of these rows' queries."""
-        return some(self._lists, self._query[rows], self.num_negatives, counter)
+        return sample_up_to(self._lists, self._query[rows], self.num_negatives, counter)
 
 
 class ObservedOnly(NegativeSampler):

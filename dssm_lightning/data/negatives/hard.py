@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
-from dssm_lightning.data.negatives.base import NegativeSampler, some
+from dssm_lightning.data.negatives.base import NegativeSampler, sample_up_to
 from dssm_lightning.data.negatives.from_distribution import Uniform
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Ragged, take
@@ -165,9 +165,9 @@ class Hard(NegativeSampler):
         if self._pools is None:
             return self._uniform.sample(counter, rows)
         if self.per_row:
-            return some(self._pools, self._query[rows], self.num_negatives, counter)
+            return sample_up_to(self._pools, self._query[rows], self.num_negatives, counter)
         chosen = torch.randint(len(rows), (self.num_negatives,), generator=counter.generator("rows"))
-        return some(self._pools, self._query[rows[chosen]], 1, counter).flatten()
+        return sample_up_to(self._pools, self._query[rows[chosen]], 1, counter).flatten()
 
     def expected(self, ids: Tensor) -> Tensor:
         """(C,) n times the chance of one draw for a training row chosen at random."""

@@ -17,7 +17,7 @@ from dssm_lightning.data.preparation import cache
 from dssm_lightning.data.preparation.named_negatives import explicit_negatives
 from dssm_lightning.data.sources import Source, file_formats
 from dssm_lightning.data.splits import Split
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import Tables, collapse
 from dssm_lightning.features import Categorical, Feature, History, LikedBy
 from dssm_lightning.features.categorical import Categories
@@ -172,7 +172,7 @@ def _floats(frame: pl.DataFrame, column: str | None) -> Tensor | None:
     return None if column is None else numbers(frame[column], pl.Float32)
 
 
-def _times(frame: pl.DataFrame, keys: Keys) -> Tensor | None:
+def _times(frame: pl.DataFrame, keys: ColumnRoles) -> Tensor | None:
     if keys.time is None:
         return None
     column = frame[keys.time]

@@ -6,7 +6,7 @@ import polars as pl
 
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.shipped_files import shipped_digest, shipped_table
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
 
 CANDIDATES, QUERIES = "emoji.parquet", "emoji_queries.parquet"
@@ -51,7 +51,7 @@ class Emoji(Source):
             pl.first("query", "lang"),
             pl.when((pl.col("kind") == "label").any()).then(pl.lit("label")).otherwise(pl.lit("tag")).alias("kind"),
         )
-        keys = Keys("query_id", "unified")
+        keys = ColumnRoles("query_id", "unified")
         return RawTables(
             rows.select("query_id", "unified"), queries, shipped_table(CANDIDATES), keys, display=("emoji", "name")
         )

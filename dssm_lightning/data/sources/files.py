@@ -6,7 +6,7 @@ import polars as pl
 
 from dssm_lightning.data.sources import file_formats
 from dssm_lightning.data.sources.base import Source
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
 
 TRIPLET = {"query", "positive_doc"}
@@ -80,7 +80,7 @@ class Files(Source):
         if len(frames) == 1 and TRIPLET <= set(frames["interactions"].columns) <= TRIPLET | {"negative_docs"}:
             return _texts(frames["interactions"], display)
         frames = self._typed_ids(self._typed_ids(frames, self.query_id), self.candidate_id)
-        keys = Keys(self.query_id, self.candidate_id, self.label, self.weight, self.time, self.grade)
+        keys = ColumnRoles(self.query_id, self.candidate_id, self.label, self.weight, self.time, self.grade)
         interactions = _with_times(frames["interactions"], self.time)
         return RawTables(interactions, frames.get("queries"), frames.get("candidates"), keys, display)
 
@@ -121,7 +121,7 @@ def _texts(frame: pl.DataFrame, display: tuple[str, ...]) -> RawTables:
         docs.append(lists.filter(lists.list.len() > 0).explode().rename("doc"))
     candidates = pl.concat([doc.to_frame() for doc in docs]).unique(maintain_order=True)
     queries = interactions.select("query").unique(maintain_order=True)
-    return RawTables(interactions, queries, candidates, Keys("query", "doc"), display)
+    return RawTables(interactions, queries, candidates, ColumnRoles("query", "doc"), display)
 
 
 def _with_times(frame: pl.DataFrame, time: str | None) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from dssm_lightning.data.sources.base import Source
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Frames(Source):
         grade: str | None = None,
     ) -> None:
         self._interactions, self._queries, self._candidates = interactions, queries, candidates
-        self.keys = Keys(query_id, candidate_id, label, weight, time, grade)
+        self.keys = ColumnRoles(query_id, candidate_id, label, weight, time, grade)
         self.display = tuple(display or ())
 
     def tables(self) -> RawTables:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import polars as pl
 
 from dssm_lightning.data.sources.base import Source
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
 
 FILE = "qa.jsonl"
@@ -52,7 +52,7 @@ class MedQuAD(Source):
         interactions = pairs.unique(["question", "answer_id"], keep="first", maintain_order=True)
         interactions = interactions.select("question", "answer_id", "focus", "qtype", "source")
         queries = interactions.select("question").unique(maintain_order=True)
-        return RawTables(interactions, queries, candidates, Keys("question", "answer_id"), display=("answer",))
+        return RawTables(interactions, queries, candidates, ColumnRoles("question", "answer_id"), display=("answer",))
 
     def fingerprint(self) -> str:
         """Changes with any file's path, size or time of change."""

@@ -14,7 +14,7 @@ import polars as pl
 
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.download import obtain
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
 
 NEEDED = {
@@ -90,7 +90,7 @@ class MovieLens(Source):
         if self.label_above is not None:
             label = "label"
             ratings = ratings.with_columns((pl.col("rating") > self.label_above).cast(pl.Int8).alias(label))
-        keys = Keys("user_id", "movie_id", label=label, time="timestamp")
+        keys = ColumnRoles("user_id", "movie_id", label=label, time="timestamp")
         return RawTables(ratings, queries, candidates, keys, display=("title",))
 
     def fingerprint(self) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.data.sources.base import Source
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
 
 VERSION = 1
@@ -76,7 +76,9 @@ class Synthetic(Source):
         candidates = _side("candidate_id", candidate_topic, vocabulary, rng)
         interactions = self._interactions(query_topic, candidate_topic, rng)
         label, weight = "label" if self.labels else None, "weight" if self.weights else None
-        return RawTables(interactions, queries, candidates, Keys(label=label, weight=weight, time="time"), ("text",))
+        return RawTables(
+            interactions, queries, candidates, ColumnRoles(label=label, weight=weight, time="time"), ("text",)
+        )
 
     def fingerprint(self) -> str:
         """Changes with the arguments."""

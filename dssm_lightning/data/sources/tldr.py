@@ -6,7 +6,7 @@ import polars as pl
 
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.shipped_files import shipped_digest, shipped_table
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
 
 CANDIDATES, EXAMPLES = "tldr_pages.parquet", "tldr_examples.parquet"
@@ -30,7 +30,7 @@ class Tldr(Source):
         )
         queries = interactions.select("query").unique(maintain_order=True)
         display = ("title", "platform", "description")
-        return RawTables(interactions, queries, pages, Keys("query", "page_id"), display)
+        return RawTables(interactions, queries, pages, ColumnRoles("query", "page_id"), display)
 
     def fingerprint(self) -> str:
         """Changes with the shipped files."""

@@ -8,7 +8,7 @@ import polars as pl
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import query_codes
-from dssm_lightning.data.splits.ordering import FoldArray, cut, part, places
+from dssm_lightning.data.splits.ordering import FoldArray, assign_folds, part_size, places
 from dssm_lightning.data.tables.tables import Tables
 
 
@@ -35,7 +35,7 @@ class LeaveLastN(Split):
         for rows, place, size in places(query_codes(tables), order):
             test = np.minimum(int(self.test), size - 1)
             validation = np.minimum(int(self.validation), size - 1 - test)
-            fold[rows] = cut(size - 1 - place, test, validation)
+            fold[rows] = assign_folds(size - 1 - place, test, validation)
         return fold
 
 
@@ -55,7 +55,7 @@ class ByTime(Split):
     def _folds(self, tables: Tables) -> FoldArray:
         time = _time(self, tables).to_physical().to_numpy()
         R = len(time)
-        test, validation = int(part(R, self.test)), int(part(R, self.validation))
+        test, validation = int(part_size(R, self.test)), int(part_size(R, self.validation))
         cuts = {code: R - size for code, size in ((VALIDATION, test + validation), (TEST, test)) if size}
         ordered = np.partition(time, np.array(list(cuts.values()), np.int64))
         fold = np.full(R, TRAIN, np.int8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dssm_lightning.data.splits.base import Split
-from dssm_lightning.data.splits.ordering import FoldArray, codes, cut, part, shuffled
+from dssm_lightning.data.splits.ordering import FoldArray, assign_folds, codes, part_size, shuffled
 from dssm_lightning.data.tables.tables import Tables
 
 
@@ -28,5 +28,5 @@ class ColdCandidates(Split):
     def _folds(self, tables: Tables) -> FoldArray:
         ids = codes(tables.candidate_rows, tables.candidates[tables.keys.candidate_id])
         N = int(ids.max(initial=-1)) + 1
-        fold = cut(shuffled(N, self.seed), part(N, self.test), part(N, self.validation))  # (N,)
+        fold = assign_folds(shuffled(N, self.seed), part_size(N, self.test), part_size(N, self.validation))  # (N,)
         return np.asarray(fold[ids])

@@ -57,12 +57,12 @@ def places(group: IntArray, order: IntArray) -> Iterator[tuple[IntArray, IntArra
         yield ordered, np.arange(len(rows)) + before[of[:1]] - before[of], size[of]
 
 
-def part(total: IntArray | int, fraction: float) -> IntArray:
+def part_size(total: IntArray | int, fraction: float) -> IntArray:
     """A fraction of a whole number, or of each of several, rounded down."""
     return np.floor(np.asarray(total) * fraction + 1e-6).astype(np.int64)  # 0.29 × 100 is 28.999… in binary
 
 
-def cut(place: IntArray, test: IntArray, validation: IntArray) -> FoldArray:
+def assign_folds(place: IntArray, test: IntArray, validation: IntArray) -> FoldArray:
     """(R,) the first ``test`` places test, the next ``validation`` ones validate, the rest train."""
     fold = np.full(len(place), TRAIN, np.int8)
     fold[place < test + validation] = VALIDATION

@@ -10,7 +10,7 @@ import polars as pl
 from dssm_lightning.data.interactions import FOLDS, TRAIN, VALIDATION
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import column_of, examples, query_codes
-from dssm_lightning.data.splits.ordering import FoldArray, part, shuffled
+from dssm_lightning.data.splits.ordering import FoldArray, part_size, shuffled
 from dssm_lightning.data.tables.tables import Tables
 
 Drawn = Literal["rows", "queries"]
@@ -49,5 +49,5 @@ class PublishedFold(Split):
         # Numbers what is drawn: the training rows themselves, or their queries.
         drawn = np.unique(rows if self.by == "rows" else query_codes(tables)[rows], return_inverse=True)[1]
         n = int(drawn.max()) + 1
-        fold[rows[shuffled(n, self.seed)[drawn] < part(n, self.validation)]] = VALIDATION
+        fold[rows[shuffled(n, self.seed)[drawn] < part_size(n, self.validation)]] = VALIDATION
         return fold

@@ -8,9 +8,9 @@ import polars as pl
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import column_of, examples, query_codes
-from dssm_lightning.data.splits.ordering import FoldArray, IntArray, cut, part, shuffled
+from dssm_lightning.data.splits.ordering import FoldArray, IntArray, assign_folds, part_size, shuffled
 from dssm_lightning.data.tables.tables import Tables
-from dssm_lightning.utils.hashing import hash_strings, mix64
+from dssm_lightning.utils.hashing import hash_strings, mix64_
 from dssm_lightning.utils.seeding import mix
 
 
@@ -36,7 +36,7 @@ class RandomQueries(Split):
         eligible = _eligible(self, tables, query, self.among)
         E = len(eligible)
         fold = np.full(query.max(initial=-1) + 1, TRAIN, np.int8)
-        fold[eligible] = cut(shuffled(E, self.seed), part(E, self.test), part(E, self.validation))
+        fold[eligible] = assign_folds(shuffled(E, self.seed), part_size(E, self.test), part_size(E, self.validation))
         return fold[query]
 
 
@@ -71,7 +71,7 @@ class HashedQueries(Split):
         if missing := values.null_count():
             raise ValueError(f"HashedQueries: column {name!r} is missing in {missing} of {len(values)} rows")
         code: IntArray = values.rank("dense").to_numpy().astype(np.int64) - 1
-        share = (mix64(hash_strings(values) ^ np.uint64(mix(self.seed))) >> np.uint64(11)) * 2.0**-53  # (R,) in [0, 1)
+        share = (mix64_(hash_strings(values) ^ np.uint64(mix(self.seed))) >> np.uint64(11)) * 2.0**-53  # (R,) in [0, 1)
         fold = np.where(share < self.test, TEST, np.where(share < self.test + self.validation, VALIDATION, TRAIN))
         fold[~np.isin(code, _eligible(self, tables, code, self.among))] = TRAIN
         return fold.astype(np.int8)

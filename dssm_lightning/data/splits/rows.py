@@ -6,7 +6,7 @@ import numpy as np
 
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import query_codes
-from dssm_lightning.data.splits.ordering import FoldArray, cut, part, places, shuffled
+from dssm_lightning.data.splits.ordering import FoldArray, assign_folds, part_size, places, shuffled
 from dssm_lightning.data.tables.tables import Tables
 
 
@@ -25,7 +25,7 @@ class RandomRows(Split):
 
     def _folds(self, tables: Tables) -> FoldArray:
         R = len(tables.interactions)
-        return cut(shuffled(R, self.seed), part(R, self.test), part(R, self.validation))
+        return assign_folds(shuffled(R, self.seed), part_size(R, self.test), part_size(R, self.validation))
 
 
 class PerQuery(Split):
@@ -48,10 +48,10 @@ class PerQuery(Split):
         query = query_codes(tables)
         fold = np.empty(len(query), np.int8)
         for rows, place, size in places(query, shuffled(len(query), self.seed)):
-            test, validation = part(size, self.test), part(size, self.validation)
+            test, validation = part_size(size, self.test), part_size(size, self.validation)
             if self.test:
                 test += (test == 0) & (size - validation > 1)
             if self.validation:
                 validation += (validation == 0) & (size - test > 1)
-            fold[rows] = cut(place, test, validation)
+            fold[rows] = assign_folds(place, test, validation)
         return fold

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 import polars as pl
 from torch import Tensor
 
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 
 EXAMPLES = 3
 
@@ -26,7 +26,9 @@ def columns(frame: pl.DataFrame, table: str, names: Sequence[str], role: str) ->
             )
 
 
-def query_columns(interactions: pl.DataFrame, queries: pl.DataFrame | None, names: Sequence[str], keys: Keys) -> None:
+def query_columns(
+    interactions: pl.DataFrame, queries: pl.DataFrame | None, names: Sequence[str], keys: ColumnRoles
+) -> None:
     """Every feature of the query side finds its column in one table, and none reads what is to be predicted.
 
     Raises:

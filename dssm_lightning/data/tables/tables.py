@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dssm_lightning.data.tables import checks
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.utils import memory_mapped
 
 
@@ -27,7 +27,7 @@ class RawTables:
     """One row for each query; None = the distinct queries of ``interactions``."""
     candidates: pl.DataFrame | None
     """The corpus, one row for each candidate; None = the distinct candidates of ``interactions``."""
-    keys: Keys
+    keys: ColumnRoles
     display: tuple[str, ...] = ()
     """Columns of ``candidates`` that people want to see beside an answer (a name, a title)."""
 

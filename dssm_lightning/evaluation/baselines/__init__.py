@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
 from dssm_lightning.evaluation.baselines.candidate_content import AttributePopularity, ContentTfIdf
-from dssm_lightning.evaluation.baselines.collaborative import EASE, ItemKNN, Popularity
+from dssm_lightning.evaluation.baselines.collaborative import EASE, ItemKNN, PopularityBaseline
 from dssm_lightning.evaluation.baselines.label_means import LabelMeans
 from dssm_lightning.retrieval.term_search import BM25, TfIdf
 
@@ -17,7 +17,7 @@ __all__ = [
     "ContentTfIdf",
     "ItemKNN",
     "LabelMeans",
-    "Popularity",
+    "PopularityBaseline",
     "TfIdf",
     "default_baselines",
 ]
@@ -31,4 +31,4 @@ def default_baselines(attributes: Iterable[str] = ()) -> list[Baseline]:
     """
     eases = [EASE(l2=100.0), EASE(l2=300.0), EASE(l2=1000.0)]
     of_attributes = [AttributePopularity(name) for name in attributes]
-    return [Popularity(), *of_attributes, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), TfIdf(), BM25()]
+    return [PopularityBaseline(), *of_attributes, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), TfIdf(), BM25()]

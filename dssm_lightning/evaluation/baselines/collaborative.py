@@ -20,8 +20,12 @@ DENSE_CHUNK = 1 << 25
 
 
 @dataclass(eq=False)
-class Popularity(Baseline):
+class PopularityBaseline(Baseline):
     """The number of queries that liked a candidate in training: the same ranking for everybody."""
+
+    def __str__(self) -> str:
+        """Its name in tables and files."""
+        return "Popularity()"
 
     def fit(self, data: BaselineData) -> None:
         """Counts."""

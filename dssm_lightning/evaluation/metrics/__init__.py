@@ -16,7 +16,7 @@ from dssm_lightning.evaluation.metrics.ranking_metrics import (
 from dssm_lightning.evaluation.metrics.ranks import Ranks, rank, rank_both
 from dssm_lightning.evaluation.metrics.recommended_lists import Recommended
 from dssm_lightning.evaluation.metrics.row_values import RowKeeper, RowValues
-from dssm_lightning.evaluation.metrics.slices import Slices
+from dssm_lightning.evaluation.metrics.slices import MetricSlices
 
 __all__ = [
     "MAP",
@@ -24,6 +24,7 @@ __all__ = [
     "NDCG",
     "CutMetric",
     "HitRate",
+    "MetricSlices",
     "NumQueries",
     "ObservedAUROC",
     "Precision",
@@ -34,7 +35,6 @@ __all__ = [
     "Recommended",
     "RowKeeper",
     "RowValues",
-    "Slices",
     "rank",
     "rank_both",
 ]

@@ -71,11 +71,11 @@ def _unseen(scores: Tensor, seen: Ragged, k: int) -> tuple[Tensor, Tensor]:
     ``scores`` (Q, N) are overwritten.
     """
     scores[seen.rows, seen.values.long()] = -torch.inf
-    best = first(scores, k)
+    best = top_k_stable(scores, k)
     return best, scores.gather(1, best) > -torch.inf
 
 
-def first(scores: Tensor, k: int) -> Tensor:
+def top_k_stable(scores: Tensor, k: int) -> Tensor:
     """(Q, N) -> (Q, k) columns of the k highest scores, best first; of equal scores the lower column comes first.
 
     ``torch.topk`` picks any of equal scores at the cut, and not the same on every machine.

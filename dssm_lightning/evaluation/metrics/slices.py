@@ -24,7 +24,7 @@ SLICES = ("cold_queries", "cold_candidates", "head", "middle", "tail")
 HEAD, MIDDLE, TAIL = 0, 1, 2
 
 
-class Slices(nn.Module):
+class MetricSlices(nn.Module):
     """A few metrics of each slice, as ``head/recall@10``, and ``head/queries``: how many queries it has.
 
     ``cold_queries`` are those without a training positive. The other slices say which relevant candidates count:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 
-def joined(table: pl.DataFrame, columns: list[str]) -> list[str]:
+def join_text_columns(table: pl.DataFrame, columns: list[str]) -> list[str]:
     """(B,) the columns of each row side by side, lists too, with a blank between; nulls are left out."""
     words = [
         pl.col(name).list.join(" ") if isinstance(table.schema[name], pl.List) else pl.col(name).cast(pl.String)

@@ -15,14 +15,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.words_and_letters import Counts, Letters, word_places
-from dssm_lightning.utils.hashing import GOLDEN, Keys, mix64
+from dssm_lightning.utils.hashing import GOLDEN, HashKeys, mix64_
 
 BASE = (1 << 21) + 1
 """Odd, so that no digit is ever lost; above every code point and below the cube root of 2^64, so that up to three
 letters have a key of their own."""
 
 
-def ngrams(letters: Letters, unit: Literal["letters", "words"], min_n: int, max_n: int) -> tuple[Keys, Counts]:
+def ngrams(letters: Letters, unit: Literal["letters", "words"], min_n: int, max_n: int) -> tuple[HashKeys, Counts]:
     """Keys (T,) of all n-grams with min_n <= n <= max_n, by text, place and n; and how many each text has (B,).
 
     An n-gram of letters lies within a word and its two boundaries, and has a letter; one of words lies within a text.
@@ -59,7 +59,7 @@ def _letter_windows(letters: Letters, min_n: int, max_n: int) -> list[NDArray[np
     return windows[min_n - 1 : max_n]
 
 
-def _keys(symbols: Keys, min_n: int, max_n: int) -> list[Keys]:
+def _keys(symbols: HashKeys, min_n: int, max_n: int) -> list[HashKeys]:
     """For each n, the key of the n symbols from each place on; nothing but zeros follow the last."""
     digits, keys = symbols, []
     for n in range(1, max_n + 1):
@@ -80,7 +80,7 @@ def salt(n: int) -> np.uint64:
     return total
 
 
-def word_hashes(letters: Letters) -> tuple[Keys, Counts]:
+def word_hashes(letters: Letters) -> tuple[HashKeys, Counts]:
     """A hash of each word (W,): the mixed sum of its mixed (letter, place) pairs; each text's first word (B + 1,)."""
     begins, starts = word_places(letters)
     place = np.flatnonzero(letters.codes)
@@ -88,11 +88,11 @@ def word_hashes(letters: Letters) -> tuple[Keys, Counts]:
     digits = (place - np.repeat(begins, np.diff(first, append=len(place)))).astype(np.uint64)
     digits *= np.uint64(GOLDEN)
     digits += letters.codes[place]
-    mixed = mix64(digits)
-    return mix64(np.add.reduceat(mixed, first) if len(first) else mixed), starts
+    mixed = mix64_(digits)
+    return mix64_(np.add.reduceat(mixed, first) if len(first) else mixed), starts
 
 
-def lookup(keys: Keys, known: Keys, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+def lookup(keys: HashKeys, known: HashKeys, rows: NDArray[np.int32]) -> NDArray[np.int32]:
     """(T,) the row of each key; 0 for one that is not known.
 
     Args:

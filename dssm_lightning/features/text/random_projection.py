@@ -15,7 +15,7 @@ from dssm_lightning.features.raw_columns import flatten
 from dssm_lightning.features.text.ngrams import word_hashes
 from dssm_lightning.features.text.text_feature import TextFeature, require_positive
 from dssm_lightning.features.text.words_and_letters import pieces
-from dssm_lightning.utils.hashing import GOLDEN, Keys, mix64
+from dssm_lightning.utils.hashing import GOLDEN, HashKeys, mix64_
 from dssm_lightning.utils.seeding import mix
 
 _WORDS = 4096
@@ -88,12 +88,12 @@ class BagOfWordsRandomProjection(TextFeature):
             )
         ids = values.cast(pl.Int64).to_numpy()
         words = np.cumsum(np.concatenate([[0], ids != 0]))  # before each value
-        return self._sums(mix64(ids[ids != 0].astype(np.uint64)), words[offsets.numpy()])
+        return self._sums(mix64_(ids[ids != 0].astype(np.uint64)), words[offsets.numpy()])
 
     def _encode(self, texts: pl.Series) -> Tensor:
         return torch.cat([self._sums(*word_hashes(letters)) for letters in pieces(texts)])
 
-    def _sums(self, words: Keys, starts: NDArray[np.int64]) -> Tensor:
+    def _sums(self, words: HashKeys, starts: NDArray[np.int64]) -> Tensor:
         """(B, dimension) the sums of the vectors of words (W,), each row's from ``starts`` (B + 1,) on."""
         rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         distinct, place = np.unique(words, return_inverse=True)
@@ -107,10 +107,10 @@ class BagOfWordsRandomProjection(TextFeature):
             )
         return total
 
-    def _vectors(self, words: Keys) -> NDArray[np.float32]:
+    def _vectors(self, words: HashKeys) -> NDArray[np.float32]:
         """(U, dimension) the unit vectors of words (U,), by the Box–Muller transform of hashes."""
         pairs = np.arange((self.dimension + 1) // 2 * 2, dtype=np.uint64) * np.uint64(GOLDEN)
-        hashes = mix64(mix64(words ^ np.uint64(mix(self.seed)))[:, None] + pairs[None])
+        hashes = mix64_(mix64_(words ^ np.uint64(mix(self.seed)))[:, None] + pairs[None])
         uniform = (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53  # [0, 1)
         radius, angle = np.sqrt(-2 * np.log1p(-uniform[:, 0::2])), 2 * np.pi * uniform[:, 1::2]
         normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], 1)[:, : self.dimension]

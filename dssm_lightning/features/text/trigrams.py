@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dssm_lightning.features.text.ngrams import BASE, lookup, ngrams, salt
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_positive
 from dssm_lightning.features.text.words_and_letters import Counts, pieces, word_lengths
-from dssm_lightning.utils.hashing import Keys, buckets
+from dssm_lightning.utils.hashing import HashKeys, buckets
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -57,7 +57,7 @@ class Trigrams(TextFeature):
         return len(self.vocabulary or ()) + 1
 
     @cached_property
-    def _known(self) -> tuple[Keys, NDArray[np.int32]]:
+    def _known(self) -> tuple[HashKeys, NDArray[np.int32]]:
         """Keys of the vocabulary, sorted, and their rows."""
         text = "".join(self.vocabulary or ())
         codes = np.frombuffer(text.encode("utf-32-le"), "<u4").astype(np.uint64).reshape(-1, 3)
@@ -128,13 +128,13 @@ def _first_words(values: NDArray[np.int32], lengths: Counts, limit: int) -> Ragg
     return ragged(values[kept], np.bincount(row[kept], minlength=len(lengths)))
 
 
-def trigram_keys(texts: pl.Series) -> tuple[Keys, Counts]:
+def trigram_keys(texts: pl.Series) -> tuple[HashKeys, Counts]:
     """Keys (T,) of the letter trigrams of normalised texts (B,), in order, and how many each text has (B,)."""
     parts = [ngrams(letters, "letters", 3, 3) for letters in pieces(texts)]
     return np.concatenate([keys for keys, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 
 
-def trigram_strings(keys: Keys) -> tuple[str, ...]:
+def trigram_strings(keys: HashKeys) -> tuple[str, ...]:
     """The trigrams (T,) that keys stand for, U+0000 for a boundary."""
     digits, base = keys - salt(3), np.uint64(BASE)
     codes = np.stack([digits // base // base, digits // base % base, digits % base], 1)

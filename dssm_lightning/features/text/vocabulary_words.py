@@ -15,7 +15,7 @@ from dssm_lightning.features.text.ngrams import lookup, word_hashes
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_positive
 from dssm_lightning.features.text.word_vector_files import read_vector_table
 from dssm_lightning.features.text.words_and_letters import normalised, pieces, word_strings
-from dssm_lightning.utils.hashing import Keys
+from dssm_lightning.utils.hashing import HashKeys
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -71,7 +71,7 @@ class Words(TextFeature):
         return len(self.vocabulary or ()) + 1
 
     @cached_property
-    def _known(self) -> tuple[Keys, NDArray[np.int32]]:
+    def _known(self) -> tuple[HashKeys, NDArray[np.int32]]:
         """Hashes of the vocabulary, sorted, and their rows."""
         given = pl.Series(self.vocabulary or (), dtype=pl.String)
         words, counts = word_strings(normalised(given))

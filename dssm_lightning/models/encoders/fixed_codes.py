@@ -16,7 +16,7 @@ class Codes(EmbeddingBag):
 
     A learnt table of D dimensions cannot push down exactly those candidates that a query was shown before, and learns
     users by heart when it tries. With the history of what was shown on one side (``weight`` below 0), the candidate's
-    id on the other and both :attr:`~dssm_lightning.models.tower.Tower.apart` from the towers' layers, the score of a
+    id on the other and both in the ``bypass`` of their towers, the score of a
     candidate that was shown falls by the weight, and nothing else is learnt of it:
 
     .. math:: w \sum_{j \in \text{shown}} \langle g_j, g_c \rangle \approx w \cdot [c \in \text{shown}],

@@ -11,7 +11,7 @@ from torch import nn
 
 from dssm_lightning.evaluation.evaluator import Evaluation
 from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
-from dssm_lightning.utils.suggestions import nearest
+from dssm_lightning.utils.suggestions import did_you_mean
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -90,7 +90,7 @@ class BestCheckpoint(ModelCheckpoint):
             super().load_state_dict({**state_dict, **here, "best_k_models": scores})
             self.best_metrics = state_dict["best_metrics"]
 
-    def recall(self) -> None:
+    def restore_from_last_checkpoint(self) -> None:
         """Look up what was best where a fit went on in other processes (``ddp_spawn``), in what they have saved."""
         last = Path(self.best_model_path).with_name("last.ckpt")
         if self.best_model_score is None and self.monitor is not None and last.is_file():
@@ -110,5 +110,5 @@ class BestCheckpoint(ModelCheckpoint):
             hint = " (auroc needs labels, and the source has no label column)" if self.monitor == "val/auroc" else ""
             raise ValueError(
                 f"checkpoint.monitor {self.monitor!r} is never logged{hint}; there are {', '.join(logged)}"
-                + nearest(self.monitor, logged)
+                + did_you_mean(self.monitor, logged)
             )

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
-from dssm_lightning.utils.atomic_files import whole
+from dssm_lightning.utils.atomic_files import atomic_write
 from dssm_lightning.utils.memory_mapped import Spool
 
 
@@ -66,5 +66,5 @@ def write_embeddings(path: Path, ids: pl.Series, heads: list[NDArray[np.float32]
         flat = pl.Series("vector", vectors.reshape(-1))  # of the same memory
         part = pl.DataFrame([ids.alias("id"), flat.reshape((len(ids), vectors.shape[1]))])
         parts.append(part if len(heads) == 1 else part.with_columns(head=pl.lit(head, pl.Int64)))
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         pl.concat(parts, rechunk=False).write_parquet(temporary, row_group_size=1 << 16)

@@ -48,7 +48,7 @@ def check_run(settings: dict[str, Any], data: RetrievalDataModule, trainer: Trai
     """
     check_strategy(trainer.strategy)
     if distributed.world_size() > 1:
-        check_ranks_agree(said_of_run(settings, data, trainer))
+        check_ranks_agree(run_signature(settings, data, trainer))
 
 
 def check_strategy(strategy: Strategy) -> None:
@@ -88,7 +88,7 @@ def _difference(name: str, values: list[Any]) -> Iterator[str]:
             return
 
 
-def said_of_run(settings: dict[str, Any], data: RetrievalDataModule, trainer: Trainer) -> dict[str, Any]:
+def run_signature(settings: dict[str, Any], data: RetrievalDataModule, trainer: Trainer) -> dict[str, Any]:
     """What this rank says: its versions, settings, seed and checkpoint, and the data as they are encoded.
 
     A path is not among it, as each node may have a cache and a copy of the data of its own.

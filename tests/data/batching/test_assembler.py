@@ -16,7 +16,7 @@ from torch import Tensor
 from dssm_lightning import RetrievalDataModule
 from dssm_lightning.data.batch import Batch
 from dssm_lightning.data.batching.assembler import Assembler
-from dssm_lightning.data.batching.evaluation_batches import Slices, event_slices, query_slices
+from dssm_lightning.data.batching.evaluation_batches import ShardedBatches, shard_events, shard_queries
 from dssm_lightning.data.batching.shuffling import Order, QueryOrder, RowOrder
 from dssm_lightning.data.batching.train_loader import Progress, TrainLoader
 from dssm_lightning.data.interactions import TEST, TRAIN
@@ -249,7 +249,7 @@ def test_a_streaming_frequency_sees_the_rows_of_every_rank(tmp_path: Path, by_qu
     found = []
     for rank, world_size in ((0, 1), (0, 2), (1, 2)):
         assembler = Assembler(data, by_query=by_query, frequency=StreamingFrequency(alpha=0.1))
-        place, size = PLACE._replace(rank=rank), 16 // world_size
+        place, size = PLACE._replace(process_rank=rank), 16 // world_size
         rows = assembler.rows
         order: Order = (
             QueryOrder(rows, data.interactions, size, None, place, world_size)
@@ -299,7 +299,13 @@ def test_an_epoch_is_a_function_of_its_place(drawing: Assembler) -> None:
     rows = first[0].row
     draws = [
         drawing.batch(rows, place)
-        for place in (PLACE, Counter(6), PLACE._replace(epoch=1), PLACE._replace(step=1), PLACE._replace(rank=1))
+        for place in (
+            PLACE,
+            Counter(6),
+            PLACE._replace(epoch=1),
+            PLACE._replace(step=1),
+            PLACE._replace(process_rank=1),
+        )
     ]
     histories = [lists(draw.query["history"]) for draw in draws]
     negatives = [draw.candidates.id.tolist() for draw in draws]
@@ -324,7 +330,7 @@ def test_every_epoch_of_a_loader_is_another_one(drawing: Assembler) -> None:
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_partition_each_global_batch(drawing: Assembler, world_size: int) -> None:
     whole = epoch(drawing)
-    ranks = [epoch(drawing, PLACE._replace(rank=rank), world_size) for rank in range(world_size)]
+    ranks = [epoch(drawing, PLACE._replace(process_rank=rank), world_size) for rank in range(world_size)]
     assert {len(part) for part in ranks} == {len(whole)}
     for step, batch in enumerate(whole):
         rows = torch.cat([part[step].row for part in ranks])
@@ -355,7 +361,7 @@ def test_fewer_rows_than_a_batch_are_one_batch(drawing: Assembler) -> None:
 
 
 def test_queries_to_be_ranked_by_hand(tmp_path: Path) -> None:
-    [batch] = query_slices(by_hand(tmp_path).assembler, TEST, 0, 1)
+    [batch] = shard_queries(by_hand(tmp_path).assembler, TEST, 0, 1)
     assert batch.query_row.tolist() == [0]  # p alone has a test row
     assert lists(batch.relevant) == [[3]]
     assert lists(batch.seen) == [[0, 1]]
@@ -371,12 +377,12 @@ def test_events_to_be_ranked_by_hand(tmp_path: Path) -> None:
     assert lists(batch.seen) == [[0, 1]]
     assert batch.query["device"].tolist() == [1]
     labelled = by_hand(tmp_path, labels=True)
-    [shown] = event_slices(labelled.assembler, TRAIN, 0, 1)  # training rows: they have a label 0 among them
+    [shown] = shard_events(labelled.assembler, TRAIN, 0, 1)  # training rows: they have a label 0 among them
     assert lists(shown.relevant) == [[0], [0], [1], [2], []]
     assert lists(shown.shown) == [[], [], [], [], [2]]
 
 
-@pytest.mark.parametrize("slices", [query_slices, event_slices])
+@pytest.mark.parametrize("slices", [shard_queries, shard_events])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 70])
 def test_shards_hold_each_query_once(drawing: Assembler, slices: Any, world_size: int) -> None:
     [whole] = slices(drawing, TEST, 0, 1)
@@ -406,7 +412,7 @@ def test_relevant_and_seen_are_the_held_out_and_the_training_positives(tmp_path:
 
 def test_slices_cover_the_numbers_in_order() -> None:
     for total in (0, 1, 7, 12):
-        slices = Slices(lambda numbers: numbers, torch.arange(total), 4, total)
+        slices = ShardedBatches(lambda numbers: numbers, torch.arange(total), 4, total)
         found = list(slices)
         assert len(slices) == len(found) == -(-total // 4)
         assert [n for numbers in found for n in numbers.tolist()] == list(range(total))

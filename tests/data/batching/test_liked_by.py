@@ -104,7 +104,7 @@ def test_two_ranks_see_candidates_as_one_process_does(tmp_path: Path) -> None:
     made = data.assembler
 
     def first(rank: int, world_size: int, size: int) -> dict[int, list[int]]:
-        place = Counter(5, rank=rank)
+        place = Counter(5, process_rank=rank)
         order = RowOrder(made.rows, size, place, world_size)
         candidates = next(iter(TrainLoader(made, order, place, Progress()))).candidates
         return dict(zip(candidates.id.tolist(), lists(candidates.features["asked"]), strict=True))  # type: ignore[arg-type]  # words

@@ -11,7 +11,7 @@ import torch
 from dssm_lightning.data.batching.permutation import ROUNDS, Permutation
 from dssm_lightning.data.batching.shuffling import RowOrder
 from dssm_lightning.utils import memory_mapped
-from dssm_lightning.utils.hashing import mix64
+from dssm_lightning.utils.hashing import mix64_
 from dssm_lightning.utils.seeding import Counter, mix
 
 
@@ -28,7 +28,7 @@ def by_hand(place: int, total: int, key: int) -> int:
     while True:
         left, right, sizes = place // b, place % b, (a, b)
         for number in range(ROUNDS):
-            mixed = int(mix64(np.array([right ^ mix(key, number)], np.uint64))[0])
+            mixed = int(mix64_(np.array([right ^ mix(key, number)], np.uint64))[0])
             left, right, sizes = right, (left + mixed) % sizes[0], sizes[::-1]
         place = left * b + right
         if place < total:
@@ -74,7 +74,7 @@ def test_neighbours_part_and_no_place_is_preferred() -> None:
 def test_ranks_share_the_rows_of_a_large_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_mapped, "BLOCK", 50)
     rows = torch.arange(1000, 2003)
-    orders = [RowOrder(rows, 16, Counter(seed=4, rank=rank), 3) for rank in range(3)]
+    orders = [RowOrder(rows, 16, Counter(seed=4, process_rank=rank), 3) for rank in range(3)]
     assert len(orders[0]) == 1003 // 48
     epochs = [[order.epoch(epoch) for order in orders] for epoch in (0, 1)]
     seen = [torch.cat([take(step) for step in range(20) for take in ranks]) for ranks in epochs]

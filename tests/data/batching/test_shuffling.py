@@ -68,7 +68,7 @@ def test_a_long_query_gives_a_stretch_that_each_epoch_draws_anew() -> None:
 
 def test_ranks_partition_the_queries_of_a_global_batch() -> None:
     whole = order(size=4).epoch(2)
-    parts = [order(2, None, PLACE._replace(rank=rank), 2).epoch(2) for rank in (0, 1)]
+    parts = [order(2, None, PLACE._replace(process_rank=rank), 2).epoch(2) for rank in (0, 1)]
     assert by_query(whole(0)) == by_query(parts[0](0)) + by_query(parts[1](0))
 
 

@@ -140,7 +140,7 @@ def test_a_draw_is_a_function_of_the_counter(sampler: NegativeSampler) -> None:
     bound(sampler, interactions, 50)
     rows = torch.arange(30)
     first = sampler.sample(HERE, rows)
-    others = [sampler.sample(HERE._replace(**{place: 9}), rows) for place in ("seed", "epoch", "step", "rank")]
+    others = [sampler.sample(HERE._replace(**{place: 9}), rows) for place in ("seed", "epoch", "step", "process_rank")]
     torch.manual_seed(0)  # the global generator has no say
     torch.testing.assert_close(sampler.sample(Counter(1, 2, 3, 0), rows), first)
     assert all((other != first).any() for other in others)

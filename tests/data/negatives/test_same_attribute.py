@@ -13,7 +13,7 @@ from dssm_lightning.data.interactions import TEST, TRAIN, Interactions
 from dssm_lightning.data.negatives import LogUniform, Mixed, NegativeSampler, SameAttribute, Uniform
 from dssm_lightning.utils.seeding import Counter
 
-HERE = Counter(seed=1, epoch=2, step=3, rank=0)
+HERE = Counter(seed=1, epoch=2, step=3, process_rank=0)
 
 
 def make_interactions(candidate: list[int], fold: list[int] | None = None) -> Interactions:
@@ -123,7 +123,7 @@ def test_a_draw_is_a_function_of_the_counter(sampler: NegativeSampler) -> None:
     assert torch.equal(sampler.sample(Counter(1, 2, 3, 0), rows), first)
     assert all(
         not torch.equal(sampler.sample(HERE._replace(**{place: 9}), rows), first)
-        for place in ("seed", "epoch", "step", "rank")
+        for place in ("seed", "epoch", "step", "process_rank")
     )
 
 

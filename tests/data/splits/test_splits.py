@@ -21,7 +21,7 @@ from dssm_lightning.data.splits import (
     RandomRows,
     Split,
 )
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import Tables
 
 
@@ -35,7 +35,7 @@ def make_tables(
         interactions=interactions,
         queries=ids.with_columns(pl.Series(name, values) for name, values in (queries or {}).items()),
         candidates=interactions.select("candidate_id"),
-        keys=Keys(time="time" if "time" in columns else None),
+        keys=ColumnRoles(time="time" if "time" in columns else None),
     )
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from dssm_lightning.data.tables.keys import Keys
+from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables, Tables, collapse
 
 INTERACTIONS: dict[str, Any] = {
@@ -35,7 +35,7 @@ def make_raw(
         pl.DataFrame({**INTERACTIONS, **(interactions or {})}),
         None if queries is None else pl.DataFrame(queries),
         None if candidates is None else pl.DataFrame(candidates),
-        Keys(**keys),
+        ColumnRoles(**keys),
         display,
     )
 
@@ -230,7 +230,7 @@ def pairs(**columns: list[Any]) -> pl.DataFrame:
 
 
 def test_distinct_pairs_are_left_alone() -> None:
-    tables = RawTables(pairs()[:3], None, None, Keys()).resolve([], [])
+    tables = RawTables(pairs()[:3], None, None, ColumnRoles()).resolve([], [])
     collapsed, dropped = collapse(tables)
     assert dropped == 0
     assert collapsed is tables
@@ -239,18 +239,18 @@ def test_distinct_pairs_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("columns", "keys", "kept"),
     [
-        ({}, Keys(), [0, 1, 2]),  # the first
-        ({"time": [1, 2, 3, 4]}, Keys(time="time"), [1, 2, 3]),  # the latest
-        ({"time": [4, 2, 3, 4]}, Keys(time="time"), [0, 1, 2]),  # of equal times the first
-        ({"label": [0, 1, 1, 1]}, Keys(label="label"), [1, 2, 3]),  # the liked one
+        ({}, ColumnRoles(), [0, 1, 2]),  # the first
+        ({"time": [1, 2, 3, 4]}, ColumnRoles(time="time"), [1, 2, 3]),  # the latest
+        ({"time": [4, 2, 3, 4]}, ColumnRoles(time="time"), [0, 1, 2]),  # of equal times the first
+        ({"label": [0, 1, 1, 1]}, ColumnRoles(label="label"), [1, 2, 3]),  # the liked one
         (
             {"label": [1, 1, 1, 0], "time": [1, 2, 3, 4]},
-            Keys(label="label", time="time"),
+            ColumnRoles(label="label", time="time"),
             [0, 1, 2],
         ),  # label, then time
     ],
 )
-def test_one_row_of_a_pair_stays(columns: dict[str, list[int]], keys: Keys, kept: list[int]) -> None:
+def test_one_row_of_a_pair_stays(columns: dict[str, list[int]], keys: ColumnRoles, kept: list[int]) -> None:
     tables = RawTables(pairs(row=[0, 1, 2, 3], **columns), None, None, keys).resolve([], [])
     collapsed, dropped = collapse(tables)
     assert collapsed.interactions["row"].to_list() == kept

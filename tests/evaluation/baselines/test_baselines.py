@@ -22,7 +22,7 @@ from dssm_lightning.evaluation.baselines import (
     BaselineData,
     ItemKNN,
     LabelMeans,
-    Popularity,
+    PopularityBaseline,
     TfIdf,
     collaborative,
     default_baselines,
@@ -74,7 +74,7 @@ def data(liked: Tensor) -> BaselineData:
 
 
 def test_popularity_counts_queries(liked: Tensor, data: BaselineData) -> None:
-    baseline = Popularity()
+    baseline = PopularityBaseline()
     baseline.fit(data)
     assert torch.equal(baseline.scores(ask([3, 0])), liked.sum(0).float().expand(2, -1))
 
@@ -211,7 +211,7 @@ def test_item_knn_needs_neighbours(settings: dict[str, int]) -> None:
 
 def test_a_baseline_is_judged_like_a_model(data: BaselineData) -> None:
     # candidate 6 is nobody's training positive: popularity ranks it last, or ties it with other unliked ones
-    baseline, evaluation = Popularity(), Evaluation([1], labelled=False)
+    baseline, evaluation = PopularityBaseline(), Evaluation([1], labelled=False)
     baseline.fit(data)
     batch = EvaluationBatch({}, torch.tensor([3]), ragged([[6]]), ragged([[]]), None)
     first = baseline.evaluate([batch], evaluation)
@@ -229,7 +229,7 @@ def read_ratings(path: Path) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(
     ("baseline", "expected"),
     [
-        (Popularity(), {"query_auroc": 0.8724, "precision@10": 0.067, "ndcg@10": 0.1108}),
+        (PopularityBaseline(), {"query_auroc": 0.8724, "precision@10": 0.067, "ndcg@10": 0.1108}),
         (EASE(l2=1000), {"query_auroc": 0.9293}),
         (EASE(l2=300), {"precision@10": 0.1537, "ndcg@10": 0.2602}),
     ],

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dssm_lightning.evaluation.metrics import Recommended
 from dssm_lightning.evaluation.metrics import recommended_lists as module
-from dssm_lightning.evaluation.metrics.recommended_lists import first, gini
+from dssm_lightning.evaluation.metrics.recommended_lists import gini, top_k_stable
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -66,8 +66,8 @@ def test_gini_from_equal_to_all_for_one() -> None:
 def test_of_equal_scores_the_lower_row_comes_first(k: int) -> None:
     scores: Tensor = torch.randint(3, (50, 7), generator=torch.Generator().manual_seed(0)).float()
     expected = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
-    assert torch.equal(first(scores, k), expected)
-    assert first(torch.zeros(1, 7), k).tolist() == [list(range(k))]
+    assert torch.equal(top_k_stable(scores, k), expected)
+    assert top_k_stable(torch.zeros(1, 7), k).tolist() == [list(range(k))]
 
 
 def test_nothing_recommended_is_no_number() -> None:

@@ -1,4 +1,4 @@
-"""Slices by hand and against plain loops; what is left out stays as a rival; an empty slice says nothing."""
+"""MetricSlices by hand and against plain loops; what is left out stays as a rival; an empty slice says nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from dssm_lightning.evaluation.metrics import MAP, MRR, NDCG, HitRate, QueryAUROC, RankMetric, Recall, Slices, rank
+from dssm_lightning.evaluation.metrics import (
+    MAP,
+    MRR,
+    NDCG,
+    HitRate,
+    MetricSlices,
+    QueryAUROC,
+    RankMetric,
+    Recall,
+    rank,
+)
 from dssm_lightning.evaluation.metrics.slices import SLICES, popularity_bands
 from dssm_lightning.utils.ragged import Ragged
 
@@ -53,7 +63,7 @@ def kept_of(name: str, relevant: list[list[int]], seen: list[list[int]], popular
 
 
 def found(scores: Tensor, relevant: list[list[int]], seen: list[list[int]], popularity: Tensor) -> dict[str, float]:
-    slices = Slices([1, 10, 20], popularity)
+    slices = MetricSlices([1, 10, 20], popularity)
     for part in (slice(0, 9), slice(9, 25)):
         wanted, known = ragged(relevant[part]), ragged(seen[part])
         slices.update(rank(scores[part], wanted, known), wanted, known.lengths, torch.arange(25)[part])
@@ -131,7 +141,9 @@ def test_groups_of_queries_are_told_apart() -> None:
     table = torch.randperm(40, generator=torch.Generator().manual_seed(3))[:25]  # the 25 queries' rows among 40
     english = torch.zeros(40, dtype=torch.bool)
     english[table[::3]] = True
-    slices = Slices([10], popularity, query_groups={"lang=en": english, "lang=xx": torch.zeros(40, dtype=torch.bool)})
+    slices = MetricSlices(
+        [10], popularity, query_groups={"lang=en": english, "lang=xx": torch.zeros(40, dtype=torch.bool)}
+    )
     wanted, known = ragged(relevant), ragged(seen)
     slices.update(rank(scores, wanted, known), wanted, known.lengths, table)
     alone = [[row for at, row in enumerate(side) if at % 3 == 0] for side in (relevant, seen)]

@@ -75,7 +75,7 @@ def test_best_is_the_best_by_what_is_monitored(tmp_path: Path, values: list[floa
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
 
 
-@pytest.mark.filterwarnings("ignore:Total length of `Slices` across ranks is zero")
+@pytest.mark.filterwarnings("ignore:Total length of `ShardedBatches` across ranks is zero")
 @pytest.mark.parametrize("every", [1, 3])
 def test_without_validation_rows_the_last_is_the_best(tmp_path: Path, every: int) -> None:
     checkpoint = BestCheckpoint("val/mrr")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Keys:
+class ColumnRoles:
     """Names of the columns that have a meaning of their own in the interaction table."""
 
     query_id: str = "query_id"
