@@ -17,6 +17,7 @@ from dssm_lightning.retrieval.retriever import Retriever
 from dssm_lightning.training import run_folders
 from dssm_lightning.training.checkpoint_files import read_checkpoint
 from dssm_lightning.training.module import TwoTower
+from dssm_lightning.utils.errors import UserError
 
 
 def _instantiate(kind: type, key: str, configs: list[Path], prog: str) -> Any:
@@ -28,7 +29,7 @@ def _instantiate(kind: type, key: str, configs: list[Path], prog: str) -> Any:
         if section is not None:
             settings = parser.parse_object({key: section}, namespace=settings)
     if settings is None:
-        raise ValueError(f"{', '.join(map(str, configs))} has no section {key!r}")
+        raise UserError(f"{', '.join(map(str, configs))} has no section {key!r}")
     return parser.instantiate(settings)[key]
 
 
@@ -37,7 +38,7 @@ def load_data(configs: list[str]) -> RetrievalDataModule:
     paths = [Path(config) for config in configs]
     for path in paths:
         if not path.is_file():
-            raise ValueError(f"--config {path}: no such file")
+            raise UserError(f"--config {path}: no such file")
     data = _instantiate(RetrievalDataModule, "data", paths, "dssm-lightning")
     assert isinstance(data, RetrievalDataModule)
     return data
@@ -59,7 +60,7 @@ def load_run(checkpoint: Path) -> tuple[TwoTower, RetrievalDataModule]:
     content = read_checkpoint(checkpoint)
     run = run_folders.run_of(checkpoint)
     if run is None:
-        raise ValueError(f"{checkpoint} lies in no run folder with a config.yaml, which says where the data are")
+        raise UserError(f"{checkpoint} lies in no run folder with a config.yaml, which says where the data are")
     model = TwoTower.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     data = load_data([str(run / "config.yaml")])
     data.fitted = Schemas.from_json(content["schemas"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dssm_lightning.training import run_folders
 from dssm_lightning.training.checkpoint_files import furthest_readable, read_checkpoint
+from dssm_lightning.utils.errors import UserError
 
 
 def option(arguments: list[str], name: str) -> str | None:
@@ -60,7 +61,7 @@ def find_checkpoint(which: str, config: str | None) -> Path | None:
         found = run_folders.newest_checkpoint(None if config is None else Path(config).stem, which)
         return None if found is None else _readable(found)
     if not Path(which).is_file():
-        raise ValueError(f"--ckpt_path {which}: no such file (a path, or best, or last)")
+        raise UserError(f"--ckpt_path {which}: no such file (a path, or best, or last)")
     return Path(which)
 
 
@@ -71,7 +72,7 @@ def _readable(last: Path) -> Path:
     except ValueError as error:
         instead = furthest_readable(last.parent)
         if instead is None:
-            raise ValueError(f"{error}; no other checkpoint in {last.parent} can be read either") from None
+            raise UserError(f"{error}; no other checkpoint in {last.parent} can be read either") from None
         warnings.warn(f"{last} is damaged or truncated and is passed over: {instead} is used instead", stacklevel=2)
         return instead
     return last
@@ -96,7 +97,7 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
         if verb == "fit":
             print(f"--ckpt_path {which}: no run has one yet, starting afresh")
             return without(arguments, "ckpt_path")
-        raise ValueError(
+        raise UserError(
             f"{verb} needs a trained model, and no run of {config or 'any config'} under "
             f"{run_folders.RUNS.resolve()} has a {which or 'best'}.ckpt: fit first, or name a file with --ckpt_path"
         )
@@ -104,7 +105,7 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
     if config is None:
         run = run_folders.run_of(found)
         if run is None:
-            raise ValueError(f"--ckpt_path {found} lies in no run folder: name its config with --config")
+            raise UserError(f"--ckpt_path {found} lies in no run folder: name its config with --config")
         arguments[1:1] = [f"--config={run / 'config.yaml'}"]
     return arguments
 
@@ -112,5 +113,5 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
 def _checkpoint(which: str) -> Path:
     found = find_checkpoint(which, None)
     if found is None:
-        raise ValueError(f"no run under {Path('runs').resolve()} has a {which}.ckpt: fit first, or name a file")
+        raise UserError(f"no run under {Path('runs').resolve()} has a {which}.ckpt: fit first, or name a file")
     return found

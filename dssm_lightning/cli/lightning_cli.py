@@ -45,6 +45,7 @@ from dssm_lightning.training.callbacks.stop_at_non_finite import StopAtNonFinite
 from dssm_lightning.training.callbacks.stop_between_batches import StopBetweenBatches
 from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO, read_schemas
 from dssm_lightning.training.module import TwoTower
+from dssm_lightning.utils.errors import UserError
 
 TRAINER_VERBS = {
     "fit": "Train a model: a run folder with its settings, metrics and checkpoints.",
@@ -139,9 +140,7 @@ class TwoTowerCLI(LightningCLI):
         except (MisconfigurationException, ValueError) as error:
             asked = ", ".join(f"{name} {settings[name]}" for name in ("accelerator", "devices", "strategy"))
             has = f"this machine has {torch.cuda.device_count()} GPUs and {os.cpu_count()} CPU cores"
-            raise ValueError(
-                f"no trainer can be made of these settings: {error} (asked for: {asked}; {has})"
-            ) from error
+            raise UserError(f"no trainer can be made of these settings: {error} (asked for: {asked}; {has})") from error
 
     def _run_folder(self) -> Path:
         """The folder of the run that goes on or begins; the first rank's counts, and holds it."""

@@ -15,6 +15,7 @@ from dssm_lightning.cli.checkpoint_arguments import resolve_checkpoint
 from dssm_lightning.cli.commands import registry
 from dssm_lightning.cli.lightning_cli import TRAINER_VERBS, TwoTowerCLI
 from dssm_lightning.cli.warning_filters import ignore_expected_warnings
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
 
 
@@ -36,7 +37,7 @@ def main(args: list[str] | None = None) -> LightningCLI | Any:
         _show_commands()
         sys.exit(0)
     if verb not in (known := [*TRAINER_VERBS, *registry.COMMANDS]):
-        raise ValueError(f"{verb!r} is no command; there are {', '.join(known)}{did_you_mean(verb, known)}")
+        raise UserError(f"{verb!r} is no command; there are {', '.join(known)}{did_you_mean(verb, known)}")
     torch.set_float32_matmul_precision("high")
     with warnings.catch_warnings():
         ignore_expected_warnings()

@@ -33,6 +33,7 @@ from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
 from dssm_lightning.features import Feature
 from dssm_lightning.features.schema import Schema
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features
 from dssm_lightning.utils.seeding import Counter, run_seed
 
@@ -150,7 +151,7 @@ class RetrievalDataModule(CachedDataModule):
         """
         asked = self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING
         if asked and len(self.data.interactions.rows(VALIDATION)) == 0:
-            raise ValueError("the split keeps no validation rows: give it a `validation` part, or use test")
+            raise UserError("the split keeps no validation rows: give it a `validation` part, or use test")
         return self.evaluation_batches(VALIDATION)
 
     def test_dataloader(self) -> ShardedBatches[EvaluationBatch]:
@@ -160,7 +161,7 @@ class RetrievalDataModule(CachedDataModule):
             ValueError: the split keeps no test rows.
         """
         if len(self.data.interactions.rows(TEST)) == 0:
-            raise ValueError("the split keeps no test rows: give it a `test` part, or use validate")
+            raise UserError("the split keeps no test rows: give it a `test` part, or use validate")
         return self.evaluation_batches(TEST)
 
     def evaluation_batches(self, fold: int) -> ShardedBatches[EvaluationBatch]:

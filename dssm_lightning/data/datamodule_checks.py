@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from dssm_lightning.features import Feature, History
+from dssm_lightning.utils.errors import UserError
 
 
 def check_settings(
@@ -22,12 +23,12 @@ def check_settings(
         ValueError: as the data module says.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        raise UserError(f"batch_size must be at least 1, got {batch_size}")
     for side, features in (("query", query), ("candidate", candidate)):
         if not features:
-            raise ValueError(f"data.{side} declares no feature; a tower needs at least one column")
+            raise UserError(f"data.{side} declares no feature; a tower needs at least one column")
     if mask_duplicates and not mask_known:
-        raise ValueError("mask_duplicates extends mask_known, which is false: set it to true, or drop both")
+        raise UserError("mask_duplicates extends mask_known, which is false: set it to true, or drop both")
     check_rows_per_query(batch_by, rows_per_query, [f for f in query if isinstance(f, History)])
 
 
@@ -39,14 +40,14 @@ def check_rows_per_query(batch_by: str, rows_per_query: int | None, histories: l
     """
     if batch_by == "row":
         if rows_per_query is not None:
-            raise ValueError(f"rows_per_query is {rows_per_query}, which is for batches by query: set batch_by: query")
+            raise UserError(f"rows_per_query is {rows_per_query}, which is for batches by query: set batch_by: query")
         return
     if rows_per_query is not None and rows_per_query < 1:
-        raise ValueError(f"rows_per_query must be at least 1, got {rows_per_query}")
+        raise UserError(f"rows_per_query must be at least 1, got {rows_per_query}")
     for history in histories:
         limit = history.max_length
         if history.order == "time" and limit is not None and not (rows_per_query or limit + 1) <= limit:
-            raise ValueError(
+            raise UserError(
                 f"rows_per_query is {rows_per_query or 'not given'}, and the history {history.name!r} looks back over "
                 f"max_length {limit} entries: the first rows of a longer stretch see nothing; give at most {limit}"
             )
@@ -64,12 +65,12 @@ def check_event_columns(event: Collection[str], evaluate: str, mines: bool) -> N
         ValueError: there are some, and they may not be.
     """
     if evaluate == "query" and event:
-        raise ValueError(
+        raise UserError(
             f"evaluation by query, but {sorted(event)} are columns of the interactions, one value for each "
             "event: set evaluate: event, or put the columns into the query table"
         )
     if mines and event:
-        raise ValueError(
+        raise UserError(
             f"Hard mines each query once, but {sorted(event)} are columns of the interactions, one value for "
             "each event: put the columns into the query table, or draw other negatives"
         )

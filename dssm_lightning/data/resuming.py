@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from dssm_lightning.data.batching.train_loader import Progress
+from dssm_lightning.utils.errors import UserError
 
 
 class Layout(NamedTuple):
@@ -82,7 +83,7 @@ def adapt(checkpoint: dict[str, Any], key: str, now: Layout) -> None:
     passed = state["done"] * before.at_once
     done, between = divmod(passed, now.at_once)
     if between or done >= now.batches:
-        raise ValueError(
+        raise UserError(
             f"the checkpoint was written within an epoch, after {state['done']} steps of {before}, and no step of "
             f"{now} begins there: take {before.at_once} rows a step in all (data.batch_size times the number of "
             "processes), or a checkpoint of an epoch's end"

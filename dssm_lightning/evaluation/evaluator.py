@@ -29,6 +29,7 @@ from dssm_lightning.evaluation.metrics import (
     RowValues,
     rank_both,
 )
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
 DEFAULT_KS = (1, 5, 10, 50, 100)
@@ -203,9 +204,9 @@ def resolve_ks(ks: list[int] | None, num_candidates: int) -> list[int]:
         return [k for k in DEFAULT_KS if k <= num_candidates]
     for k in ks:
         if k < 1:
-            raise ValueError(f"ks: {k} is not a cut of a ranking; each k must be at least 1 (got {ks})")
+            raise UserError(f"ks: {k} is not a cut of a ranking; each k must be at least 1 (got {ks})")
         if k > num_candidates:
-            raise ValueError(
+            raise UserError(
                 f"ks: k = {k} is larger than the corpus, which has {num_candidates:,} candidates (got {ks}); "
                 "leave it out, or leave out `ks` for those of 1, 5, 10, 50, 100 that fit"
             )

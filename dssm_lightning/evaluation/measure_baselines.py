@@ -16,6 +16,7 @@ from dssm_lightning.evaluation.evaluator import DetailedEvaluation
 from dssm_lightning.evaluation.result_files import per_query, per_query_of, write_parquet
 from dssm_lightning.features import Categorical, CategoricalList
 from dssm_lightning.features.text.joined_columns import join_text_columns
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -39,7 +40,7 @@ def measure_baselines(
     """
     batches = data.evaluation_batches(FOLDS.index(fold))
     if len(batches) == 0:
-        raise ValueError(f"the split keeps no {fold} rows to rank")
+        raise UserError(f"the split keeps no {fold} rows to rank")
     attributes = _attributes(data)
     known = BaselineData(
         positives=data.assembler.likes.candidates,
@@ -85,5 +86,5 @@ def _attributes(data: RetrievalDataModule) -> dict[str, Ragged]:
 def _texts(table: pl.DataFrame, columns: list[str]) -> list[str] | None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise ValueError(f"corpus_columns {missing}: no such columns; candidates has {', '.join(table.columns)}")
+        raise UserError(f"corpus_columns {missing}: no such columns; candidates has {', '.join(table.columns)}")
     return join_text_columns(table, columns) if columns else None

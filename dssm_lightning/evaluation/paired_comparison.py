@@ -9,6 +9,7 @@ import torch
 
 from dssm_lightning.evaluation import bootstrap
 from dssm_lightning.evaluation.result_files import ROW_ID_COLUMNS, by_cut
+from dssm_lightning.utils.errors import UserError
 
 
 class Difference(NamedTuple):
@@ -27,17 +28,17 @@ def _in_common(frames: list[pl.DataFrame], given: tuple[str, str]) -> tuple[list
     """The columns that name a row, and the metrics that both have."""
     a, b = ([key for key in ROW_ID_COLUMNS if key in frame.columns] for frame in frames)
     if a != b:
-        raise ValueError(
+        raise UserError(
             f"different protocols: {given[0]} was measured by {_row_name(a)}, {given[1]} by {_row_name(b)} "
             "(data.evaluate); measure both alike"
         )
     metrics = sorted(set(frames[0].columns) & set(frames[1].columns) - set(ROW_ID_COLUMNS), key=by_cut)
     if not metrics:
-        raise ValueError(f"{given[0]} and {given[1]} have no metric in common")
+        raise UserError(f"{given[0]} and {given[1]} have no metric in common")
     for key in a:
         types = [frame.schema[key] for frame in frames]
         if types[0] != types[1]:
-            raise ValueError(f"{given[0]} and {given[1]} have nothing in common: {key} is {types[0]} and {types[1]}")
+            raise UserError(f"{given[0]} and {given[1]} have nothing in common: {key} is {types[0]} and {types[1]}")
     return a, metrics
 
 

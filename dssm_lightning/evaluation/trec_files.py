@@ -18,6 +18,7 @@ from dssm_lightning.data.interactions import TEST
 from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.atomic_files import atomic_write
+from dssm_lightning.utils.errors import UserError
 
 RUN, QRELS = "run.trec", "qrels.trec"
 TAG = "dssm_lightning"
@@ -46,9 +47,9 @@ class TrecFiles(Callback):
     def __init__(self, folder: str, depth: int = 1000) -> None:
         self.folder, self.depth = Path(folder), depth
         if depth < 1:
-            raise ValueError(f"--trec_depth is {depth}; a run holds at least 1 candidate of each query")
+            raise UserError(f"--trec_depth is {depth}; a run holds at least 1 candidate of each query")
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise ValueError(f"--trec {folder} exists and is not empty: remove it, or name another folder")
+            raise UserError(f"--trec {folder} exists and is not empty: remove it, or name another folder")
         self._ranked: list[Tensor] = []  # (T, 4) float64: query, event or −1, candidate, score; then of what is judged
         self._judged: list[Tensor] = []  # likewise, with the grade
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import polars as pl
 
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column
 
 FeatureT = TypeVar("FeatureT", bound="Feature")
@@ -81,14 +82,14 @@ def feature_from_dict(values: dict[str, Any]) -> Feature:
     kinds = _kinds(Feature)
     kind = values["kind"]
     if kind not in kinds:
-        raise ValueError(
+        raise UserError(
             f"unknown feature kind {kind!r}; import the module that defines it first (known: {sorted(kinds)})"
         )
     known = {field.name for field in fields(kinds[kind])}
     given = {key: value for key, value in values.items() if key != "kind" and (key in known or value is not None)}
     unknown = sorted(given.keys() - known)
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"feature {values.get('name')!r}: a {kind} of this release has no {', '.join(unknown)}; it was saved by "
             "another one"
         )

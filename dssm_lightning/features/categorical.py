@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.raw_columns import as_strings, flatten
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import MAX_BUCKETS, hash_strings
 from dssm_lightning.utils.ragged import Ragged
 
@@ -46,18 +47,18 @@ class Categories(Feature):
         self._check_min_frequency()
         if self.num_buckets is not None:
             if not 1 <= self.num_buckets < MAX_BUCKETS:
-                raise ValueError(
+                raise UserError(
                     f"{self._label}: num_buckets must lie in [1, {MAX_BUCKETS:,}), found {self.num_buckets:,}"
                 )
             if self.vocabulary is not None or self.min_frequency:
-                raise ValueError(
+                raise UserError(
                     f"{self._label}: num_buckets hashes every value, so `vocabulary` and `min_frequency` mean nothing; "
                     "give either num_buckets or those"
                 )
         if self.vocabulary is not None:
             self._check_vocabulary(self.vocabulary)
         if self.num_embeddings is not None and self.num_embeddings < max(self._needed, 1):
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: num_embeddings is {self.num_embeddings:,}, but {self._needed:,} rows are needed (the "
                 "unknown category and the known values); raise it, or raise min_frequency"
             )
@@ -65,7 +66,7 @@ class Categories(Feature):
     def _check_min_frequency(self) -> None:
         value = self.min_frequency
         if isinstance(value, bool) or not value >= 0 or (isinstance(value, float) and value >= 1):
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: min_frequency must be a count (an int from 0 up) or a share of the rows (a float in "
                 f"[0, 1)), found {value!r}"
             )
@@ -73,11 +74,11 @@ class Categories(Feature):
     def _check_vocabulary(self, vocabulary: tuple[str, ...]) -> None:
         others = [value for value in vocabulary if not isinstance(value, str)]
         if others:
-            raise ValueError(f"{self._label}: the vocabulary must hold strings, found {others[0]!r}; quote it")
+            raise UserError(f"{self._label}: the vocabulary must hold strings, found {others[0]!r}; quote it")
         if len(set(vocabulary)) < len(vocabulary):
             counts = pl.Series("value", vocabulary, dtype=pl.String).value_counts(name="rows")
             repeated = sorted(counts.filter(pl.col("rows") > 1)["value"].to_list())
-            raise ValueError(f"{self._label}: the vocabulary holds values more than once: {repeated[:5]}")
+            raise UserError(f"{self._label}: the vocabulary holds values more than once: {repeated[:5]}")
 
     @property
     def _label(self) -> str:
@@ -105,7 +106,7 @@ class Categories(Feature):
         rows = counts["rows"] / num_rows if isinstance(self.min_frequency, float) else counts["rows"]
         known = counts.filter(rows >= self.min_frequency)["value"].sort()
         if len(known) == 0 and len(counts) > 0:
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: min_frequency {self.min_frequency} leaves none of the {len(counts):,} values; the "
                 f"most frequent one is in {counts['rows'].to_numpy().max():,} of {num_rows:,} rows"
             )
@@ -142,7 +143,7 @@ class Categorical(Categories):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.prefix is not None and self.prefix < 1:
-            raise ValueError(f"{self._label}: prefix must be at least 1 letter, found {self.prefix}")
+            raise UserError(f"{self._label}: prefix must be at least 1 letter, found {self.prefix}")
 
     def fit(self, column: pl.Series) -> Categorical:
         """A copy that knows the column's values.
@@ -177,7 +178,7 @@ class CategoricalList(Categories):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.separator == "":
-            raise ValueError(f"{self._label}: the separator must not be empty; leave it out for a column of lists")
+            raise UserError(f"{self._label}: the separator must not be empty; leave it out for a column of lists")
 
     def fit(self, column: pl.Series) -> CategoricalList:
         """A copy that knows the column's values; ``min_frequency`` counts the rows that hold a value.
@@ -202,7 +203,7 @@ class CategoricalList(Categories):
             return column
         if self.separator is None:
             example = column.drop_nulls().head(1).to_list()
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: column {self.source_column!r} holds strings such as {example}; name the `separator` "
                 "that stands between their values, or give a column of lists"
             )

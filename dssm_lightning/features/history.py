@@ -13,6 +13,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.numeric import Bucketized
 from dssm_lightning.features.raw_columns import flatten
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Ragged
 
 CANDIDATE = "candidate"
@@ -59,15 +60,15 @@ class History(Feature):
     def __post_init__(self) -> None:
         for argument, possible in _CHOICES.items():
             if getattr(self, argument) not in possible:
-                raise ValueError(
+                raise UserError(
                     f"{self._label}: {argument} must be one of {', '.join(possible)}, found {getattr(self, argument)!r}"
                 )
         if self.max_length is not None and self.max_length < 1:
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: max_length must be at least 1, found {self.max_length}; leave it out to keep all"
             )
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"{self._label}: dropout must lie in [0, 1), found {self.dropout}")
+            raise UserError(f"{self._label}: dropout must lie in [0, 1), found {self.dropout}")
 
     @property
     def _label(self) -> str:
@@ -112,7 +113,7 @@ class History(Feature):
             ValueError: ``item`` has no ids.
         """
         if not hasattr(type(item), "cardinality"):
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: `of` must name a candidate feature with ids (a Categorical, a list of categories, "
                 f"a text), {self.of!r} is {type(item).__name__}"
             )
@@ -146,7 +147,7 @@ class History(Feature):
         values, offsets = flatten(self, column, self.max_length)
         if self.age == "seconds":
             if not isinstance(values.dtype, pl.Struct) or {f.name for f in values.dtype.fields} != {"id", "seconds"}:
-                raise ValueError(
+                raise UserError(
                     f"{self._label}: its ages are seconds, so an entry must be an object "
                     f'{{"id": …, "seconds": how long ago}}, found {values.dtype}'
                 )

@@ -23,6 +23,7 @@ from rich.progress import track
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.utils.errors import UserError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Picture: TypeAlias = Path | bytes | None
@@ -58,11 +59,11 @@ class Image(Feature):
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"{self._label}: size must be at least 1 pixel, found {self.size}")
+            raise UserError(f"{self._label}: size must be at least 1 pixel, found {self.size}")
         if self.mode not in ("RGB", "RGBA", "L"):
-            raise ValueError(f"{self._label}: mode must be RGB, RGBA or L; found {self.mode!r}")
+            raise UserError(f"{self._label}: mode must be RGB, RGBA or L; found {self.mode!r}")
         if self.on_error not in ("error", "skip"):
-            raise ValueError(f"{self._label}: on_error must be error or skip; found {self.on_error!r}")
+            raise UserError(f"{self._label}: on_error must be error or skip; found {self.on_error!r}")
 
     @property
     def _label(self) -> str:
@@ -94,13 +95,13 @@ class Image(Feature):
         if column.dtype == pl.Binary:
             return [content or None for content in column.to_list()]
         if column.dtype not in (pl.String, pl.Null):
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: column {self.source_column!r} must hold paths (strings) or the bytes of picture "
                 f"files, found {column.dtype}"
             )
         root = Path(self.root or "").expanduser()
         if self.root is not None and not root.is_dir():
-            raise ValueError(f"{self._label}: root {self.root!r} is not a folder")
+            raise UserError(f"{self._label}: root {self.root!r} is not a folder")
         return [root / path if path else None for path in column.to_list()]
 
     def _read_all(self, pictures: Sequence[Picture], encoded: Pixels) -> list[str]:
@@ -119,7 +120,7 @@ class Image(Feature):
             results = pool.map(read, range(len(pictures)))
             for problem in track(results, f"pictures of {self.name}", len(pictures), transient=True, disable=quiet):
                 if problem is not None and self.on_error == "error":
-                    raise ValueError(
+                    raise UserError(
                         f"{self._label}: cannot read {problem}; mend it, set it to null (no picture), or let "
                         "`on_error: skip` count such pictures as missing"
                     )
@@ -164,13 +165,13 @@ def _shrunk(source: Path | bytes, size: int) -> PIL.Image.Image:
     """The picture as RGBA, its longer side ``size`` pixels long."""
     with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
         if file.width * file.height > MAX_PIXELS:
-            raise ValueError(f"{file.width:,} × {file.height:,} pixels, at most {MAX_PIXELS:,} are possible")
+            raise UserError(f"{file.width:,} × {file.height:,} pixels, at most {MAX_PIXELS:,} are possible")
         file.draft(None, (2 * size, 2 * size))  # JPEG only: decode at a fraction of the resolution, at least this large
         upright = PIL.ImageOps.exif_transpose(file)
         if upright.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
             upright = PIL.Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
         if upright.mode == "F":
-            raise ValueError("its pixels are floats, whose range is unknown; convert it to 8 bits")
+            raise UserError("its pixels are floats, whose range is unknown; convert it to 8 bits")
         # CMYK and others have no direct way to RGBA; palettes and grey with alpha must not lose theirs on the way
         direct = upright.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
         picture = (upright if direct else upright.convert("RGB")).convert("RGBA")

@@ -10,6 +10,7 @@ from torch import Tensor
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
 from dssm_lightning.features.raw_columns import flatten
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -38,9 +39,9 @@ class LikedBy(Feature):
 
     def __post_init__(self) -> None:
         if self.max_length is not None and self.max_length < 1:
-            raise ValueError(f"{self._label}: max_length must be at least 1, found {self.max_length}")
+            raise UserError(f"{self._label}: max_length must be at least 1, found {self.max_length}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"{self._label}: dropout must lie in [0, 1), found {self.dropout}")
+            raise UserError(f"{self._label}: dropout must lie in [0, 1), found {self.dropout}")
 
     @property
     def _label(self) -> str:
@@ -64,7 +65,7 @@ class LikedBy(Feature):
             ValueError: ``item`` has no ids, or is itself assembled.
         """
         if isinstance(item, History) or not hasattr(type(item), "cardinality"):
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: `of` must name a query feature of ids (a text, a list or a category), {self.of!r} is "
                 f"a {type(item).__name__}"
             )

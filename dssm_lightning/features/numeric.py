@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.raw_columns import Floats, as_floats, how_many
+from dssm_lightning.utils.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Numeric(Feature):
     def __post_init__(self) -> None:
         _check_choice(self, "missing", self.missing, ("error", "mean", "indicator"))
         if self.std is not None and not self.std > 0:
-            raise ValueError(f"Numeric feature {self.name!r}: std must be positive, found {self.std}")
+            raise UserError(f"Numeric feature {self.name!r}: std must be positive, found {self.std}")
 
     @property
     def is_fitted(self) -> bool:
@@ -103,16 +104,16 @@ class Bucketized(Feature):
         _check_choice(self, "missing", self.missing, ("error", "bucket"))
         label = f"Bucketized feature {self.name!r}"
         if self.num_buckets is None and self.boundaries is None:
-            raise ValueError(f"{label}: give num_buckets, or the boundaries themselves")
+            raise UserError(f"{label}: give num_buckets, or the boundaries themselves")
         if self.num_buckets is not None and self.num_buckets < 1:
-            raise ValueError(f"{label}: num_buckets must be at least 1, found {self.num_buckets}")
+            raise UserError(f"{label}: num_buckets must be at least 1, found {self.num_buckets}")
         if self.boundaries is None:
             return
         object.__setattr__(self, "boundaries", tuple(map(float, self.boundaries)))
         if not (np.isfinite(self.boundaries).all() and (np.diff(self.boundaries) > 0).all()):
-            raise ValueError(f"{label}: boundaries must be finite and ascend, found {_short(self.boundaries)}")
+            raise UserError(f"{label}: boundaries must be finite and ascend, found {_short(self.boundaries)}")
         if self.num_buckets is not None and len(self.boundaries) >= self.num_buckets:
-            raise ValueError(
+            raise UserError(
                 f"{label}: {len(self.boundaries)} boundaries make {len(self.boundaries) + 1} buckets, but num_buckets "
                 f"is {self.num_buckets}; leave num_buckets out where boundaries are given"
             )
@@ -164,14 +165,14 @@ def _check_no_missing(feature: Feature, values: Floats, remedy: str) -> None:
     missing = np.isnan(values)
     if missing.any():
         label = f"{type(feature).__name__} feature {feature.name!r}"
-        raise ValueError(f"{label}: {how_many(missing)} are missing (null or NaN); {remedy}")
+        raise UserError(f"{label}: {how_many(missing)} are missing (null or NaN); {remedy}")
 
 
 def _present(feature: Feature, values: Floats) -> Floats:
     """The values that are not NaN, at least one."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
-        raise ValueError(
+        raise UserError(
             f"{type(feature).__name__} feature {feature.name!r}: no value to learn from in {len(values):,} rows"
         )
     return known
@@ -179,7 +180,7 @@ def _present(feature: Feature, values: Floats) -> Floats:
 
 def _check_choice(feature: Feature, argument: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(
+        raise UserError(
             f"{type(feature).__name__} feature {feature.name!r}: {argument} must be one of {', '.join(choices)}; "
             f"found {value!r}"
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.utils.errors import UserError
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ def as_strings(feature: Feature, column: pl.Series) -> pl.Series:
     dtype = column.dtype
     label = f"{type(feature).__name__} feature {feature.name!r}"
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-        raise ValueError(
+        raise UserError(
             f"{label}: column {feature.source_column!r} is of type {dtype}, whose values are no categories; "
             "a column of lists is a CategoricalList's"
         )
@@ -34,7 +35,7 @@ def as_strings(feature: Feature, column: pl.Series) -> pl.Series:
         floats = column.cast(pl.Float64).fill_nan(None)
         odd = floats.filter((floats != floats.round()) | (floats.abs() > _LARGEST_EXACT))
         if len(odd):
-            raise ValueError(
+            raise UserError(
                 f"{label}: {len(odd):,} of {len(column):,} values are not whole numbers, first "
                 f"{odd.head(3).to_list()}; Numeric and Bucketized take numbers"
             )
@@ -59,7 +60,7 @@ def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tup
     if column.dtype == pl.Null:
         column = column.cast(pl.List(pl.String))
     if not isinstance(column.dtype, pl.List):
-        raise ValueError(
+        raise UserError(
             f"{type(feature).__name__} feature {feature.name!r}: column {feature.source_column!r} must hold lists, "
             f"found {column.dtype}"
         )
@@ -87,14 +88,14 @@ def as_floats(feature: Feature, column: pl.Series) -> Floats:
     elif dtype == pl.Time:
         column = column.to_physical().cast(pl.Float64) / 1e9
     elif not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-        raise ValueError(
+        raise UserError(
             f"{label}: column {feature.source_column!r} is of type {dtype}; numbers, booleans, dates and durations are "
             "possible (cast numbers that were read as text, or make it a Categorical)"
         )
     values: Floats = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     infinite = np.isinf(values)
     if infinite.any():
-        raise ValueError(f"{label}: {how_many(infinite)} are infinite; replace them by null or by a number")
+        raise UserError(f"{label}: {how_many(infinite)} are infinite; replace them by null or by a number")
     return values
 
 

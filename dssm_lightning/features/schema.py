@@ -13,6 +13,7 @@ import polars as pl
 from torch import nn
 
 from dssm_lightning.features.base import Feature, feature_from_dict
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features
 
 
@@ -26,10 +27,10 @@ class Schema:
         names = [feature.name for feature in self.features]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"feature names {repeated} occur more than once; give each its own name, and `column`")
+            raise UserError(f"feature names {repeated} occur more than once; give each its own name, and `column`")
         taken = [name for name in names if hasattr(nn.ModuleDict, name) or not re.fullmatch(r"[\w -]+", name)]
         if taken:  # encoders live in a ModuleDict, encodings in files
-            raise ValueError(
+            raise UserError(
                 f"feature names {taken} cannot be used (letters, digits, _ and - only, no method of a torch module); "
                 "give another name, and the column's name as `column`"
             )

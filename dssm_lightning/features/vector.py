@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.utils.errors import UserError
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -29,7 +30,7 @@ class Vector(Feature):
 
     def __post_init__(self) -> None:
         if self.length is not None and self.length < 1:
-            raise ValueError(f"{self._label}: length must be at least 1, found {self.length}")
+            raise UserError(f"{self._label}: length must be at least 1, found {self.length}")
 
     @property
     def _label(self) -> str:
@@ -54,7 +55,7 @@ class Vector(Feature):
         """
         lists = self._lists(column)
         if len(lists) == 0:
-            raise ValueError(f"{self._label}: no row to learn the length from; give `length`")
+            raise UserError(f"{self._label}: no row to learn the length from; give `length`")
         fitted = self if self.is_fitted else replace(self, length=lists.list.len()[0])
         fitted._matrix(lists)
         return fitted
@@ -74,13 +75,13 @@ class Vector(Feature):
             column.dtype.inner.is_numeric() or column.dtype.inner == pl.Null
         )
         if not numbers:
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: column {self.source_column!r} must hold lists or arrays of numbers, found "
                 f"{column.dtype}"
             )
         missing = column.is_null().arg_true()
         if len(missing):
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: {len(missing):,} of {len(column):,} rows have no vector, first row {missing[0]} "
                 "(counted from 0); give each row one (zeros say nothing about it), or leave such rows out"
             )
@@ -90,7 +91,7 @@ class Vector(Feature):
         lengths = lists.list.len()
         wrong = (lengths != self.width).arg_true()
         if len(wrong):
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: the vector in row {wrong[0]} (counted from 0) has length {lengths[wrong[0]]}, "
                 f"expected {self.width} ({len(wrong):,} of {len(lists):,} rows have another length)"
             )
@@ -98,7 +99,7 @@ class Vector(Feature):
         matrix: Matrix = flat.reshape(len(lists), self.width).copy()
         bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         if len(bad):
-            raise ValueError(
+            raise UserError(
                 f"{self._label}: {len(bad):,} of {len(lists):,} vectors hold a null, NaN or infinite number, first row "
                 f"{bad[0]} (counted from 0); clean them before"
             )

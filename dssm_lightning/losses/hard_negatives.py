@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.losses.base import Loss, Scores
+from dssm_lightning.utils.errors import UserError
 
 RankWeight = Literal["harmonic", "log"]
 
@@ -50,9 +51,9 @@ class WARP(Loss):
         super().__init__()
         _check_margin("WARP", margin)
         if max_trials is not None and max_trials < 1:
-            raise ValueError(f"WARP: max_trials is {max_trials}; it must be at least 1")
+            raise UserError(f"WARP: max_trials is {max_trials}; it must be at least 1")
         if weight not in get_args(RankWeight):
-            raise ValueError(f"WARP: weight is {weight!r}; possible: {', '.join(get_args(RankWeight))}")
+            raise UserError(f"WARP: weight is {weight!r}; possible: {', '.join(get_args(RankWeight))}")
         self.margin, self.max_trials, self.weight = margin, max_trials, weight
 
     def forward(self, scores: Scores) -> Tensor:
@@ -110,7 +111,7 @@ class HardestNegative(Loss):
     def __init__(self, num_negatives: int, margin: float | None = None) -> None:
         super().__init__()
         if num_negatives < 1:
-            raise ValueError(f"HardestNegative: num_negatives is {num_negatives}; it must be at least 1")
+            raise UserError(f"HardestNegative: num_negatives is {num_negatives}; it must be at least 1")
         if margin is not None:
             _check_margin("HardestNegative", margin)
         self.num_negatives, self.margin = num_negatives, margin
@@ -134,4 +135,4 @@ class HardestNegative(Loss):
 
 def _check_margin(name: str, margin: float) -> None:
     if not 0 < margin < math.inf:
-        raise ValueError(f"{name}: margin is {margin}; it must be positive (with 0, equal scores cost nothing)")
+        raise UserError(f"{name}: margin is {margin}; it must be positive (with 0, equal scores cost nothing)")

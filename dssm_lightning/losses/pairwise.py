@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.losses.base import Loss, Scores
+from dssm_lightning.utils.errors import UserError
 
 Negatives = Literal["all", "hardest", "semi_hard"]
 
@@ -39,11 +40,11 @@ class TripletMargin(Loss):
     def __init__(self, margin: float = 0.2, negatives: Negatives = "all") -> None:
         super().__init__()
         if not 0 < margin < math.inf:
-            raise ValueError(
+            raise UserError(
                 f"TripletMargin: margin is {margin}; it must be positive (with 0, equal scores cost nothing)"
             )
         if negatives not in get_args(Negatives):
-            raise ValueError(f"TripletMargin: negatives is {negatives!r}; possible: {', '.join(get_args(Negatives))}")
+            raise UserError(f"TripletMargin: negatives is {negatives!r}; possible: {', '.join(get_args(Negatives))}")
         self.margin = margin
         self.negatives = negatives
 

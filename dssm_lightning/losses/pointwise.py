@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dssm_lightning.losses.base import Loss, Scores
+from dssm_lightning.utils.errors import UserError
 
 
 class BinaryCrossEntropy(Loss):
@@ -62,7 +63,7 @@ class SigLIP(Loss):
     def __init__(self, bias: float = -10.0, learnable: bool = True) -> None:
         super().__init__()
         if not math.isfinite(bias):
-            raise ValueError(f"SigLIP: bias is {bias}; it must be a finite number")
+            raise UserError(f"SigLIP: bias is {bias}; it must be a finite number")
         self.bias = nn.Parameter(torch.tensor([float(bias)]), requires_grad=learnable)  # (1,): FSDP shards no scalars
 
     def forward(self, scores: Scores) -> Tensor:
@@ -97,7 +98,7 @@ class CosineEmbedding(Loss):
     def __init__(self, margin: float = 0.0) -> None:
         super().__init__()
         if not -1 <= margin < 1:
-            raise ValueError(f"CosineEmbedding: margin is {margin}; it is a cosine in [-1, 1)")
+            raise UserError(f"CosineEmbedding: margin is {margin}; it is a cosine in [-1, 1)")
         self.margin = margin
 
     def forward(self, scores: Scores) -> Tensor:

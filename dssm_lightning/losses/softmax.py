@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.losses.base import Loss, Scores
+from dssm_lightning.utils.errors import UserError
 
 Repeats = Literal["ignore", "count", "count_log_q", "inclusion", "refined"]
 
@@ -75,7 +76,7 @@ class SampledSoftmax(Loss):
     def __init__(self, repeats: Repeats = "ignore", symmetric: bool = False) -> None:
         super().__init__()
         if repeats not in get_args(Repeats):
-            raise ValueError(f"SampledSoftmax: repeats is {repeats!r}; possible: {', '.join(get_args(Repeats))}")
+            raise UserError(f"SampledSoftmax: repeats is {repeats!r}; possible: {', '.join(get_args(Repeats))}")
         self.repeats = repeats
         self.symmetric = symmetric
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-
 from torch import nn
+
+from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.suggestions import nearest_names
 
 
 def activation_layer(name: str) -> nn.Module:
@@ -15,9 +16,7 @@ def activation_layer(name: str) -> nn.Module:
     """
     known = {key: value for key, value in vars(nn.modules.activation).items() if isinstance(value, type)}
     if not (name in known and issubclass(known[name], nn.Module)):
-        lowered = {key.lower(): key for key in known}
-        near = [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.0)]
-        raise ValueError(f"unknown activation {name!r}; nearest in torch.nn: {near}")
+        raise UserError(f"unknown activation {name!r}; nearest in torch.nn: {nearest_names(name, known)}")
     module = known[name]()
     assert isinstance(module, nn.Module)
     return module

@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from dssm_lightning.features import Feature
+from dssm_lightning.utils.errors import UserError
 
 set_parsing_settings(subclasses_enabled=[Feature])  # features are dataclasses, and lists of them are swappable
 
@@ -28,7 +29,7 @@ def make(kind: Any, value: Any) -> Any:
     try:
         return parser.instantiate(parser.parse_object({"part": value})).part
     except Exception as error:  # jsonargparse documents ArgumentError here and raises several of its own
-        raise ValueError(str(error)) from error
+        raise UserError(str(error)) from error
 
 
 def plain_settings(values: dict[str, Any]) -> dict[str, Any]:

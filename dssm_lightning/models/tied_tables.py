@@ -6,6 +6,7 @@ from torch import nn
 
 from dssm_lightning.models.encoders import Dense
 from dssm_lightning.models.tower import Tower
+from dssm_lightning.utils.errors import UserError
 
 
 def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
@@ -22,14 +23,14 @@ def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
     for name, owner in tied.items():
         for feature in (name, owner):
             if feature not in encoders or not isinstance(getattr(encoders[feature], "table", None), nn.Embedding):
-                raise ValueError(
+                raise UserError(
                     f"tied_embeddings: {feature!r} is no feature with a table; there are {sorted(encoders)}"
                 )
         mine, theirs = encoders[name].table, encoders[owner].table
         assert isinstance(mine, nn.Embedding)
         assert isinstance(theirs, nn.Embedding)
         if mine.weight.shape != theirs.weight.shape:
-            raise ValueError(
+            raise UserError(
                 f"tied_embeddings: {name!r} has a table of {tuple(mine.weight.shape)}, {owner!r} one of "
                 f"{tuple(theirs.weight.shape)}; they must be equal (rows × output_dim)"
             )

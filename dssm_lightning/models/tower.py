@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
@@ -13,10 +12,10 @@ from torch import Tensor, nn
 from dssm_lightning.features.schema import Schema
 from dssm_lightning.models.activations import activation_layer
 from dssm_lightning.models.encoders import Dense, Encoder, EncoderFactory, default_encoder
-from dssm_lightning.models.fusion import Fusion
+from dssm_lightning.models.fusion import FusionFactory
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Features, Prefixes
-
-FusionFactory: TypeAlias = Callable[[list[int]], Fusion]
+from dssm_lightning.utils.suggestions import nearest_names
 
 
 class Tower(nn.Module):
@@ -78,9 +77,9 @@ class Tower(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= feature_dropout < 1:
-            raise ValueError(f"feature_dropout must lie in [0, 1), found {feature_dropout}")
+            raise UserError(f"feature_dropout must lie in [0, 1), found {feature_dropout}")
         if any(each is not None and each < 1 for each in (*(hidden_dims or []), output_dim)):
-            raise ValueError(f"hidden_dims {hidden_dims or []}, output_dim {output_dim}: a layer is at least 1 wide")
+            raise UserError(f"hidden_dims {hidden_dims or []}, output_dim {output_dim}: a layer is at least 1 wide")
         self.feature_dropout = feature_dropout
         chosen, self.bypass = encoders or {}, list(bypass or [])
         _check_names(schema, chosen, self.bypass)
@@ -165,27 +164,22 @@ def _output_layers(
 def _check_names(schema: Schema, chosen: Iterable[str], bypass: list[str]) -> None:
     for what, names in (("encoders are given for", chosen), ("bypass names", bypass)):
         if unknown := sorted(set(names) - set(schema.names)):
-            raise ValueError(f"{what} unknown features {unknown}; this side's features: {schema.names}")
+            raise UserError(f"{what} unknown features {unknown}; this side's features: {schema.names}")
     if not set(schema.names) - set(bypass):
-        raise ValueError(f"bypass names all of this side's features, {schema.names}; at least one is for the tower")
+        raise UserError(f"bypass names all of this side's features, {schema.names}; at least one is for the tower")
 
 
 def _check_heads(num_heads: int, width: int, bypass: list[str]) -> None:
     if num_heads < 1 or width % num_heads:
-        raise ValueError(f"num_heads is {num_heads}; it must divide the embedding, which is {width} wide")
+        raise UserError(f"num_heads is {num_heads}; it must divide the embedding, which is {width} wide")
     if num_heads > 1 and bypass:
-        raise ValueError(f"bypass {bypass}: heads divide the whole embedding, so nothing can stand beside them")
+        raise UserError(f"bypass {bypass}: heads divide the whole embedding, so nothing can stand beside them")
 
 
 def _initialize(parts: list[nn.Sequential], name: str) -> None:
     known = {key[:-1]: value for key, value in vars(nn.init).items() if key.endswith("_") and not key.startswith("_")}
     if name not in known:
-        raise ValueError(f"unknown initialization {name!r}; nearest in torch.nn.init: {_nearest(name, known)}")
+        raise UserError(f"unknown initialization {name!r}; nearest in torch.nn.init: {nearest_names(name, known)}")
     for layer in (layer for part in parts for layer in part if isinstance(layer, nn.Linear)):
         known[name](layer.weight)
         nn.init.zeros_(layer.bias)
-
-
-def _nearest(name: str, known: Iterable[str]) -> list[str]:
-    lowered = {key.lower(): key for key in known}
-    return [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.0)]

@@ -7,6 +7,7 @@ from torch import nn
 from dssm_lightning.features import History
 from dssm_lightning.features.schema import Schemas
 from dssm_lightning.models.tower import Tower
+from dssm_lightning.utils.errors import UserError
 
 
 def check_bypass(towers: dict[str, Tower]) -> None:
@@ -18,7 +19,7 @@ def check_bypass(towers: dict[str, Tower]) -> None:
     found = {side: dict(zip(tower.bypass, tower.bypass_dims, strict=True)) for side, tower in towers.items()}
     if len({tuple(widths.values()) for widths in found.values()}) > 1:
         both = " · ".join(f"{side} {widths}" for side, widths in found.items())
-        raise ValueError(f"bypass: both towers must append as many encodings of the same widths, found {both}")
+        raise UserError(f"bypass: both towers must append as many encodings of the same widths, found {both}")
 
 
 def check_batch_statistics(towers: dict[str, Tower], reason: str) -> None:
@@ -30,7 +31,7 @@ def check_batch_statistics(towers: dict[str, Tower], reason: str) -> None:
     for side, tower in towers.items():
         for name, layer in tower.named_modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
-                raise ValueError(
+                raise UserError(
                     f"{side} tower: {name} normalises over the batch, which is not possible with {reason}; "
                     "use norm: layer (or GroupNorm)"
                 )
@@ -44,7 +45,7 @@ def check_equal_features(schemas: Schemas) -> None:
     """
     sides = [[{**f.to_dict(), "column": None} for f in side] for side in (schemas.query, schemas.candidate)]
     if sides[0] != sides[1]:
-        raise ValueError(
+        raise UserError(
             "candidate_tower: null shares one tower, so both sides must declare equal features (names, kinds, options "
             f"and what was fitted; columns may differ): query {schemas.query.names}, "
             f"candidate {schemas.candidate.names}"
@@ -62,7 +63,7 @@ def check_histories(schemas: Schemas, towers: dict[str, Tower]) -> None:
             found, width = towers["query"].encoders[feature.name].output_dim, towers["candidate"].output_dim
             biases = [side for side, tower in towers.items() if tower.bias is not None]
             if found != width or biases:
-                raise ValueError(
+                raise UserError(
                     f"query feature {feature.name!r} is a history of candidates, which the candidate tower embeds in "
                     f"{width} dimensions; its encoder's output_dim is {found}, which must be the same, and towers with "
                     f"bias ({', '.join(biases) or 'none'}) go without"

@@ -16,6 +16,7 @@ from dssm_lightning.models.tower_checks import (
     check_equal_features,
     check_histories,
 )
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features, embed_items, num_rows, row_chunks
 
 
@@ -61,7 +62,7 @@ class TwoTowerModel(nn.Module):
         if self.schemas is not None:
             difference = self.schemas.difference(schemas)
             if difference is not None:
-                raise ValueError(f"the model was built for another schema than the data's: {difference}")
+                raise UserError(f"the model was built for another schema than the data's: {difference}")
             return
         self.query_tower = self.make_query_tower(schemas.query)
         if self.make_candidate_tower is None:
@@ -125,4 +126,4 @@ def check_chunk_size(name: str, size: int | None) -> None:
         ValueError: a size below 1.
     """
     if size is not None and size < 1:
-        raise ValueError(f"{name} is {size}; it must be at least 1 (leave it out for all at once)")
+        raise UserError(f"{name} is {size}; it must be at least 1 (leave it out for all at once)")

@@ -15,6 +15,7 @@ from torch import Tensor
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.features import Image
 from dssm_lightning.retrieval.retriever import Hit
+from dssm_lightning.utils.errors import UserError
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -35,7 +36,7 @@ def picture_feature(data: RetrievalDataModule) -> Image:
     for feature in data.recipe.candidate:
         if isinstance(feature, Image):
             return feature
-    raise ValueError(
+    raise UserError(
         "--picture needs candidates with pictures, and none of their features is an Image: "
         f"{', '.join(f'{feature.name} ({type(feature).__name__})' for feature in data.recipe.candidate)}"
     )
@@ -78,7 +79,7 @@ def draw_hits(queries: Sequence[str], answers: Sequence[Sequence[Hit]], data: Re
 def require_png(path: Path) -> None:
     """Raises ValueError where the file's name does not end in .png."""
     if path.suffix.lower() != ".png":
-        raise ValueError(f"--picture {path}: the picture is a PNG, give a name that ends in .png")
+        raise UserError(f"--picture {path}: the picture is a PNG, give a name that ends in .png")
 
 
 def as_picture(pixels: Tensor) -> PIL.Image.Image | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from dssm_lightning.reports.layer_shapes import format_shape
 from dssm_lightning.reports.model_summary import Branch, ModelSummary, TowerSummary
 from dssm_lightning.reports.svg_canvas import GREY, SMALL, Colours, Drawing, Node, text_width
+from dssm_lightning.utils.errors import UserError
 
 QUERY = Colours("#2563c9", "#dce8fb", "#f5f9ff")
 CANDIDATE = Colours("#0b7d60", "#d3efe5", "#f3fbf8")
@@ -22,7 +23,7 @@ LANE = 12  # between the dashed lines of shared tables
 def require_svg(path: Path) -> None:
     """Raises ValueError where the file's name does not end in .svg."""
     if path.suffix.lower() != ".svg":
-        raise ValueError(f"--plot {path}: the drawing is an SVG, give a name that ends in .svg")
+        raise UserError(f"--plot {path}: the drawing is an SVG, give a name that ends in .svg")
 
 
 def draw_network(summary: ModelSummary, path: Path) -> None:

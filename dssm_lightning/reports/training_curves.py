@@ -10,6 +10,7 @@ import polars as pl
 
 from dssm_lightning.reports.svg_canvas import GREY, SMALL, Drawing, text_width
 from dssm_lightning.training import run_folders
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
 
 Points = list[tuple[int, float]]
@@ -27,11 +28,11 @@ def _read(given: str, metric: str) -> Points:
     folder = (run_folders.run_of(path) or path.parent) if path.suffix == ".ckpt" else path
     files = [*sorted(folder.glob("metrics.before-resume-*.csv"), key=_number), folder / "metrics.csv"]
     if not files[-1].is_file():
-        raise ValueError(f"{given}: no run folder with a metrics.csv, nor a checkpoint in one")
+        raise UserError(f"{given}: no run folder with a metrics.csv, nor a checkpoint in one")
     tables = [pl.read_csv(file, infer_schema_length=None) for file in files]
     logged = sorted({name for table in tables for name in table.columns if "/" in name})
     if metric not in logged:
-        raise ValueError(f"{given} never logged {metric!r}; it has {', '.join(logged)}{did_you_mean(metric, logged)}")
+        raise UserError(f"{given} never logged {metric!r}; it has {', '.join(logged)}{did_you_mean(metric, logged)}")
     rows = [table.select("epoch", metric).drop_nulls().rows() for table in tables if metric in table.columns]
     return sorted({epoch + 1: value for part in rows for epoch, value in part}.items())  # what was repeated counts last
 

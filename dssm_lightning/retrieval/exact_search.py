@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dssm_lightning.utils.errors import UserError
+
 _GROUP = 32  # rows of the corpus whose greatest score stands for them
 _ROWS, _QUERIES = 8192, 64  # scored at once: 2 MiB, which stay in the cache until they are read again
 
@@ -20,7 +22,7 @@ def exact_top_k(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:
         ValueError: k is not in 1 … N.
     """
     if not 1 <= k <= len(corpus):
-        raise ValueError(f"k = {k}: the corpus has {len(corpus):,} candidates, ask for 1 to {len(corpus):,}")
+        raise UserError(f"k = {k}: the corpus has {len(corpus):,} candidates, ask for 1 to {len(corpus):,}")
     if len(corpus) // _GROUP <= k:
         return _sorted(query @ corpus.T, k)
     found = [_of_groups(part, corpus, k) for part in query.split(_QUERIES)]  # type: ignore[no-untyped-call]

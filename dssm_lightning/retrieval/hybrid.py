@@ -12,6 +12,7 @@ from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.evaluation.baselines import BM25
 from dssm_lightning.features.text.joined_columns import join_text_columns
+from dssm_lightning.utils.errors import UserError
 
 K = 60
 """Of the paper: the larger, the less the first ranks stand out."""
@@ -40,9 +41,9 @@ class Hybrid:
         for side, found in (("query", self.query_columns), ("candidate", texts)):
             if not found:
                 schema = schemas.query if side == "query" else schemas.candidate
-                raise ValueError(f"hybrid needs a text on both sides: no {side} feature reads one ({schema.names})")
+                raise UserError(f"hybrid needs a text on both sides: no {side} feature reads one ({schema.names})")
         if not 0 <= weight < math.inf:
-            raise ValueError(f"hybrid: the weight of the words is {weight}; it must be 0 or more")
+            raise UserError(f"hybrid: the weight of the words is {weight}; it must be 0 or more")
         self.weight = weight
         self.words = BM25()
         assert texts is not None
@@ -61,7 +62,7 @@ class Hybrid:
         """
         missing = [name for name in self.query_columns if name not in queries.columns]
         if missing:
-            raise ValueError(f"hybrid: the query's text {missing[0]!r} is a column of the interactions, not of queries")
+            raise UserError(f"hybrid: the query's text {missing[0]!r} is a column of the interactions, not of queries")
         words = self.words.search(join_text_columns(queries, self.query_columns))
         words = words if ranked is None else words[:, ranked]
         words = words.masked_fill(words <= 0, -math.inf).to(scores.device)

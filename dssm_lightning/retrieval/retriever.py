@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,7 +15,9 @@ from dssm_lightning.features.schema import Schema, Schemas
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.retrieval.exact_search import exact_top_k
 from dssm_lightning.retrieval.hybrid import Hybrid
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Features
+from dssm_lightning.utils.suggestions import did_you_mean
 
 RawValues = Mapping[str, Any] | str
 """Columns by name; a bare text stands for the one column that a side reads."""
@@ -75,7 +76,7 @@ class Retriever:
         total, left = len(self.candidates), len(self.candidates) - len(excluded)
         if not 1 <= k <= left:
             out = f", {len(excluded):,} of them in the history" if len(excluded) else ""
-            raise ValueError(f"k = {k}: the corpus has {total:,} candidates{out}, ask for 1 to {left:,}")
+            raise UserError(f"k = {k}: the corpus has {total:,} candidates{out}, ask for 1 to {left:,}")
         scores = self.scorer(self.embed("query", [query]), self.corpus)  # (1, N)
         if self.hybrid is not None:
             scores = self.hybrid.fuse(scores, _table("query", self.schemas.query, [query]))
@@ -110,7 +111,7 @@ class Retriever:
         schema, ids = self.schemas.query, self.candidates.to_series(0)
         found = [f for f in schema if isinstance(f, History) and _names_candidates(f, ids.name)]
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"exclude_history: no query feature is a history of candidates ({ids.name!r}); there are {schema.names}"
             )
         table = _table("query", schema, [query])
@@ -156,15 +157,14 @@ def _table(side: str, schema: Schema, values: Sequence[RawValues]) -> pl.DataFra
 def _record(side: str, columns: list[str], value: RawValues) -> Mapping[str, Any]:
     if isinstance(value, str):
         if len(columns) > 1:
-            raise ValueError(f"a {side} is described by the columns {columns}: give an object, not a bare text")
+            raise UserError(f"a {side} is described by the columns {columns}: give an object, not a bare text")
         return {columns[0]: value}
     if not isinstance(value, Mapping):
-        raise ValueError(f"a {side} is an object of the columns {columns}, or a text; found {value!r}")
+        raise UserError(f"a {side} is an object of the columns {columns}, or a text; found {value!r}")
     for name in value:
         if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{side} column {name!r} is unknown, the model reads {columns}{hint}")
+            hint = did_you_mean(name, columns)
+            raise UserError(f"{side} column {name!r} is unknown, the model reads {columns}{hint}")
     if not value:
-        raise ValueError(f"an empty {side}: give at least one of {columns}")
+        raise UserError(f"an empty {side}: give at least one of {columns}")
     return value

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dssm_lightning.features.schema import Schemas
+from dssm_lightning.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: damaged, truncated, or not a checkpoint of this package; a folder of shares.
     """
     if path.is_dir():
-        raise ValueError(
+        raise UserError(
             f"checkpoint {path} is a folder that holds the shares of ranks: make one file of it by "
             f"dssm_lightning.training.distributed.one_file({str(path)!r}, 'whole.ckpt'), or go on from it under "
             "configs/sharded.yaml"
@@ -32,12 +33,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError and others for broken files
-        raise ValueError(
+        raise UserError(
             f"checkpoint {path} cannot be read, it is damaged or truncated ({type(error).__name__}); take another one, "
             "such as best.ckpt or last.ckpt beside it"
         ) from error
     if not isinstance(content, dict) or "schemas" not in content:
-        raise ValueError(f"{path} is no checkpoint of a TwoTower model: it holds no schemas")
+        raise UserError(f"{path} is no checkpoint of a TwoTower model: it holds no schemas")
     return content
 
 

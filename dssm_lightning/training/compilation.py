@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.models.tower import Tower
+from dssm_lightning.utils.errors import UserError
 
 
 def check_compiler(device: torch.device) -> None:
@@ -25,7 +26,7 @@ def check_compiler(device: torch.device) -> None:
         torch.compile(add)(torch.ones(2, device=device))
     except Exception as reason:  # of many kinds, from the compiler's absence to missing headers
         first = str(reason).strip().partition("\n")[0]
-        raise ValueError(
+        raise UserError(
             f"compile_towers: torch.compile does not work on this machine for {device.type}: "
             f"{type(reason).__name__}: {first}; install a C++ compiler (or name one by CXX), or leave "
             "compile_towers out"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.training.candidate_pool import Pool
+from dssm_lightning.utils.errors import UserError
 
 
 class Memory(nn.Module):
@@ -41,7 +42,7 @@ class Memory(nn.Module):
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         if size < 1:
-            raise ValueError(f"memory_size is {size}; it must be at least 1 (leave it out for no memory)")
+            raise UserError(f"memory_size is {size}; it must be at least 1 (leave it out for no memory)")
         self.size = size
         self.register_buffer("embedding", torch.zeros(size, width))
         self.register_buffer("id", torch.full((size,), -1))  # -1 where there is none
@@ -55,7 +56,7 @@ class Memory(nn.Module):
     def hold(self, pool: Pool) -> None:
         """Keep the candidates of all ranks that a batch is scored against until :meth:`commit`."""
         if len(pool.id) > self.size:
-            raise ValueError(
+            raise UserError(
                 f"memory_size is {self.size}, but a batch of all ranks has {len(pool.id)} candidates: "
                 "it must hold one batch at least"
             )
@@ -118,9 +119,9 @@ def check_use(own: str | None, cross_device_negatives: bool) -> None:
         ValueError: as said.
     """
     if own is not None:
-        raise ValueError(
+        raise UserError(
             f"memory_size: {own} gives each row its own negatives, and only they count, not what a memory adds; "
             "set per_row: false, or leave memory_size out"
         )
     if not cross_device_negatives:
-        raise ValueError("memory_size: all ranks hold one memory; set cross_device_negatives: true")
+        raise UserError("memory_size: all ranks hold one memory; set cross_device_negatives: true")

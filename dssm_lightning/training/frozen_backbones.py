@@ -17,6 +17,7 @@ from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.models.encoders import Backbone, Dense
 from dssm_lightning.models.tower import Tower
 from dssm_lightning.utils.atomic_files import atomic_write
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features
 
 VERSION = 1
@@ -47,7 +48,7 @@ def check_rest(found: list[Backbone], wrapped: object) -> None:
     """
     resting = [each for each in found if each.frozen_epochs]
     if resting and isinstance(wrapped, DistributedDataParallel) and not wrapped.find_unused_parameters:
-        raise ValueError(
+        raise UserError(
             f"{resting[0].label}: frozen_epochs is {resting[0].frozen_epochs}; weights that rest have no gradient, for "
             "which DDP would wait: set --trainer.strategy ddp_find_unused_parameters_true"
         )

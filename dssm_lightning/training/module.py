@@ -40,6 +40,7 @@ from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
 from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
 from dssm_lightning.training.warm_start import warm_start
 from dssm_lightning.utils import distributed
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.seeding import mix, run_seed, seed_torch
 
 
@@ -212,7 +213,7 @@ class TwoTower(TwoTowerModel, EvaluationSteps):
         saved = Schemas.from_json(checkpoint["schemas"])
         difference = None if self.schemas is None else saved.difference(self.schemas)
         if difference is not None:
-            raise ValueError(f"the checkpoint was trained with another schema than the data's: {difference}")
+            raise UserError(f"the checkpoint was trained with another schema than the data's: {difference}")
         self.build(saved)
         self.warm_start = None  # what is resumed has started already
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:

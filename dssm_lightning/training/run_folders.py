@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dssm_lightning.utils.errors import UserError
+
 RUNS = Path("runs")
 
 
@@ -50,7 +52,7 @@ def lock_run(run: Path) -> Iterator[Path]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise ValueError(f"another process is training in {run}: wait for its end, or begin a run of its own") from None
+        raise UserError(f"another process is training in {run}: wait for its end, or begin a run of its own") from None
     try:
         yield run
     finally:

@@ -12,6 +12,7 @@ from dssm_lightning.features import Feature
 from dssm_lightning.features.schema import Schemas, changes
 from dssm_lightning.models.tower import Tower
 from dssm_lightning.training.checkpoint_files import read_checkpoint
+from dssm_lightning.utils.errors import UserError
 
 _TAUGHT = ("vocabulary", "num_embeddings", "mean", "std", "boundaries")
 """What the data fill in: it may differ between the runs, and rows and weights keep their meaning."""
@@ -39,7 +40,7 @@ def warm_start(path: Path, model: nn.Module, towers: dict[str, Tower], schemas: 
         ValueError: no such file, or no checkpoint; a feature of both runs is declared or encoded otherwise.
     """
     if not path.is_file():
-        raise ValueError(f"warm_start {path}: no such file")
+        raise UserError(f"warm_start {path}: no such file")
     content = read_checkpoint(path)
     saved, weights = Schemas.from_json(content["schemas"]), content["state_dict"]
     _check_declarations(path, saved, schemas)
@@ -75,7 +76,7 @@ def _check_declarations(path: Path, saved: Schemas, schemas: Schemas) -> None:
             found = changes(_declared(before[name]), _declared(now[name]))
             lines += [f"{side} feature {name!r}: {text}" for text in found]
     if lines:
-        raise ValueError(
+        raise UserError(
             f"warm_start {path}: features of the same name must be declared alike (rename one that is meant to start "
             f"afresh); the checkpoint's against the data's: {'; '.join(lines)}"
         )
@@ -93,7 +94,7 @@ def _copy_encoder(label: str, encoder: nn.Module, old: dict[str, Tensor], before
     """Fill an encoder's weights from those of the earlier run; how many rows are new, where any are."""
     current = encoder.state_dict()
     if set(current) != set(old):
-        raise ValueError(f"{label} has another encoder: weights {sorted(old)} against {sorted(current)}")
+        raise UserError(f"{label} has another encoder: weights {sorted(old)} against {sorted(current)}")
     told: list[str] = []
     with torch.no_grad():
         for key, value in current.items():
@@ -109,7 +110,7 @@ def _copy_encoder(label: str, encoder: nn.Module, old: dict[str, Tensor], before
                 value.copy_(old[key])
             else:
                 shapes = f"{key} {tuple(old[key].shape)} against {tuple(value.shape)}"
-                raise ValueError(f"{label} has an encoder of another width or size: {shapes}")
+                raise UserError(f"{label} has an encoder of another width or size: {shapes}")
     return told
 
 
@@ -118,7 +119,7 @@ def _kept_rows(label: str, before: Feature, now: Feature, rows_before: int, rows
     known, wanted = _vocabulary(before), _vocabulary(now)
     if known is None or wanted is None:
         if rows_before != rows_now:
-            raise ValueError(f"{label} has no vocabulary by which to match {rows_before:,} with {rows_now:,} rows")
+            raise UserError(f"{label} has no vocabulary by which to match {rows_before:,} with {rows_now:,} rows")
         return torch.arange(rows_now), torch.arange(rows_now)
     place = {value: row for row, value in enumerate(known, 1)}
     pairs = [(0, 0), *((place[value], row) for row, value in enumerate(wanted, 1) if value in place)]

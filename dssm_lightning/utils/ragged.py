@@ -21,6 +21,11 @@ class Ragged(NamedTuple):
     # What the values number, in a history of whole candidates: features of H distinct ones, for which TwoTower puts
     # their embeddings (H, D); None = ids, for a table of the encoder's own
 
+    @classmethod
+    def from_lengths(cls, values: Tensor, lengths: Tensor) -> Ragged:
+        """Rows of these lengths (B,) int64, one after the other in ``values`` (T,)."""
+        return cls(values, F.pad(lengths.cumsum(0), (1, 0)))
+
     @property
     def lengths(self) -> Tensor:
         """(B,) number of values in each row."""

@@ -120,7 +120,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_a_misspelt_column(tmp_path: Path) -> None:
     refused(
         tmp_path,
-        r"query feature column 'txt': no such column; queries has query_id, text, age; .*Did you mean 'text'",
+        r"query feature column 'txt': no such column; queries has query_id, text, age.*did you mean 'text'",
         data=data(tmp_path, query=[feature("HashedTrigrams", name="txt")]),
     )
     refused(

@@ -14,6 +14,7 @@ from dssm_lightning.evaluation import bootstrap
 from dssm_lightning.evaluation.paired_comparison import Difference, _differences, _in_common, _row_name
 from dssm_lightning.evaluation.result_files import PER_QUERY
 from dssm_lightning.training import run_folders
+from dssm_lightning.utils.errors import UserError
 
 
 def compare(a: str, b: str, resamples: int = bootstrap.RESAMPLES, json: bool = False) -> list[Difference]:
@@ -29,12 +30,12 @@ def compare(a: str, b: str, resamples: int = bootstrap.RESAMPLES, json: bool = F
         a row for each metric that both have.
     """
     if resamples < 1:
-        raise ValueError(f"--resamples {resamples}: queries must be drawn at least once")
+        raise UserError(f"--resamples {resamples}: queries must be drawn at least once")
     frames = [_read(given) for given in (a, b)]
     keys, metrics = _in_common(frames, (a, b))
     both = frames[0].join(frames[1], on=keys, suffix=" of B").sort(keys)
     if both.is_empty():
-        raise ValueError(f"{a} and {b} have no {_row_name(keys)} in common: were they tested on the same rows?")
+        raise UserError(f"{a} and {b} have no {_row_name(keys)} in common: were they tested on the same rows?")
     differences = _differences(both, metrics, resamples)
     queries = both["query_id"].n_unique()
     if json:
@@ -49,22 +50,22 @@ def compare(a: str, b: str, resamples: int = bootstrap.RESAMPLES, json: bool = F
 def _read(given: str) -> pl.DataFrame:
     path = Path(given)
     if not path.exists():
-        raise ValueError(f"{given}: no such run folder, checkpoint or file")
+        raise UserError(f"{given}: no such run folder, checkpoint or file")
     if path.suffix == ".ckpt":
         run = run_folders.run_of(path)
         if run is None:
-            raise ValueError(f"{given} lies in no run folder: name a run folder or a file {PER_QUERY}")
+            raise UserError(f"{given} lies in no run folder: name a run folder or a file {PER_QUERY}")
         path = run
     if path.is_dir():
         path = path / PER_QUERY
         if not path.is_file():
-            raise ValueError(f"{path.parent} has no {PER_QUERY}: run test first (test --ckpt_path …/best.ckpt)")
+            raise UserError(f"{path.parent} has no {PER_QUERY}: run test first (test --ckpt_path …/best.ckpt)")
     try:
         frame = pl.read_parquet(path)
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{given} is no Parquet file: {error}") from error
+        raise UserError(f"{given} is no Parquet file: {error}") from error
     if "query_id" not in frame.columns:
-        raise ValueError(f"{given}: no column query_id, so test did not write it; it has {', '.join(frame.columns)}")
+        raise UserError(f"{given}: no column query_id, so test did not write it; it has {', '.join(frame.columns)}")
     return frame
 
 

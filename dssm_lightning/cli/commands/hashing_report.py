@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dssm_lightning.reports.hash_collisions import Collisions, _reads_trigrams, count_collisions
+from dssm_lightning.utils.errors import UserError
 
 
 def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
@@ -30,7 +31,7 @@ def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
         if _reads_trigrams(feature) and feature.source_column in table.columns
     ]
     if not found:
-        raise ValueError(
+        raise UserError(
             f"{', '.join(config)}: no HashedTrigrams, Trigrams or WordTrigrams reads a column of queries or candidates"
         )
     _print(found, examples)

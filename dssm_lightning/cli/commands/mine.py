@@ -13,6 +13,7 @@ from dssm_lightning.data.negatives import Hard
 from dssm_lightning.training.hard_negative_mining import evaluating
 from dssm_lightning.training.hard_negative_mining import mine_pools as mine_pools
 from dssm_lightning.utils.atomic_files import atomic_write
+from dssm_lightning.utils.errors import UserError
 
 SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -48,17 +49,17 @@ def mine(
 
     path = Path(output)
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"--output {output}: negatives are written as {', '.join(SUFFIXES)}")
+        raise UserError(f"--output {output}: negatives are written as {', '.join(SUFFIXES)}")
     sampler = Hard(1, rank_range, margin=margin, relative_margin=relative_margin)
     found = find_checkpoint(ckpt_path, config[0] if config else None)
     if found is None:
-        raise ValueError(f"no run of {config[0] if config else 'any config'} has a {ckpt_path}.ckpt: fit first")
+        raise UserError(f"no run of {config[0] if config else 'any config'} has a {ckpt_path}.ckpt: fit first")
     model, data = load_run(found)
     if config:
         fitted, data = data.fitted, load_data(config)
         data.fitted = fitted
     if data.data.event:
-        raise ValueError(
+        raise UserError(
             f"mine: each query is mined once, but {sorted(data.data.event)} are columns of the interactions, one value "
             "for each event: put the columns into the query table"
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dssm_lightning.cli.checkpoint_arguments import _checkpoint
+from dssm_lightning.utils.errors import UserError
 
 
 def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dict[str, Any]:
@@ -48,13 +49,13 @@ def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dic
 
 def _read_score_input(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"--input {path}: no such file")
+        raise UserError(f"--input {path}: no such file")
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"--input {path} is no JSON: {error}") from error
+        raise UserError(f"--input {path} is no JSON: {error}") from error
     keys = {"query", "positive_doc", "negative_docs"}
     if not isinstance(given, dict) or set(given) != keys or not isinstance(given["negative_docs"], list):
         found = sorted(given) if isinstance(given, dict) else type(given).__name__
-        raise ValueError(f"--input {path} must be an object with query, positive_doc and a list negative_docs; {found}")
+        raise UserError(f"--input {path} must be an object with query, positive_doc and a list negative_docs; {found}")
     return given

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dssm_lightning.cli.checkpoint_arguments import _checkpoint
 from dssm_lightning.retrieval.retriever import Hit, RawValues
+from dssm_lightning.utils.errors import UserError
 
 
 def search(
@@ -67,7 +68,7 @@ def _raw(text: str) -> RawValues:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"--query {text!r} is no JSON object: {error}") from error
+        raise UserError(f"--query {text!r} is no JSON object: {error}") from error
     assert isinstance(value, dict)
     return value
 

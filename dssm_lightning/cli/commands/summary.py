@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dssm_lightning.cli.checkpoint_arguments import _checkpoint
 from dssm_lightning.reports.model_summary import ModelSummary
+from dssm_lightning.utils.errors import UserError
 
 
 def summary(
@@ -27,7 +28,7 @@ def summary(
     from dssm_lightning.reports.network_diagram import draw_network, require_svg
 
     if (config is None) == (ckpt_path is None):
-        raise ValueError("summary needs either --config, for an untrained model, or --ckpt_path, for a trained one")
+        raise UserError("summary needs either --config, for an untrained model, or --ckpt_path, for a trained one")
     if plot is not None:
         require_svg(Path(plot))
     if ckpt_path is not None:

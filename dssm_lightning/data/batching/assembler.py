@@ -18,6 +18,7 @@ from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.negatives.frequency import CountedFrequency, Frequency
 from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.features import History, LikedBy
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Features, Ragged, take, take_features
 from dssm_lightning.utils.seeding import Counter
@@ -65,7 +66,7 @@ class Assembler:
         owned = self.likes.candidates.values if all_liked else gathered(data.interactions.candidate, self.rows)
         self.frequency.bind(owned, len(data.candidates))
         if liked_only and sampler is not None and sampler.num_negatives == 0:
-            raise ValueError(
+            raise UserError(
                 f"{type(sampler).__name__} leaves a row nothing but its label, and this loss has no use for labels: "
                 "take BinaryCrossEntropy, or draw negatives with Uniform"
             )

@@ -11,6 +11,7 @@ from torch import Tensor
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
 from dssm_lightning.features import History
 from dssm_lightning.features.history import entries
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Features, Prefixes, Ragged, spans, take, take_features
 from dssm_lightning.utils.seeding import Counter
@@ -65,12 +66,12 @@ class HistoryAssembler:
         label = f"query feature {feature.name!r}"
         if feature.needs_time and timeline.times is None:
             asked = "order 'time'" if feature.order == "time" else "age 'seconds'"
-            raise ValueError(
+            raise UserError(
                 f"{label}: {asked} needs a time column, and the source names none; name one, or use order "
                 "'leave_one_out' and age 'events'"
             )
         if feature.events == "shown" and timeline.interactions.label is None:
-            raise ValueError(
+            raise UserError(
                 f"{label}: events 'shown' are those of label 0, and the source names no label column; name one, or use "
                 "events 'liked'"
             )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
 from dssm_lightning.features import LikedBy
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Features, Ragged, take
 from dssm_lightning.utils.seeding import Counter
@@ -27,7 +28,7 @@ class LikedByAssembler:
 
     def __init__(self, feature: LikedBy, queries: Features, interactions: Interactions, num_candidates: int) -> None:
         if feature.of not in queries:
-            raise ValueError(
+            raise UserError(
                 f"candidate feature {feature.name!r}: query feature {feature.of!r} is a column of the interactions, "
                 "one value for each event; put the column into the query table"
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
 MOST_VALUES = 50
@@ -44,7 +45,7 @@ def make_ranking(
         elif name in queries.columns:
             query_groups |= _values(queries[name])
         else:
-            raise ValueError(
+            raise UserError(
                 f"slice_by: neither side has a column {name!r}; candidates have {', '.join(candidates.columns)}, "
                 f"queries have {', '.join(queries.columns)} (bytes of pictures are not kept)"
             )
@@ -63,7 +64,7 @@ def _values(column: pl.Series) -> dict[str, Tensor]:
     """Who has which value, as ``<column>=<value>``; who has none is in no group."""
     values = column.drop_nulls().unique().sort().to_list()
     if len(values) > MOST_VALUES:
-        raise ValueError(
+        raise UserError(
             f"slice_by: the queries' {column.name!r} has {len(values):,} values, each of which would be a slice; "
             f"at most {MOST_VALUES} are told apart"
         )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import group
 from dssm_lightning.data.preparation.cache import Prepared
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged, take
 
 
@@ -44,6 +45,6 @@ def _first_alike(table: pl.DataFrame, columns: list[str], side: str) -> Tensor:
     missing = [name for name in columns if name not in table.columns]
     if missing or not columns:
         found = f"{missing[0]!r} is a column of the interactions" if missing else f"no {side} feature reads a text"
-        raise ValueError(f"mask_duplicates compares the texts of queries and of candidates, but {found}")
+        raise UserError(f"mask_duplicates compares the texts of queries and of candidates, but {found}")
     first = table.select(columns).with_row_index("__row").select(pl.first("__row").over(columns)).to_series()
     return torch.from_numpy(first.cast(pl.Int64).to_numpy().copy())

@@ -11,6 +11,7 @@ from torch import Tensor
 from dssm_lightning.data.batching.permutation import Permutation
 from dssm_lightning.data.interactions import Interactions, group
 from dssm_lightning.utils import memory_mapped
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import spans
 from dssm_lightning.utils.seeding import Counter
@@ -29,7 +30,7 @@ class Shuffled:
 
     def __init__(self, total: int, what: str, size: int, place: Counter, world_size: int) -> None:
         if total < world_size:
-            raise ValueError(f"{total} training {what} are fewer than the {world_size} processes")
+            raise UserError(f"{total} training {what} are fewer than the {world_size} processes")
         self.total, self.place, self.world_size = total, place, world_size
         self.size = min(size, total // world_size)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.interactions import Interactions
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 from dssm_lightning.utils.seeding import Counter
 
@@ -32,7 +33,7 @@ class NegativeSampler:
 
     def __init__(self, num_negatives: int, per_row: bool = False) -> None:
         if num_negatives <= 0:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: num_negatives is {num_negatives}; it must be positive "
                 "(for in-batch negatives alone, leave the sampler out)"
             )
@@ -54,7 +55,7 @@ class NegativeSampler:
             candidates: the corpus' raw columns but pictures, N rows, for who draws by them.
         """
         if self.num_negatives > num_candidates:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: num_negatives is {self.num_negatives}, "
                 f"but the corpus has only {num_candidates} candidates"
             )

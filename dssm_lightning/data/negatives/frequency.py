@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import buckets
 
 
@@ -86,9 +87,9 @@ class StreamingFrequency(Frequency):
 
     def __init__(self, alpha: float = 0.01, num_buckets: int | None = None) -> None:
         if not 0 < alpha <= 1:
-            raise ValueError(f"StreamingFrequency: alpha is {alpha}; it must be above 0 and at most 1")
+            raise UserError(f"StreamingFrequency: alpha is {alpha}; it must be above 0 and at most 1")
         if num_buckets is not None and num_buckets < 1:
-            raise ValueError(f"StreamingFrequency: num_buckets is {num_buckets}; it must be at least 1")
+            raise UserError(f"StreamingFrequency: num_buckets is {num_buckets}; it must be at least 1")
         self.alpha, self.num_buckets = alpha, num_buckets
 
     def bind(self, owned: Tensor, num_candidates: int) -> None:
@@ -141,7 +142,7 @@ class StreamingFrequency(Frequency):
         if not state:
             return
         if len(state["last"]) != len(self._last):
-            raise ValueError(
+            raise UserError(
                 f"StreamingFrequency: the checkpoint has {len(state['last'])} places, here are {len(self._last)}; "
                 "the corpus or num_buckets was another"
             )

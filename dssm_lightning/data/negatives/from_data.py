@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
 from dssm_lightning.data.negatives.base import NegativeSampler, sample_up_to
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.seeding import Counter
 
 
@@ -46,7 +47,7 @@ class FromColumn(NegativeSampler):
         self._lists = interactions.negatives
         longest = int(torch.where(interactions.fold == TRAIN, self._lists.lengths, 0).max())
         if longest == 0:
-            raise ValueError(f"FromColumn: no training interaction names a candidate in column {self.column!r}")
+            raise UserError(f"FromColumn: no training interaction names a candidate in column {self.column!r}")
         self.num_negatives = longest if self._limit is None else self._limit
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
@@ -79,13 +80,13 @@ class FromShown(NegativeSampler):
         """
         super().bind(interactions, num_queries, num_candidates, candidates)
         if interactions.label is None:
-            raise ValueError(
+            raise UserError(
                 "FromShown: the data has no labels, so nothing is known to be shown and not liked; "
                 "name the label's column in the source, or draw negatives with Uniform"
             )
         shown = interactions.rows(TRAIN, label=0)
         if not len(shown):
-            raise ValueError("FromShown: no training interaction has label 0; draw negatives with Uniform")
+            raise UserError("FromShown: no training interaction has label 0; draw negatives with Uniform")
         self._query = interactions.query
         self._lists = group(interactions.query[shown], interactions.candidate[shown], num_queries)
 
@@ -120,7 +121,7 @@ class ObservedOnly(NegativeSampler):
         """
         if interactions.label is None or not len(interactions.rows(TRAIN, label=0)):
             found = "the data has no labels" if interactions.label is None else "no training interaction has label 0"
-            raise ValueError(
+            raise UserError(
                 f"ObservedOnly: {found}, so that every pair is liked and there is nothing to tell apart; draw "
                 "negatives with Uniform"
             )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import TRAIN, Interactions
 from dssm_lightning.data.negatives.base import NegativeSampler
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.seeding import Counter
 
@@ -77,7 +78,7 @@ class Popularity(_Weighted):
     def __init__(self, num_negatives: int, alpha: float = 0.75, per_row: bool = False) -> None:
         super().__init__(num_negatives, per_row)
         if not alpha > 0:
-            raise ValueError(f"Popularity: alpha is {alpha}; it must be positive (Uniform draws every candidate alike)")
+            raise UserError(f"Popularity: alpha is {alpha}; it must be positive (Uniform draws every candidate alike)")
         self.alpha = alpha
 
     def bind(
@@ -130,5 +131,5 @@ def _training_likes(name: str, interactions: Interactions) -> Tensor:
     """(R,) corpus rows of the training positives."""
     liked = gathered(interactions.candidate, interactions.rows(TRAIN, label=1))
     if not len(liked):
-        raise ValueError(f"{name}: no training interaction is a positive, so there is no popularity to draw by")
+        raise UserError(f"{name}: no training interaction is a positive, so there is no popularity to draw by")
     return liked

@@ -12,6 +12,7 @@ from torch import Tensor
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
 from dssm_lightning.data.negatives.base import NegativeSampler, sample_up_to
 from dssm_lightning.data.negatives.from_distribution import Uniform
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Ragged, take
 from dssm_lightning.utils.seeding import Counter
@@ -65,17 +66,17 @@ class Hard(NegativeSampler):
         super().__init__(num_negatives, per_row)
         first, end = rank_range
         if not 0 <= first < end:
-            raise ValueError(f"Hard: rank_range is {first} to {end}; ranks start at 0 and must ascend")
+            raise UserError(f"Hard: rank_range is {first} to {end}; ranks start at 0 and must ascend")
         if per_row and num_negatives > end - first:
-            raise ValueError(f"Hard: num_negatives is {num_negatives}, but ranks {first} to {end} hold {end - first}")
+            raise UserError(f"Hard: num_negatives is {num_negatives}, but ranks {first} to {end} hold {end - first}")
         if every_n_epochs < 1 or warm_up < 0:
-            raise ValueError(
+            raise UserError(
                 f"Hard: every_n_epochs is {every_n_epochs} and warm_up {warm_up}; at least 1 and 0 are possible"
             )
         if margin is not None and not 0 <= margin < math.inf:
-            raise ValueError(f"Hard: margin is {margin}; it must be 0 or more")
+            raise UserError(f"Hard: margin is {margin}; it must be 0 or more")
         if relative_margin is not None and not 0 <= relative_margin <= 1:
-            raise ValueError(f"Hard: relative_margin is {relative_margin}; it must lie in 0 … 1")
+            raise UserError(f"Hard: relative_margin is {relative_margin}; it must lie in 0 … 1")
         self.first, self.end, self.margin, self.relative_margin = first, end, margin, relative_margin
         self.every_n_epochs, self.warm_up = every_n_epochs, warm_up
         self._uniform = Uniform(num_negatives, per_row)
@@ -90,9 +91,7 @@ class Hard(NegativeSampler):
         """Learns what each query is known to like, and forgets what was mined before."""
         self._uniform.bind(interactions, num_queries, num_candidates, candidates)
         if self.end > num_candidates:
-            raise ValueError(
-                f"Hard: rank_range ends at {self.end}, but the corpus has only {num_candidates} candidates"
-            )
+            raise UserError(f"Hard: rank_range ends at {self.end}, but the corpus has only {num_candidates} candidates")
         liked, rows = interactions.rows(TRAIN, label=1), interactions.rows(TRAIN)
         self._known = group(gathered(interactions.query, liked), gathered(interactions.candidate, liked), num_queries)
         self._query = interactions.query
@@ -190,7 +189,7 @@ class Hard(NegativeSampler):
         if not state:
             return
         if len(state["offsets"]) != len(self._rows) + 1:
-            raise ValueError(
+            raise UserError(
                 f"Hard: the checkpoint's pools are of {len(state['offsets']) - 1} queries, the data have "
                 f"{len(self._rows)}"
             )

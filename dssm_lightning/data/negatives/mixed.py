@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.data.negatives.base import NegativeSampler
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.seeding import Counter, mix
 
 
@@ -25,13 +26,13 @@ class Mixed(NegativeSampler):
 
     def __init__(self, samplers: list[NegativeSampler]) -> None:
         if not samplers:
-            raise ValueError("Mixed: samplers is empty; name at least one")
+            raise UserError("Mixed: samplers is empty; name at least one")
         if len({sampler.per_row for sampler in samplers}) > 1:
             found = ", ".join(f"{type(sampler).__name__} per_row={sampler.per_row}" for sampler in samplers)
-            raise ValueError(f"Mixed: samplers must be all shared by the batch or all per row; found {found}")
+            raise UserError(f"Mixed: samplers must be all shared by the batch or all per row; found {found}")
         columns = {sampler.column: sampler for sampler in samplers if sampler.column is not None}
         if len({(sampler.column, sampler.file) for sampler in columns.values()}) > 1:
-            raise ValueError(f"Mixed: samplers may read one column of negatives; found {', '.join(sorted(columns))}")
+            raise UserError(f"Mixed: samplers may read one column of negatives; found {', '.join(sorted(columns))}")
         super().__init__(sum(sampler.num_negatives for sampler in samplers), samplers[0].per_row)
         for self.column, reader in columns.items():
             self.file = reader.file

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
 from dssm_lightning.data.negatives.base import NegativeSampler
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.seeding import Counter
 
@@ -51,13 +52,13 @@ class SameAttribute(NegativeSampler):
         super().bind(interactions, num_queries, num_candidates, candidates)
         assert candidates is not None, "who binds has the corpus"
         if self.attribute not in candidates.columns:
-            raise ValueError(
+            raise UserError(
                 f"SameAttribute: no candidate column {self.attribute!r}; the candidates have "
                 f"{', '.join(candidates.columns)}"
             )
         candidate, value = _shared_values(candidates[self.attribute])  # (T,) each
         if not len(value):
-            raise ValueError(f"SameAttribute: no two candidates share a value of column {self.attribute!r}")
+            raise UserError(f"SameAttribute: no two candidates share a value of column {self.attribute!r}")
         self._values = group(candidate, value, num_candidates)  # of each candidate
         self._members = group(value, candidate, int(value.max()) + 1)  # of each value, ascending
         self._own = interactions.candidate

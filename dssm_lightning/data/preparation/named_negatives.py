@@ -8,6 +8,7 @@ import torch
 from dssm_lightning.data.sources import file_formats
 from dssm_lightning.data.tables import checks
 from dssm_lightning.data.tables.tables import Tables, positions
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -27,11 +28,11 @@ def explicit_negatives(tables: Tables, column: str, file: str | None) -> Ragged:
     if lists.dtype == pl.String:
         lists = _from_json(lists, column, ids.dtype)
     if not isinstance(lists.dtype, pl.List):
-        raise ValueError(f"negatives column {column!r} must hold lists of candidate ids, found {lists.dtype}")
+        raise UserError(f"negatives column {column!r} must hold lists of candidate ids, found {lists.dtype}")
     flat = lists.fill_null([]).explode(empty_as_null=False).cast(ids.dtype)
     unknown = flat.filter(~flat.is_in(ids.implode()))
     if len(unknown):
-        raise ValueError(
+        raise UserError(
             f"negatives column {column!r} names {len(unknown):,} candidates that the corpus does not have, "
             f"first {unknown.head(3).to_list()}"
         )
@@ -53,7 +54,7 @@ def _from_json(lists: pl.Series, column: str, kind: pl.DataType) -> pl.Series:
     try:
         return lists.str.json_decode(pl.List(kind))
     except pl.exceptions.PolarsError as error:
-        raise ValueError(
+        raise UserError(
             f"negatives column {column!r} must hold lists of candidate ids, found String, which is no JSON such as "
             f"[1, 2]: {error}"
         ) from error

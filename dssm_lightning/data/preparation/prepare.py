@@ -22,6 +22,7 @@ from dssm_lightning.data.tables.tables import Tables, collapse
 from dssm_lightning.features import Categorical, Feature, History, LikedBy
 from dssm_lightning.features.categorical import Categories
 from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered, numbers
 from dssm_lightning.utils.ragged import Ragged
 
@@ -88,7 +89,7 @@ def check_declared(recipe: Recipe, trained: Schemas) -> None:
     for side in ("query", "candidate"):
         declared, known = getattr(recipe, side).names, getattr(trained, side).names
         if declared != known:
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint was trained with another schema than the data's: {side} features {known} against "
                 f"{declared}; name a checkpoint of this config, or the config that it was trained with"
             )
@@ -161,7 +162,7 @@ def _interactions(tables: Tables, split: Split, negatives: Ragged | None) -> Int
         grade=_floats(frame, keys.grade),
     )
     if len(interactions.rows(TRAIN, label=1)) == 0:
-        raise ValueError(
+        raise UserError(
             f"no positive is left to train on: {len(frame):,} interactions, {int((fold == TRAIN).sum()):,} of them in "
             f"the training fold, none with {keys.label or 'a label'} = 1; look at the split and the labels"
         )
@@ -220,18 +221,18 @@ def _teaches_nothing(feature: Feature) -> bool:
 def _bind(history: History, candidate: Schema) -> History:
     if history.of_candidates:
         if history.of in candidate.names:
-            raise ValueError(
+            raise UserError(
                 f"query feature {history.name!r}: `of: {history.of}` means whole candidates, and a candidate feature "
                 "has that name, too; give the feature another name, and the column's as its `column`"
             )
         if any(isinstance(feature, LikedBy) for feature in candidate):
-            raise ValueError(
+            raise UserError(
                 f"query feature {history.name!r} is a history of whole candidates, which cannot be told of what else "
                 "liked them: leave out the candidates' LikedBy, or name a feature as `of`"
             )
         return history
     if history.of not in candidate.names:
-        raise ValueError(
+        raise UserError(
             f"query feature {history.name!r}: `of` names {history.of!r}, which is no candidate feature; "
             f"there are {candidate.names} (or candidate, for whole candidates as their tower embeds them)"
         )
@@ -240,7 +241,7 @@ def _bind(history: History, candidate: Schema) -> History:
 
 def _bind_query(feature: LikedBy, query: Schema) -> LikedBy:
     if feature.of not in query.names:
-        raise ValueError(
+        raise UserError(
             f"candidate feature {feature.name!r}: `of` names {feature.of!r}, which is no query feature; there are "
             f"{query.names}"
         )

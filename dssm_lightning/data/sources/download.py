@@ -12,6 +12,8 @@ from urllib.request import urlopen
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from dssm_lightning.utils.errors import UserError
+
 SILENCE_S = 60
 """Seconds without a byte after which a server counts as not reachable."""
 CHUNK = 1 << 16
@@ -72,7 +74,7 @@ def _check(archive: Path, md5: str, what: str) -> None:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     if digest.hexdigest() != md5:
-        raise ValueError(
+        raise UserError(
             f"{what} is not the published archive, or not all of it: its MD5 is {digest.hexdigest()}, published is "
             f"{md5}; remove it, if it lies there, and try again"
         )
@@ -84,5 +86,5 @@ def _unpack(archive: Path, folder: Path) -> None:
             packed.extractall(temporary)
         top = Path(temporary) / folder.name
         if not top.is_dir():
-            raise ValueError(f"the archive {archive.absolute()} holds no folder {folder.name}")
+            raise UserError(f"the archive {archive.absolute()} holds no folder {folder.name}")
         top.rename(folder)

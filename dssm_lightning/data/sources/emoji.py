@@ -8,6 +8,7 @@ from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.shipped_files import shipped_digest, shipped_table
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
+from dssm_lightning.utils.errors import UserError
 
 CANDIDATES, QUERIES = "emoji.parquet", "emoji_queries.parquet"
 
@@ -43,7 +44,7 @@ class Emoji(Source):
         unknown = [lang for lang in self.languages if lang not in there]
         if unknown or not self.languages:
             what = f"no queries in {', '.join(unknown)}" if unknown else "languages is empty"
-            raise ValueError(f"Emoji: {what}; there are {', '.join(there)}")
+            raise UserError(f"Emoji: {what}; there are {', '.join(there)}")
         rows = shipped.filter(pl.col("lang").is_in(self.languages)).with_columns(
             pl.concat_str("lang", "query", separator=":").alias("query_id")
         )

@@ -6,7 +6,6 @@ import csv
 import gzip
 from collections.abc import Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from glob import escape, glob
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,8 @@ from typing import Literal
 import polars as pl
 
 from dssm_lightning.utils import memory_mapped
+from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.suggestions import nearest_names
 
 Format = Literal["CSV", "TSV", "JSON Lines", "Parquet"]
 
@@ -55,7 +56,7 @@ def format_of(path: str, role: str) -> Format:
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in SUFFIXES:
-        raise ValueError(
+        raise UserError(
             f"{role}: the format of {path} is not known; a file ends in {', '.join(SUFFIXES)} (text also in .gz or "
             ".zst), a folder holds Parquet files (as a URL it ends in /)"
         )
@@ -92,7 +93,7 @@ def _surroundings(missing: Path) -> str:
     folder = next(parent for parent in missing.parents if parent.is_dir())
     child = missing.relative_to(folder).parts[0]
     there = sorted(each.name for each in folder.iterdir())
-    near = get_close_matches(child, there, n=5, cutoff=0.0)
+    near = nearest_names(child, there, 5)
     more = f" and {len(there) - len(near):,} more" if len(there) > len(near) else ""
     return f"{folder} holds {', '.join(near)}{more}" if there else f"{folder} is empty"
 
@@ -113,7 +114,7 @@ def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) 
     kind = format_of(path, role)
     files = locate(path, role)
     if files and not any(each.stat().st_size for each in files):
-        raise ValueError(f"{role}: {path} is empty: 0 bytes")
+        raise UserError(f"{role}: {path} is empty: 0 bytes")
     try:
         scan = _scan(path, files, kind, quote, text_columns)
         large = is_url(path) or sum(each.stat().st_size for each in files) > memory_mapped.LARGE_FILE
@@ -123,7 +124,7 @@ def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) 
         if kind in _SEPARATORS:
             _require_fields(files, kind, _quoted(kind, quote), role)
         hint = f"; {CREDENTIALS}" if is_url(path) else ""
-        raise ValueError(f"{role}: {path} cannot be read as {kind}: {error}{hint}") from error
+        raise UserError(f"{role}: {path} cannot be read as {kind}: {error}{hint}") from error
 
 
 def _require_utf8(files: Sequence[Path], role: str) -> None:
@@ -135,7 +136,7 @@ def _require_utf8(files: Sequence[Path], role: str) -> None:
                     line.decode()
                 except UnicodeDecodeError as error:
                     found = line[max(error.start - 20, 0) : error.end + 20].rstrip()
-                    raise ValueError(
+                    raise UserError(
                         f"{role}: line {number:,} of {path} is no UTF-8, at byte {error.start + 1}: …{found!r}…; save "
                         "the file as UTF-8"
                     ) from error
@@ -153,7 +154,7 @@ def _require_fields(files: Sequence[Path], kind: Format, quoted: bool, role: str
             names = next(rows, [])
             for fields in rows:
                 if len(fields) > len(names):
-                    raise ValueError(
+                    raise UserError(
                         f"{role}: line {rows.line_num:,} of {path} has {len(fields)} fields, the first line names "
                         f"{len(names)}: {', '.join(names)}"
                         + ('; a text that holds the separator stands between " and "' if quoted else "")

@@ -8,6 +8,7 @@ from dssm_lightning.data.sources import file_formats
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
+from dssm_lightning.utils.errors import UserError
 
 TRIPLET = {"query", "positive_doc"}
 """Columns of JSON Lines of raw texts; ``negative_docs`` may stand beside them."""
@@ -115,7 +116,7 @@ def _texts(frame: pl.DataFrame, display: tuple[str, ...]) -> RawTables:
     docs = [interactions["doc"]]
     if "negative_docs" in frame.columns:
         if frame.schema["negative_docs"] != pl.List(pl.String):
-            raise ValueError(f"negative_docs must hold lists of texts, found {frame.schema['negative_docs']}")
+            raise UserError(f"negative_docs must hold lists of texts, found {frame.schema['negative_docs']}")
         lists = frame["negative_docs"].fill_null([])
         interactions = interactions.with_columns(lists)
         docs.append(lists.filter(lists.list.len() > 0).explode().rename("doc"))
@@ -131,7 +132,7 @@ def _with_times(frame: pl.DataFrame, time: str | None) -> pl.DataFrame:
     parsed = text.str.to_datetime(strict=False, time_zone="UTC")
     unread = text.filter(parsed.is_null() & text.is_not_null())
     if len(unread):
-        raise ValueError(
+        raise UserError(
             f"time column {time!r}: {len(unread):,} of {len(text):,} values are neither numbers nor ISO 8601 times, "
             f"first {unread[0]!r}"
         )

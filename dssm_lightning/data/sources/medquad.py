@@ -12,6 +12,7 @@ import polars as pl
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
+from dssm_lightning.utils.errors import UserError
 
 FILE = "qa.jsonl"
 URL = "https://github.com/abachaa/MedQuAD"
@@ -77,17 +78,17 @@ def _read(files: list[Path]) -> pl.DataFrame:
         try:
             pairs = pl.read_ndjson(files[0])
         except pl.exceptions.PolarsError as error:
-            raise ValueError(f"MedQuAD: {files[0]} cannot be read as JSON Lines: {error}") from error
+            raise UserError(f"MedQuAD: {files[0]} cannot be read as JSON Lines: {error}") from error
         missing = [name for name in COLUMNS if name not in pairs.columns]
         if missing:
-            raise ValueError(f"MedQuAD: {files[0]} has no {', '.join(missing)}; it has {', '.join(pairs.columns)}")
+            raise UserError(f"MedQuAD: {files[0]} has no {', '.join(missing)}; it has {', '.join(pairs.columns)}")
     else:
         pairs = pl.DataFrame(
             [pair for file in files for pair in _pairs(file)], schema=dict.fromkeys(COLUMNS, pl.String)
         )
     pairs = pairs.select(COLUMNS).filter(pl.col("answer").str.contains(r"\S"))
     if pairs.is_empty():
-        raise ValueError(f"MedQuAD: no pair in {files[0].parent} has an answer")
+        raise UserError(f"MedQuAD: no pair in {files[0].parent} has an answer")
     return pairs
 
 
@@ -95,7 +96,7 @@ def _pairs(file: Path) -> Iterator[dict[str, str]]:
     try:
         document = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
-        raise ValueError(f"MedQuAD: {file} cannot be read as XML: {error}") from error
+        raise UserError(f"MedQuAD: {file} cannot be read as XML: {error}") from error
     focus, source = _text(document.find("Focus")), file.parent.name
     for pair in document.iter("QAPair"):
         question = pair.find("Question")

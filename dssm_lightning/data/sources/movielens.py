@@ -16,6 +16,7 @@ from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.download import obtain
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
+from dssm_lightning.utils.errors import UserError
 
 NEEDED = {
     "100k": ("u.data", "u.item", "u.user", "u.genre", "ua.base", "ua.test"),
@@ -65,9 +66,9 @@ class MovieLens(Source):
         url: str | None = None,
     ) -> None:
         if variant not in NEEDED:
-            raise ValueError(f"MovieLens: variant must be one of {', '.join(NEEDED)}, got {variant!r}")
+            raise UserError(f"MovieLens: variant must be one of {', '.join(NEEDED)}, got {variant!r}")
         if min_rating is not None and label_above is not None:
-            raise ValueError(
+            raise UserError(
                 f"MovieLens: min_rating {min_rating} keeps only positives, label_above {label_above} keeps all ratings "
                 "with a label; give one of the two"
             )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
+from dssm_lightning.utils.errors import UserError
 
 VERSION = 1
 """Raise when the same arguments would give other tables."""
@@ -56,12 +57,12 @@ class Synthetic(Source):
         likes: int = 6,
     ) -> None:
         if num_queries < 1 or num_candidates < 2 * TOPIC_SIZE:
-            raise ValueError(
+            raise UserError(
                 f"Synthetic: at least 1 query and {2 * TOPIC_SIZE} candidates are needed, got {num_queries} and "
                 f"{num_candidates}"
             )
         if not 1 <= likes <= TOPIC_SIZE:
-            raise ValueError(f"Synthetic: likes must be between 1 and {TOPIC_SIZE}, the size of a topic, got {likes}")
+            raise UserError(f"Synthetic: likes must be between 1 and {TOPIC_SIZE}, the size of a topic, got {likes}")
         self.num_queries, self.num_candidates, self.seed = num_queries, num_candidates, seed
         self.labels, self.weights, self.likes = labels, weights, likes
 

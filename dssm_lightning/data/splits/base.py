@@ -7,6 +7,7 @@ import numpy as np
 from dssm_lightning.data.interactions import FOLDS, TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits.ordering import FoldArray
 from dssm_lightning.data.tables.tables import Tables
+from dssm_lightning.utils.errors import UserError
 
 
 class Split:
@@ -26,7 +27,7 @@ class Split:
         for code, asked in ((TRAIN, 1.0), (VALIDATION, self.validation), (TEST, self.test)):
             if asked and not counts[code]:
                 found = ", ".join(f"{name} {count}" for name, count in zip(FOLDS, counts, strict=True))
-                raise ValueError(
+                raise UserError(
                     f"{type(self).__name__} leaves no {FOLDS[code]} rows ({found}); "
                     "ask for other sizes, or set a size to 0 to do without that fold"
                 )
@@ -40,7 +41,7 @@ class Split:
         """Sets both fractions, or raises ValueError."""
         for name, value in (("test", test), ("validation", validation)):
             if not 0 <= value < 1:
-                raise ValueError(f"{type(self).__name__}: {name} is {value}; it is a fraction in [0, 1)")
+                raise UserError(f"{type(self).__name__}: {name} is {value}; it is a fraction in [0, 1)")
         if test + validation >= 1:
-            raise ValueError(f"{type(self).__name__}: test {test} + validation {validation} leave nothing to train on")
+            raise UserError(f"{type(self).__name__}: test {test} + validation {validation} leave nothing to train on")
         self.test, self.validation = test, validation

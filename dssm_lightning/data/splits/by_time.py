@@ -10,6 +10,7 @@ from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import query_codes
 from dssm_lightning.data.splits.ordering import FoldArray, assign_folds, part_size, places
 from dssm_lightning.data.tables.tables import Tables
+from dssm_lightning.utils.errors import UserError
 
 
 class LeaveLastN(Split):
@@ -26,7 +27,7 @@ class LeaveLastN(Split):
     def __init__(self, test: int = 1, validation: int = 1) -> None:
         for name, value in (("test", test), ("validation", validation)):
             if value < 0:
-                raise ValueError(f"LeaveLastN: {name} is {value}; it is a number of rows of each query, 0 or more")
+                raise UserError(f"LeaveLastN: {name} is {value}; it is a number of rows of each query, 0 or more")
         self.test, self.validation = test, validation
 
     def _folds(self, tables: Tables) -> FoldArray:
@@ -69,9 +70,9 @@ def _time(split: Split, tables: Tables) -> pl.Series:
     name, columns = tables.keys.time, tables.interactions.columns
     if name is None or name not in columns:
         found = "keys.time names no column" if name is None else f"there is no column {name!r}"
-        raise ValueError(f"{type(split).__name__} needs a time, but {found}; interactions has {', '.join(columns)}")
+        raise UserError(f"{type(split).__name__} needs a time, but {found}; interactions has {', '.join(columns)}")
     time = tables.interactions[name]
     missing = (time.fill_nan(None) if time.dtype.is_float() else time).null_count()
     if missing:
-        raise ValueError(f"{type(split).__name__}: time column {name!r} is missing in {missing} of {len(time)} rows")
+        raise UserError(f"{type(split).__name__}: time column {name!r} is missing in {missing} of {len(time)} rows")
     return time

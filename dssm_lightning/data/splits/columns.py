@@ -7,6 +7,7 @@ import polars as pl
 from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.ordering import IntArray, codes
 from dssm_lightning.data.tables.tables import Tables
+from dssm_lightning.utils.errors import UserError
 
 
 def column_of(split: Split, tables: Tables, name: str) -> pl.Series:
@@ -22,7 +23,7 @@ def column_of(split: Split, tables: Tables, name: str) -> pl.Series:
         ids, values = queries[key], queries[name]
         found: pl.Series = tables.interactions[key].replace_strict(ids, values, default=None, return_dtype=values.dtype)
         return found
-    raise ValueError(
+    raise UserError(
         f"{type(split).__name__}: no column {name!r}; interactions has {', '.join(tables.interactions.columns)}; "
         f"queries has {', '.join(queries.columns)}"
     )

@@ -12,6 +12,7 @@ from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import column_of, examples, query_codes
 from dssm_lightning.data.splits.ordering import FoldArray, part_size, shuffled
 from dssm_lightning.data.tables.tables import Tables
+from dssm_lightning.utils.errors import UserError
 
 Drawn = Literal["rows", "queries"]
 
@@ -30,19 +31,19 @@ class PublishedFold(Split):
     def __init__(self, column: str, validation: float = 0.0, by: Drawn = "rows", seed: int = 42) -> None:
         self._ask(0.0, validation)
         if by not in get_args(Drawn):
-            raise ValueError(f"PublishedFold: by is {by!r}; possible: rows, queries")
+            raise UserError(f"PublishedFold: by is {by!r}; possible: rows, queries")
         self.column, self.by, self.seed = column, by, seed
 
     def _folds(self, tables: Tables) -> FoldArray:
         column = column_of(self, tables, self.column).cast(pl.String)
         found = set(column.unique())
         if not found <= set(FOLDS) or "train" not in found or len(found) < 2:
-            raise ValueError(
+            raise UserError(
                 f"PublishedFold: column {self.column!r} has {examples(column)}; "
                 "its values must be 'train' and 'test', and may be 'validation'"
             )
         if self.validation and "validation" in found:
-            raise ValueError(f"PublishedFold: column {self.column!r} has validation rows already; set validation to 0")
+            raise UserError(f"PublishedFold: column {self.column!r} has validation rows already; set validation to 0")
         codes = {name: code for code, name in enumerate(FOLDS)}
         fold: FoldArray = column.replace_strict(codes, return_dtype=pl.Int8).to_numpy().copy()
         rows = np.flatnonzero(fold == TRAIN)

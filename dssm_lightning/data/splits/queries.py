@@ -10,6 +10,7 @@ from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import column_of, examples, query_codes
 from dssm_lightning.data.splits.ordering import FoldArray, IntArray, assign_folds, part_size, shuffled
 from dssm_lightning.data.tables.tables import Tables
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import hash_strings, mix64_
 from dssm_lightning.utils.seeding import mix
 
@@ -69,7 +70,7 @@ class HashedQueries(Split):
         name = self.column or tables.keys.query_id
         values = column_of(self, tables, name).cast(pl.String)
         if missing := values.null_count():
-            raise ValueError(f"HashedQueries: column {name!r} is missing in {missing} of {len(values)} rows")
+            raise UserError(f"HashedQueries: column {name!r} is missing in {missing} of {len(values)} rows")
         code: IntArray = values.rank("dense").to_numpy().astype(np.int64) - 1
         share = (mix64_(hash_strings(values) ^ np.uint64(mix(self.seed))) >> np.uint64(11)) * 2.0**-53  # (R,) in [0, 1)
         fold = np.where(share < self.test, TEST, np.where(share < self.test + self.validation, VALIDATION, TRAIN))
@@ -84,7 +85,7 @@ def _eligible(split: Split, tables: Tables, code: IntArray, among: dict[str, str
         column = column_of(split, tables, name).cast(pl.String)
         eligible = np.setdiff1d(eligible, code[column.ne_missing(str(value)).to_numpy()])
         if not len(eligible):
-            raise ValueError(
+            raise UserError(
                 f"{type(split).__name__}: among leaves no query at {name!r} = {value!r}; the column has "
                 f"{examples(column)}"
             )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 
 import polars as pl
 from torch import Tensor
 
 from dssm_lightning.data.tables.column_roles import ColumnRoles
+from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.suggestions import did_you_mean
 
 EXAMPLES = 3
 
@@ -21,8 +22,8 @@ def columns(frame: pl.DataFrame, table: str, names: Sequence[str], role: str) ->
     """
     for name in names:
         if name not in frame.columns:
-            raise ValueError(
-                f"{role} {name!r}: no such column; {_columns(table, frame)}{_nearest(name, frame.columns)}"
+            raise UserError(
+                f"{role} {name!r}: no such column; {_columns(table, frame)}{did_you_mean(name, frame.columns)}"
             )
 
 
@@ -38,15 +39,15 @@ def query_columns(
     for name in names:
         role = f"query feature column {name!r}"
         if name in (keys.candidate_id, keys.label, keys.grade):
-            raise ValueError(f"{role} is what the model is to predict; it cannot be a feature of the query")
+            raise UserError(f"{role} is what the model is to predict; it cannot be a feature of the query")
         if name in own and name in interactions.columns and name != keys.query_id:
-            raise ValueError(
+            raise UserError(
                 f"{role} is in queries and in interactions, and they may differ: rename or drop one of the two"
             )
         if name not in own and name not in interactions.columns:
             there = _columns("interactions", interactions)
             there = there if queries is None else f"{_columns('queries', queries)}; {there}"
-            raise ValueError(f"{role}: no such column; {there}{_nearest(name, [*own, *interactions.columns])}")
+            raise UserError(f"{role}: no such column; {there}{did_you_mean(name, [*own, *interactions.columns])}")
 
 
 def _columns(table: str, frame: pl.DataFrame) -> str:
@@ -54,11 +55,6 @@ def _columns(table: str, frame: pl.DataFrame) -> str:
     if len(frame.columns) == 1 and (found := [sign for sign in ",;\t|" if sign in frame.columns[0]]):
         there += f" (one column, with {found[0]!r} in its name: a .csv has commas between its fields, a .tsv tabs)"
     return there
-
-
-def _nearest(name: str, there: Collection[str]) -> str:
-    near = get_close_matches(name, there, n=1)
-    return f". Did you mean {near[0]!r}?" if near else ""
 
 
 def not_empty(frame: pl.DataFrame, table: str) -> None:
@@ -69,7 +65,7 @@ def not_empty(frame: pl.DataFrame, table: str) -> None:
     """
     if frame.is_empty():
         what = "an interaction" if table == "interactions" else "a query" if table == "queries" else "a candidate"
-        raise ValueError(f"{table} has no rows ({_columns(table, frame)}); at least {what} is needed")
+        raise UserError(f"{table} has no rows ({_columns(table, frame)}); at least {what} is needed")
 
 
 def align_ids(
@@ -89,7 +85,7 @@ def align_ids(
     other = _plain_ids(other, table, key)
     here, there = interactions.schema[key], other.schema[key]
     if here != there:
-        raise ValueError(
+        raise UserError(
             f"ids of different types: {key!r} is {here} in interactions and {there} in {table}; "
             "store it as the same type in both"
         )
@@ -100,11 +96,11 @@ def _plain_ids(frame: pl.DataFrame, table: str, key: str) -> pl.DataFrame:
     ids = frame[key]
     if nulls := ids.null_count():
         row = ids.is_null().arg_max()
-        raise ValueError(f"{table}: id column {key!r} is null in {nulls:,} of {len(ids):,} rows, first in row {row}")
+        raise UserError(f"{table}: id column {key!r} is null in {nulls:,} of {len(ids):,} rows, first in row {row}")
     text = ids.dtype == pl.String or isinstance(ids.dtype, pl.Categorical | pl.Enum)
     if not (text or ids.dtype.is_integer()):
         hint = " (a column with missing values turns integers into floats)" if ids.dtype.is_float() else ""
-        raise ValueError(f"{table}: ids must be integers or text, {key!r} is {ids.dtype}{hint}")
+        raise UserError(f"{table}: ids must be integers or text, {key!r} is {ids.dtype}{hint}")
     return frame.with_columns(ids.cast(pl.String if text else pl.Int64))
 
 
@@ -116,7 +112,7 @@ def ids_unique(frame: pl.DataFrame, table: str, key: str) -> None:
     """
     repeated = frame[key].filter(frame[key].is_duplicated()).unique(maintain_order=True)
     if len(repeated):
-        raise ValueError(
+        raise UserError(
             f"{table}: {len(repeated):,} ids of {key!r} occur more than once, first {_first(repeated)}; "
             "keep one row for each"
         )
@@ -132,7 +128,7 @@ def ids_known(interactions: pl.DataFrame, frame: pl.DataFrame, table: str, key: 
         return
     unknown = interactions.select(key).join(frame.select(key), on=key, how="anti", maintain_order="left")[key]
     ids = unknown.unique(maintain_order=True)
-    raise ValueError(
+    raise UserError(
         f"{len(unknown):,} of {len(interactions):,} interactions name {len(ids):,} ids of {key!r} that {table} "
         f"({len(frame):,} rows) does not have, first {_first(ids)}; add them to {table}, or drop those interactions"
     )
@@ -154,7 +150,7 @@ def no_contradiction(rows: pl.DataFrame, key: str, names: Sequence[str]) -> None
     first = repeated[key][0]
     two = repeated.filter(pl.col(key) == first).head(2)
     name = next(name for name in names if two[name].n_unique() > 1)
-    raise ValueError(
+    raise UserError(
         f"interactions contradict each other about {repeated[key].n_unique():,} candidates: {key} {first!r} has "
         f"{name} {two[name][0]!r} and {two[name][1]!r}; make the rows agree, or give a table of candidates"
     )
@@ -172,7 +168,7 @@ def labels(interactions: pl.DataFrame, column: str | None) -> None:
     could = values.dtype.is_numeric() or values.dtype == pl.Boolean
     wrong = values.filter(~values.cast(pl.Float64).is_in([0.0, 1.0]).fill_null(False)) if could else values
     if len(wrong):
-        raise ValueError(
+        raise UserError(
             f"label column {column!r} must hold 1 (liked) or 0 (shown and not liked), found {_first(wrong)}; "
             "turn ratings into labels first, or leave out label where every interaction is a positive"
         )
@@ -188,12 +184,12 @@ def weights(interactions: pl.DataFrame, column: str | None) -> None:
         return
     values = interactions[column]
     if not values.dtype.is_numeric():
-        raise ValueError(f"weight column {column!r} must hold numbers, it is {values.dtype}")
+        raise UserError(f"weight column {column!r} must hold numbers, it is {values.dtype}")
     floats = values.cast(pl.Float64)
     wrong = floats.is_null() | ~floats.is_finite().fill_null(False) | (floats < 0).fill_null(False)
     if count := int(wrong.sum()):
         row = wrong.arg_max()
-        raise ValueError(
+        raise UserError(
             f"weight column {column!r}: {count:,} of {len(values):,} weights are negative, infinite or missing, "
             f"first {values[row]!r} in row {row}"
         )
@@ -209,10 +205,10 @@ def times(interactions: pl.DataFrame, column: str | None) -> None:
         return
     values = interactions[column]
     if not (values.dtype.is_numeric() or values.dtype.is_temporal()):
-        raise ValueError(f"time column {column!r} must hold numbers or datetimes, it is {values.dtype}")
+        raise UserError(f"time column {column!r} must hold numbers or datetimes, it is {values.dtype}")
     missing = values.is_null() | values.is_nan().fill_null(False) if values.dtype.is_float() else values.is_null()
     if count := int(missing.sum()):
-        raise ValueError(
+        raise UserError(
             f"time column {column!r} is missing in {count:,} of {len(values):,} interactions, first in row "
             f"{missing.arg_max()}; drop them, or leave out time where no order is known"
         )
@@ -228,19 +224,19 @@ def grades(interactions: pl.DataFrame, column: str | None, label: str | None) ->
         return
     values = interactions[column]
     if not values.dtype.is_numeric():
-        raise ValueError(f"grade column {column!r} must hold numbers, it is {values.dtype}")
+        raise UserError(f"grade column {column!r} must hold numbers, it is {values.dtype}")
     floats = values.cast(pl.Float64)
     wrong = ~(floats.is_finite() & (floats == floats.floor()) & (floats >= 0)).fill_null(False)
     if count := int(wrong.sum()):
         row = wrong.arg_max()
-        raise ValueError(
+        raise UserError(
             f"grade column {column!r}: {count:,} of {len(values):,} grades are negative, broken or missing, first "
             f"{values[row]!r} in row {row}; they must be whole numbers, 0 or more"
         )
     liked = floats.is_not_null() if label is None else interactions[label].cast(pl.Float64) > 0
     if count := int((liked & (floats == 0)).sum()):
         hint = "name a label column that is 0 there" if label is None else f"set {label!r} to 0 there"
-        raise ValueError(
+        raise UserError(
             f"grade column {column!r}: {count:,} liked rows have grade 0, first in row "
             f"{(liked & (floats == 0)).arg_max()}; what is relevant has at least 1: drop these rows, or {hint}"
         )

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.interactions import group
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged, take
 
 MAX_CANDIDATES = 20_000
@@ -78,7 +79,7 @@ class ItemKNN(ItemToItem):
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.shrink < 0:
-            raise ValueError(f"{self}: neighbours must be at least 1, and shrink not negative")
+            raise UserError(f"{self}: neighbours must be at least 1, and shrink not negative")
 
     def _item_weights(self, together: Tensor) -> Tensor:
         norms = together.diagonal().sqrt()
@@ -101,7 +102,7 @@ class EASE(ItemToItem):
 
     def __post_init__(self) -> None:
         if self.l2 <= 0:
-            raise ValueError(f"EASE: l2 = {self.l2}; it must be positive, or there is nothing to invert")
+            raise UserError(f"EASE: l2 = {self.l2}; it must be positive, or there is nothing to invert")
 
     def _item_weights(self, together: Tensor) -> Tensor:
         penalised = together.double()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
+from dssm_lightning.utils.errors import UserError
 
 
 @dataclass(eq=False)
@@ -26,7 +27,7 @@ class LabelMeans(Baseline):
 
     def __post_init__(self) -> None:
         if self.shrink < 0:
-            raise ValueError(f"{self}: shrink must not be negative")
+            raise UserError(f"{self}: shrink must not be negative")
 
     def obstacle(self, data: BaselineData) -> str | None:
         """Nothing is known to be shown and not liked."""

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from dssm_lightning.evaluation.metrics.ranks import Ranks
 from dssm_lightning.evaluation.metrics.ties import expected_reciprocal, hit_probability
+from dssm_lightning.utils.errors import UserError
 
 
 class RankMetric(Metric):
@@ -68,7 +69,7 @@ class CutMetric(RankMetric):
 
     def __init__(self, k: int) -> None:
         if k < 1:
-            raise ValueError(f"k={k}: a ranking is cut after at least one candidate")
+            raise UserError(f"k={k}: a ranking is cut after at least one candidate")
         super().__init__()
         self.k = k
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
 COMPARE_CHUNK = 1 << 19
@@ -148,7 +149,7 @@ def _check(scores: Tensor, relevant: Ragged, exclude: Ragged | None) -> None:
         if not bool(torch.isfinite(low) & torch.isfinite(high)):
             bad = (~torch.isfinite(scores)).nonzero()
             row, column = bad[0].tolist()
-            raise ValueError(
+            raise UserError(
                 f"{len(bad):,} of {scores.numel():,} scores are NaN or infinite, the first for query {row} of the "
                 f"batch and candidate {column} ({scores[row, column].item()}); they have no rank. The model's "
                 "embeddings have overflowed or its training diverged: lower the learning rate or clip gradients"
@@ -158,7 +159,7 @@ def _check(scores: Tensor, relevant: Ragged, exclude: Ragged | None) -> None:
     for start in range(0, len(scores), step):
         stop = min(start + step, len(scores))
         if not _distinct([_rows(table, start, stop) for table in tables], scores.shape[1]):
-            raise ValueError(
+            raise UserError(
                 f"relevant and excluded candidates of queries {start} … {stop - 1} of the batch are not distinct: a "
                 "candidate occurs twice, or a test positive is also a training positive; drop repeated interactions"
             )

@@ -16,6 +16,7 @@ import torch
 from dssm_lightning.features.text.ngrams import ngrams
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_positive
 from dssm_lightning.features.text.words_and_letters import pieces
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import buckets
 from dssm_lightning.utils.ragged import Ragged
 
@@ -41,9 +42,9 @@ class HashedNgrams(TextFeature):
         super().__post_init__()
         require_positive(self, num_buckets=self.num_buckets)
         if self.unit not in ("letters", "words"):
-            raise ValueError(f"feature {self.name!r}: unit is {self.unit!r}; it can be 'letters' or 'words'")
+            raise UserError(f"feature {self.name!r}: unit is {self.unit!r}; it can be 'letters' or 'words'")
         if not 1 <= self.min_n <= self.max_n:
-            raise ValueError(
+            raise UserError(
                 f"feature {self.name!r}: min_n is {self.min_n} and max_n {self.max_n}; 1 <= min_n <= max_n must hold"
             )
 
@@ -103,7 +104,7 @@ class HashedTrigrams(TextFeature):
         super().__post_init__()
         require_positive(self, num_buckets=self.num_buckets)
         if self.max_word_n < 0:
-            raise ValueError(f"feature {self.name!r}: max_word_n is {self.max_word_n}; it must be at least 0")
+            raise UserError(f"feature {self.name!r}: max_word_n is {self.max_word_n}; it must be at least 0")
 
     @property
     def cardinality(self) -> int:

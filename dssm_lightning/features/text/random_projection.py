@@ -15,6 +15,7 @@ from dssm_lightning.features.raw_columns import flatten
 from dssm_lightning.features.text.ngrams import word_hashes
 from dssm_lightning.features.text.text_feature import TextFeature, require_positive
 from dssm_lightning.features.text.words_and_letters import pieces
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import GOLDEN, HashKeys, mix64_
 from dssm_lightning.utils.seeding import mix
 
@@ -33,9 +34,9 @@ def johnson_lindenstrauss_dim(num_samples: int, eps: float) -> int:
     Source: Dasgupta and Gupta, 2003, doi 10.1002/rsa.10073.
     """
     if num_samples < 1:
-        raise ValueError(f"johnson_lindenstrauss_dim: num_samples is {num_samples}; it must be at least 1")
+        raise UserError(f"johnson_lindenstrauss_dim: num_samples is {num_samples}; it must be at least 1")
     if not 0 < eps < 1:
-        raise ValueError(f"johnson_lindenstrauss_dim: eps is {eps}; it must lie in (0, 1)")
+        raise UserError(f"johnson_lindenstrauss_dim: eps is {eps}; it must lie in (0, 1)")
     return int(4 * math.log(num_samples) / (eps**2 / 2 - eps**3 / 3))
 
 
@@ -82,7 +83,7 @@ class BagOfWordsRandomProjection(TextFeature):
             return encoded
         values, offsets = flatten(self, column)
         if not (values.dtype.is_integer() or (values.dtype == pl.String and len(values) == 0)):
-            raise ValueError(
+            raise UserError(
                 f"feature {self.name!r}: column {self.source_column!r} holds lists of {values.dtype}; word ids are "
                 "integers, and texts are no lists"
             )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.text.words_and_letters import VERSION, Counts, has_foreign, normalised
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import MAX_BUCKETS
 from dssm_lightning.utils.ragged import Ragged
 
@@ -36,7 +37,7 @@ def text_column(
         ValueError: the column holds no texts, or, with ``on_empty="error"``, some text is null or has nothing visible.
     """
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
-        raise ValueError(
+        raise UserError(
             f"feature {feature.name!r}: column {feature.source_column!r} holds {column.dtype}, not text; "
             "cast it to String, or declare another kind of feature"
         )
@@ -44,7 +45,7 @@ def text_column(
     if on_empty == "error":
         empty = (~texts.str.contains(r"[^\p{Z}\p{Cc}]").fill_null(False)).arg_true()
         if len(empty):
-            raise ValueError(
+            raise UserError(
                 f"feature {feature.name!r}: {len(empty):,} of {len(texts):,} texts are null or empty, the first in row "
                 f"{empty[0]} of column {feature.source_column!r}; fill or drop them, "
                 "or set on_empty: allow, which encodes them as no words"
@@ -95,7 +96,7 @@ def require_positive(feature: Feature, **sizes: int | None) -> None:
     """Raises ValueError where a size is given and is not at least 1 (or does not fit an int32 id)."""
     for name, size in sizes.items():
         if size is not None and not 1 <= size <= MAX_BUCKETS:
-            raise ValueError(f"feature {feature.name!r}: {name} is {size}; it must lie in 1 … {MAX_BUCKETS:,}")
+            raise UserError(f"feature {feature.name!r}: {name} is {size}; it must lie in 1 … {MAX_BUCKETS:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ class TextFeature(Feature):
     def __post_init__(self) -> None:
         require_positive(self, max_characters=self.max_characters)
         if self.text_version != VERSION:
-            raise ValueError(
+            raise UserError(
                 f"feature {self.name!r}: its texts were encoded by version {self.text_version} of the algorithm, this "
                 f"dssm_lightning has version {VERSION}; use the release that the feature was fitted with, or fit anew"
             )
@@ -142,7 +143,7 @@ class TextFeature(Feature):
             ValueError: the feature is not fitted, the column holds no texts, or (unless allowed) an empty one.
         """
         if not self.is_fitted:
-            raise ValueError(f"feature {self.name!r}: its vocabulary is not known yet; fit it, or give `vocabulary`")
+            raise UserError(f"feature {self.name!r}: its vocabulary is not known yet; fit it, or give `vocabulary`")
         texts = text_column(self, column, self.on_empty, self.max_characters)
         if self.unicode_version not in (None, unicodedata.unidata_version) and has_foreign(texts.fill_null("")).any():
             warnings.warn(

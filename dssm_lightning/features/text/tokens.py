@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.text.text_feature import MAX_CHARACTERS, ragged, require_positive, text_column
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
 TokensT = TypeVar("TokensT", bound="Tokens")
@@ -53,7 +54,7 @@ class Tokens(Feature):
             self, vocab_size=self.vocab_size, max_length=self.max_length, max_characters=self.max_characters
         )
         if self.model not in _MODELS:
-            raise ValueError(f"feature {self.name!r}: model is {self.model!r}; it can be {', '.join(_MODELS)}")
+            raise UserError(f"feature {self.name!r}: model is {self.model!r}; it can be {', '.join(_MODELS)}")
 
     @property
     def is_fitted(self) -> bool:
@@ -99,13 +100,13 @@ class Tokens(Feature):
         text = path.read_bytes().decode(errors="replace")
         label = f"feature {self.name!r}: {str(path)!r}"
         if not text.lstrip().startswith("{"):
-            raise ValueError(f"{label} is no file of the `tokenizers` library (a JSON object)")
+            raise UserError(f"{label} is no file of the `tokenizers` library (a JSON object)")
         try:
             keys = list(json.loads(text))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{label} is no file of the `tokenizers` library: {error}") from error
+            raise UserError(f"{label} is no file of the `tokenizers` library: {error}") from error
         if "model" not in keys:  # a model's settings, or a bare vocabulary, which lie beside it under similar names
-            raise ValueError(
+            raise UserError(
                 f"{label} is another kind of file: it holds {', '.join(keys[:4])}, …, and no `model`, as the file "
                 "tokenizer.json of the `tokenizers` library does"
             )
@@ -113,11 +114,11 @@ class Tokens(Feature):
 
     def _loaded(self) -> Tokenizer:
         if self.tokenizer is None or not self.is_fitted:
-            raise ValueError(f"feature {self.name!r}: its tokenizer is not known yet; fit it first")
+            raise UserError(f"feature {self.name!r}: its tokenizer is not known yet; fit it first")
         try:
             return _load(self.tokenizer, self.max_length)
         except Exception as error:  # tokenizers raises this very class
-            raise ValueError(
+            raise UserError(
                 f"feature {self.name!r}: its tokenizer cannot be read ({error}); "
                 "it must be a file that the `tokenizers` library saved"
             ) from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dssm_lightning.features.text.ngrams import BASE, lookup, ngrams, salt
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_positive
 from dssm_lightning.features.text.words_and_letters import Counts, pieces, word_lengths
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import HashKeys, buckets
 from dssm_lightning.utils.ragged import Ragged
 
@@ -37,14 +38,14 @@ class Trigrams(TextFeature):
         super().__post_init__()
         require_positive(self, max_tokens=self.max_tokens)
         if self.min_frequency < 0:
-            raise ValueError(f"feature {self.name!r}: min_frequency is {self.min_frequency}; it must be at least 0")
+            raise UserError(f"feature {self.name!r}: min_frequency is {self.min_frequency}; it must be at least 0")
         if self.vocabulary is None:
             return
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # a list would not equal what JSON gives
         wrong = next((trigram for trigram in self.vocabulary if len(trigram) != 3), None)
         if wrong is not None or len(set(self.vocabulary)) < len(self.vocabulary):
             found = "some trigram twice" if wrong is None else repr(wrong)
-            raise ValueError(f"feature {self.name!r}: its vocabulary holds {found}; it must hold distinct trigrams")
+            raise UserError(f"feature {self.name!r}: its vocabulary holds {found}; it must hold distinct trigrams")
 
     @property
     def is_fitted(self) -> bool:
@@ -74,7 +75,7 @@ class Trigrams(TextFeature):
         counted = pairs["key"].value_counts(name="texts").sort(["texts", "key"], descending=[True, False])
         often = counted.filter(pl.col("texts") >= self.min_frequency)
         if len(often) == 0 < len(counted):
-            raise ValueError(
+            raise UserError(
                 f"feature {self.name!r}: min_frequency {self.min_frequency} leaves none of the {len(counted):,} "
                 f"trigrams; the most frequent one is in {counted['texts'][0]:,} of {len(texts):,} texts"
             )

@@ -15,6 +15,7 @@ from dssm_lightning.features.text.ngrams import lookup, word_hashes
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_positive
 from dssm_lightning.features.text.word_vector_files import read_vector_table
 from dssm_lightning.features.text.words_and_letters import normalised, pieces, word_strings
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import HashKeys
 from dssm_lightning.utils.ragged import Ragged
 
@@ -48,12 +49,12 @@ class Words(TextFeature):
             self, max_tokens=self.max_tokens, max_length=self.max_length, num_embeddings=self.num_embeddings
         )
         if self.num_embeddings is not None and self.num_embeddings < self._needed:
-            raise ValueError(
+            raise UserError(
                 f"feature {self.name!r}: num_embeddings is {self.num_embeddings:,}, but {self._needed:,} rows are "
                 "needed (the unknown word and the known ones); raise it, or lower max_tokens"
             )
         if self.vocabulary is not None and len(set(self.vocabulary)) < len(self.vocabulary):
-            raise ValueError(f"feature {self.name!r}: its vocabulary holds some word twice; each has one row")
+            raise UserError(f"feature {self.name!r}: its vocabulary holds some word twice; each has one row")
 
     @property
     def is_fitted(self) -> bool:
@@ -77,7 +78,7 @@ class Words(TextFeature):
         words, counts = word_strings(normalised(given))
         wrong = np.flatnonzero(counts != 1) if (counts != 1).any() else np.flatnonzero(words != given)
         if len(wrong):
-            raise ValueError(
+            raise UserError(
                 f"feature {self.name!r}: {given[int(wrong[0])]!r} of its vocabulary is not a word as texts are split "
                 "(one word, case folded, without punctuation around it), so that no text would ever hold it"
             )

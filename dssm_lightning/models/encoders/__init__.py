@@ -32,6 +32,7 @@ from dssm_lightning.models.encoders.embedding_bag import EmbeddingBag
 from dssm_lightning.models.encoders.fixed_codes import Codes
 from dssm_lightning.models.encoders.sequential import GRU, SelfAttention
 from dssm_lightning.models.encoders.word_vectors import WordVectors
+from dssm_lightning.utils.errors import UserError
 
 __all__ = [
     "GRU",
@@ -83,7 +84,7 @@ def default_encoder(feature: Feature) -> type[Encoder]:
     for kind in type(feature).__mro__:
         if kind in _DEFAULTS:
             return _DEFAULTS[kind]
-    raise ValueError(
+    raise UserError(
         f"feature {feature.name!r}: {type(feature).__name__} has no default encoder; name one for it under the tower's "
         f"`encoders` (kinds with a default: {', '.join(sorted(known.__name__ for known in _DEFAULTS))})"
     )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dssm_lightning.features.base import Feature
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import bag_sums, id_table
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Ragged
 
 
@@ -35,7 +36,7 @@ class AttentionPooling(Encoder):
     def __init__(self, feature: Feature, output_dim: int = 128, hidden_dim: int = 64) -> None:
         super().__init__()
         if hidden_dim < 1:
-            raise ValueError(f"encoder of {feature.name!r}: hidden_dim is {hidden_dim}; it must be at least 1")
+            raise UserError(f"encoder of {feature.name!r}: hidden_dim is {hidden_dim}; it must be at least 1")
         self.table = id_table(feature, output_dim)
         self.hidden = nn.Linear(output_dim, hidden_dim)
         self.query = nn.Parameter(torch.zeros(hidden_dim))

@@ -9,6 +9,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.models.encoders.convnet import PictureEncoder
 from dssm_lightning.models.encoders.image_transforms import TransformFactories
 from dssm_lightning.models.encoders.torchvision_nets import PretrainedNet
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which all of torchvision's weights expect
@@ -64,7 +65,7 @@ class Backbone(PictureEncoder):
     ) -> None:
         super().__init__(feature, 1 if output_dim is None else output_dim, transforms, evaluation_transforms)
         if self.image.mode == "RGBA":
-            raise ValueError(f"{self.label}: torchvision's nets see three colours; set the feature's mode to RGB")
+            raise UserError(f"{self.label}: torchvision's nets see three colours; set the feature's mode to RGB")
         _check_training(self.label, frozen, frozen_epochs, learning_rate)
         self.pretrained = PretrainedNet(name, self.transforms.size, weights, self.label)
         self.width = self.pretrained.width
@@ -137,11 +138,11 @@ def _loaded(backbone: Backbone, _: object) -> None:
 
 def _check_training(label: str, frozen: bool, frozen_epochs: int, learning_rate: float | None) -> None:
     if frozen_epochs < 0:
-        raise ValueError(f"{label}: frozen_epochs is {frozen_epochs}; it is a number of epochs, 0 or more")
+        raise UserError(f"{label}: frozen_epochs is {frozen_epochs}; it is a number of epochs, 0 or more")
     if learning_rate is not None and not learning_rate > 0:
-        raise ValueError(f"{label}: learning_rate is {learning_rate}; it must be above 0")
+        raise UserError(f"{label}: learning_rate is {learning_rate}; it must be above 0")
     if frozen and (frozen_epochs or learning_rate is not None):
-        raise ValueError(
+        raise UserError(
             f"{label}: frozen: true never trains the backbone, so frozen_epochs and learning_rate mean nothing; give "
             "either frozen or those"
         )

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from dssm_lightning.features.base import Feature
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import id_table
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Ragged
 
 
@@ -53,11 +54,11 @@ class BiLSTM(Encoder):
         }
         for name, size in sizes.items():
             if size is not None and size < 1:
-                raise ValueError(f"encoder of {feature.name!r}: {name} is {size}; it must be at least 1")
+                raise UserError(f"encoder of {feature.name!r}: {name} is {size}; it must be at least 1")
         if not 0 <= dropout < 1:
-            raise ValueError(f"encoder of {feature.name!r}: dropout is {dropout}; it must lie in [0, 1)")
+            raise UserError(f"encoder of {feature.name!r}: dropout is {dropout}; it must lie in [0, 1)")
         if pooling not in ("mean", "max", "last"):
-            raise ValueError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be mean, max, last")
+            raise UserError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be mean, max, last")
         self.table = id_table(feature, embedding_dim)
         self.dropout = nn.Dropout(dropout)
         between = dropout if num_layers > 1 else 0.0  # a single layer has no between, and PyTorch warns of it

@@ -10,6 +10,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.text.trigrams import WordTrigrams
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import bag_sums, id_table
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Ragged
 
 
@@ -50,13 +51,11 @@ class ConvTrigrams(Encoder):
     ) -> None:
         super().__init__()
         if not isinstance(feature, WordTrigrams):
-            raise ValueError(
-                f"ConvTrigrams encodes WordTrigrams features; {feature.name!r} is {type(feature).__name__}"
-            )
+            raise UserError(f"ConvTrigrams encodes WordTrigrams features; {feature.name!r} is {type(feature).__name__}")
         if window < 1 or window % 2 == 0:
-            raise ValueError(f"encoder of {feature.name!r}: window is {window}; it must be odd and at least 1")
+            raise UserError(f"encoder of {feature.name!r}: window is {window}; it must be odd and at least 1")
         if output_dim < 1:
-            raise ValueError(f"encoder of {feature.name!r}: output_dim is {output_dim}; it must be at least 1")
+            raise UserError(f"encoder of {feature.name!r}: output_dim is {output_dim}; it must be at least 1")
         self.table = id_table(feature, window * output_dim, sparse=sparse, init_range=init_range)  # W_o side by side
         self.bias = nn.Parameter(torch.zeros(output_dim))
         self.window, self.output_dim = window, output_dim

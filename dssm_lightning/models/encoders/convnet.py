@@ -11,6 +11,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.image import Image
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.image_transforms import TransformFactories, Transforms
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column
 
 
@@ -37,7 +38,7 @@ class PictureEncoder(Encoder):
         super().__init__()
         self.label = f"{type(self).__name__} of {feature.name!r}"
         if output_dim < 1:
-            raise ValueError(f"{self.label}: output_dim must be at least 1, found {output_dim}")
+            raise UserError(f"{self.label}: output_dim must be at least 1, found {output_dim}")
         self.image = image_feature(self, feature)
         self.transforms = Transforms(self.image, transforms, evaluation_transforms, self.label)
         self.output_dim = output_dim
@@ -97,7 +98,7 @@ class ConvNet(PictureEncoder):
         widths = [16, 32, 64, 128] if channels is None else channels
         smallest = patch * 2 ** (len(widths) - 1)
         if not widths or min(widths) < 1 or not 1 <= patch <= smallest <= size:
-            raise ValueError(
+            raise UserError(
                 f"{self.label}: channels {widths} after patches of {patch} need pictures of at least "
                 f"{smallest} pixels, they have {size}; name fewer (positive) channels, or make `patch` smaller"
             )
@@ -119,7 +120,7 @@ class ConvNet(PictureEncoder):
 def image_feature(encoder: Encoder, feature: Feature) -> Image:
     """The feature, which must be an Image."""
     if not isinstance(feature, Image):
-        raise ValueError(
+        raise UserError(
             f"{type(encoder).__name__} encodes Image features; {feature.name!r} is {type(feature).__name__}"
         )
     return feature

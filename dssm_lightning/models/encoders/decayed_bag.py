@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dssm_lightning.features.base import Feature
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import bag_sums, entry_table, entry_vectors
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Ragged
 
 
@@ -46,9 +47,9 @@ class DecayedEmbeddingBag(Encoder):
     ) -> None:
         super().__init__()
         if not half_life > 0:
-            raise ValueError(f"encoder of {feature.name!r}: half_life is {half_life}; it must be above 0")
+            raise UserError(f"encoder of {feature.name!r}: half_life is {half_life}; it must be above 0")
         if pooling not in ("mean", "sum"):
-            raise ValueError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be mean, sum")
+            raise UserError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be mean, sum")
         self.name = feature.name
         self.table = entry_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
@@ -69,7 +70,7 @@ class DecayedEmbeddingBag(Encoder):
         """
         assert isinstance(column, Ragged)
         if column.age is None:
-            raise ValueError(
+            raise UserError(
                 f"encoder of {self.name!r}: DecayedEmbeddingBag needs the age of each value, which only a History "
                 "has; use EmbeddingBag"
             )

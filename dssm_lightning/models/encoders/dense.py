@@ -10,6 +10,7 @@ from dssm_lightning.features.text.random_projection import BagOfWordsRandomProje
 from dssm_lightning.features.vector import Vector
 from dssm_lightning.models.activations import activation_layer
 from dssm_lightning.models.encoders.base import Encoder, EncoderFactory
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column
 
 
@@ -47,7 +48,7 @@ class Linear(Encoder):
     def __init__(self, feature: Feature, output_dim: int = 32) -> None:
         super().__init__()
         if output_dim < 1:
-            raise ValueError(f"Linear of {feature.name!r}: output_dim must be at least 1, found {output_dim}")
+            raise UserError(f"Linear of {feature.name!r}: output_dim must be at least 1, found {output_dim}")
         self.linear = nn.Linear(_width(self, feature), output_dim)
         self.output_dim = output_dim
 
@@ -77,7 +78,7 @@ class Dense(Encoder):
     ) -> None:
         super().__init__()
         if output_dim < 1:
-            raise ValueError(f"Dense of {feature.name!r}: output_dim must be at least 1, found {output_dim}")
+            raise UserError(f"Dense of {feature.name!r}: output_dim must be at least 1, found {output_dim}")
         self.encoder = encoder(feature)
         self.layers = nn.Sequential(nn.Linear(self.encoder.output_dim, output_dim))
         if activation is not None:
@@ -93,7 +94,7 @@ class Dense(Encoder):
 def _width(encoder: Encoder, feature: Feature) -> int:
     if not isinstance(feature, Numeric | Vector | BagOfWordsRandomProjection):
         name, kind = type(encoder).__name__, type(feature).__name__
-        raise ValueError(
+        raise UserError(
             f"{name} encodes Numeric, Vector and BagOfWordsRandomProjection features; {feature.name!r} is {kind}"
         )
     return feature.width

@@ -10,6 +10,7 @@ from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.numeric import Bucketized
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import id_table
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column
 
 
@@ -39,11 +40,11 @@ class Embedding(Encoder):
     ) -> None:
         super().__init__()
         if not isinstance(feature, Categorical | Bucketized):
-            raise ValueError(
+            raise UserError(
                 f"Embedding encodes Categorical and Bucketized features; {feature.name!r} is {type(feature).__name__}"
             )
         if not 0 <= id_dropout < 1:
-            raise ValueError(f"Embedding of {feature.name!r}: id_dropout must lie in [0, 1), found {id_dropout}")
+            raise UserError(f"Embedding of {feature.name!r}: id_dropout must lie in [0, 1), found {id_dropout}")
         self.table = id_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
         self.id_dropout = id_dropout

@@ -20,6 +20,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.sharded_lookup import added_up, own_share, partial_sums
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Prefixes, Ragged
 
 
@@ -109,7 +110,7 @@ class EmbeddingBag(Encoder):
     ) -> None:
         super().__init__()
         if pooling not in _POWERS:
-            raise ValueError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be {', '.join(_POWERS)}")
+            raise UserError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be {', '.join(_POWERS)}")
         self.table = entry_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
         self.pooling = pooling
@@ -189,11 +190,11 @@ def id_table(
     """
     cardinality = getattr(feature, "cardinality", None)
     if cardinality is None:
-        raise ValueError(f"encoder of {feature.name!r}: a {type(feature).__name__} has no ids to look up in a table")
+        raise UserError(f"encoder of {feature.name!r}: a {type(feature).__name__} has no ids to look up in a table")
     if output_dim < 1:
-        raise ValueError(f"encoder of {feature.name!r}: output_dim is {output_dim}; it must be at least 1")
+        raise UserError(f"encoder of {feature.name!r}: output_dim is {output_dim}; it must be at least 1")
     if init_range is not None and not init_range > 0:
-        raise ValueError(f"encoder of {feature.name!r}: init_range is {init_range}; it must be above 0")
+        raise UserError(f"encoder of {feature.name!r}: init_range is {init_range}; it must be above 0")
     table = Table(cardinality, output_dim, sparse=sparse)
     with torch.no_grad():
         if init_range is None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.models.encoders.embedding_bag import EmbeddingBag
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column
 
 
@@ -43,7 +44,7 @@ class Codes(EmbeddingBag):
     ) -> None:
         super().__init__(feature, output_dim, pooling="sum")
         if self.table is None:
-            raise ValueError(f"encoder of {feature.name!r}: a history of whole candidates has no ids to give codes to")
+            raise UserError(f"encoder of {feature.name!r}: a history of whole candidates has no ids to give codes to")
         codes = self.table.weight.requires_grad_(False)
         nn.init.orthogonal_(codes, generator=torch.Generator().manual_seed(seed))
         codes.copy_(F.normalize(codes))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.features.image import Image
+from dssm_lightning.utils.errors import UserError
 
 TransformFactories: TypeAlias = list[Callable[[], nn.Module]]
 
@@ -51,12 +52,12 @@ class Transforms:
             self.size = _tried(self.evaluation_steps, image, f"{label}: evaluation_transforms")
             size = _tried(self.training_steps, image, f"{label}: transforms")
             if size != self.size:
-                raise ValueError(
+                raise UserError(
                     f"{label}: transforms give pictures of {size} × {size} pixels, evaluation_transforms of "
                     f"{self.size} × {self.size}; both must give one size (such as by CenterCrop, or Resize)"
                 )
             if _is_random(self.evaluation_steps, image):
-                raise ValueError(
+                raise UserError(
                     f"{label}: evaluation_transforms are random ({_names(self.evaluation_steps)}): a picture must "
                     "always be embedded alike; random ones belong to transforms"
                 )
@@ -96,12 +97,12 @@ def _tried(steps: list[nn.Module], image: Image, label: str) -> int:
     try:
         given = _apply(steps, _noise(image))
     except Exception as error:  # whatever a transform raises, torchvision's or not
-        raise ValueError(
+        raise UserError(
             f"{label} ({_names(steps)}) fail on pictures of {image.channels - 1} colours and {image.size} × "
             f"{image.size} pixels: {error}"
         ) from error
     if given.dtype != torch.uint8 or given.ndim != 3 or given.shape[0] != image.channels or len({*given.shape[1:]}) > 1:
-        raise ValueError(
+        raise UserError(
             f"{label} ({_names(steps)}) give {given.dtype} {tuple(given.shape)}, needed are square pictures in uint8 "
             f"with {image.channels - 1} colours and their coverage; an encoder scales them itself, without ToDtype and "
             "Normalize"

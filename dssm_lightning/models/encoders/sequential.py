@@ -16,6 +16,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import entry_table, padded_entries
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Prefixes, Ragged
 
 
@@ -63,12 +64,12 @@ class SelfAttention(Encoder):
         history = _history(self, feature, {"num_layers": num_layers, "num_heads": num_heads})
         _check_dropout(history, dropout)
         if history.max_length is None:
-            raise ValueError(
+            raise UserError(
                 f"encoder of {history.name!r}: SelfAttention has a vector for each position, so the History needs a "
                 "max_length"
             )
         if output_dim % num_heads:
-            raise ValueError(
+            raise UserError(
                 f"encoder of {history.name!r}: output_dim {output_dim} cannot be shared by num_heads {num_heads}; take "
                 "a multiple of the heads"
             )
@@ -174,17 +175,17 @@ def as_prefixes(column: Column) -> Prefixes:
 def _history(encoder: Encoder, feature: Feature, sizes: dict[str, int]) -> History:
     name = type(encoder).__name__
     if not isinstance(feature, History):
-        raise ValueError(f"{name} encodes History features; {feature.name!r} is {type(feature).__name__}")
+        raise UserError(f"{name} encodes History features; {feature.name!r} is {type(feature).__name__}")
     if not feature.has_one_id_each:
-        raise ValueError(
+        raise UserError(
             f"{name} of {feature.name!r} reads one id for each entry, and {feature.of!r} has any number: take BiLSTM"
         )
     for size, value in sizes.items():
         if value < 1:
-            raise ValueError(f"encoder of {feature.name!r}: {size} is {value}; it must be at least 1")
+            raise UserError(f"encoder of {feature.name!r}: {size} is {value}; it must be at least 1")
     return feature
 
 
 def _check_dropout(feature: Feature, dropout: float) -> None:
     if not 0 <= dropout < 1:
-        raise ValueError(f"encoder of {feature.name!r}: dropout is {dropout}; it must lie in [0, 1)")
+        raise UserError(f"encoder of {feature.name!r}: dropout is {dropout}; it must lie in [0, 1)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.models.encoders.convnet import group_norm
+from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.suggestions import nearest_names
 
 
 class PretrainedNet:
@@ -35,15 +36,15 @@ class PretrainedNet:
 
         known = models.list_models(module=models)
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
-            raise ValueError(f"{label}: torchvision has no classification net {name!r}; nearest: {', '.join(nearest)}")
+            nearest = nearest_names(name, known)
+            raise UserError(f"{label}: torchvision has no classification net {name!r}; nearest: {', '.join(nearest)}")
         self.name, self.label, self.weights = name, label, weights
         self._named = models.get_model_weights(name).__members__
         self._unread = weights is not None
         net = _build(name, size, weights in self._named, label)
         self.head, classifier = [(key, m) for key, m in net.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
         if not isinstance(classifier, nn.Linear):
-            raise ValueError(
+            raise UserError(
                 f"{label}: {name} does not end in a linear layer, so its features are no vector; take another"
             )
         _replace_batch_norm(net, frozen=weights is not None)
@@ -69,7 +70,7 @@ class PretrainedNet:
     def _opened(self) -> dict[str, Any]:
         path = Path(self.weights or "")
         if not path.is_file():
-            raise ValueError(
+            raise UserError(
                 f"{self.label}: weights {self.weights!r} are no file, and none of torchvision's for {self.name}: "
                 f"{', '.join(self._named)}"
             )
@@ -81,10 +82,10 @@ class PretrainedNet:
             else:
                 state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # safetensors raises a class of its own that derives from Exception alone
-            raise ValueError(f"{self.label}: weights '{path}' cannot be read: {_first_line(error)}") from error
+            raise UserError(f"{self.label}: weights '{path}' cannot be read: {_first_line(error)}") from error
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             found = sorted(map(str, state))[:3] if isinstance(state, dict) else type(state).__name__
-            raise ValueError(f"{self.label}: weights '{path}' are no state dict of names and tensors; found {found}")
+            raise UserError(f"{self.label}: weights '{path}' are no state dict of names and tensors; found {found}")
         return state
 
     def _fill(self, state: dict[str, Any]) -> None:
@@ -104,7 +105,7 @@ class PretrainedNet:
             told += (
                 [f"{len(unexpected)} are not known to it (first: {', '.join(unexpected[:3])})"] if unexpected else []
             )
-            raise ValueError(f"{self.label}: weights {self.weights!r} do not fit {self.name}: {', '.join(told)}")
+            raise UserError(f"{self.label}: weights {self.weights!r} do not fit {self.name}: {', '.join(told)}")
         self.net.load_state_dict(given)
 
 
@@ -112,7 +113,7 @@ def _downloaded(net: PretrainedNet, weights: Any) -> dict[str, Any]:
     try:
         state: dict[str, Any] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network; or what came is not what torchvision published
-        raise ValueError(
+        raise UserError(
             f"{net.label}: cannot download torchvision's weights {net.weights} of {net.name} ({_first_line(error)}); "
             "give `weights` the path of a state dict instead"
         ) from error
@@ -138,7 +139,7 @@ def _build(name: str, size: int, named_weights: bool, label: str) -> nn.Module:
     try:
         net = get_model(name, **options)
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{label}: {name} cannot be built for pictures of {size} × {size} pixels: {error}") from error
+        raise UserError(f"{label}: {name} cannot be built for pictures of {size} × {size} pixels: {error}") from error
     assert isinstance(net, nn.Module)
     return net
 
@@ -164,7 +165,7 @@ def _cut(net: nn.Module, head: str, name: str, label: str) -> nn.Module:
         before = nodes[nodes.index(head) - 1]
         cut = create_feature_extractor(net, {before: "features"}, suppress_diff_warning=True)
     except (torch.fx.proxy.TraceError, TypeError, ValueError) as error:  # control flow that depends on the pictures
-        raise ValueError(f"{label}: {name} has no feature cut: torchvision cannot trace it ({error})") from error
+        raise UserError(f"{label}: {name} has no feature cut: torchvision cannot trace it ({error})") from error
     assert isinstance(cut, nn.Module)
     return cut
 
@@ -176,9 +177,9 @@ def _try(net: nn.Module, width: int, name: str, size: int, label: str) -> None:
         with torch.no_grad():
             shape = net.eval()(torch.zeros(1, 3, size, size, device=next(net.parameters()).device))["features"].shape
     except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"{label}: {name} cannot take pictures of {size} × {size} pixels: {error}") from error
+        raise UserError(f"{label}: {name} cannot take pictures of {size} × {size} pixels: {error}") from error
     if shape != (1, width):
-        raise ValueError(
+        raise UserError(
             f"{label}: {name} has no feature cut: before its classifier stands {tuple(shape)}, not a vector of {width}"
         )
     net.train(training)

@@ -13,6 +13,7 @@ from dssm_lightning.features.text.vocabulary_words import Words
 from dssm_lightning.features.text.word_vector_files import read_vector_table
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import bag_sums
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Ragged
 
 
@@ -37,7 +38,7 @@ class WordVectors(Encoder):
     def __init__(self, feature: Feature, output_dim: int | None = None, trainable: bool = False) -> None:
         super().__init__()
         if not isinstance(feature, Words) or feature.vectors is None:
-            raise ValueError(
+            raise UserError(
                 f"WordVectors encodes a Words feature that names its table as `vectors`; {feature.name!r} is a "
                 f"{type(feature).__name__} without"
             )
@@ -68,11 +69,11 @@ def _vectors(feature: Words, output_dim: int | None) -> Tensor:
     width = table.vectors.shape[1]
     if wanted not in (None, width):
         source = "output_dim is" if output_dim is not None else "the feature was fitted with vectors of"
-        raise ValueError(f"{label}: {source} {wanted}, the vectors of {str(path)!r} have {width} numbers")
+        raise UserError(f"{label}: {source} {wanted}, the vectors of {str(path)!r} have {width} numbers")
     row = dict(zip(table.words, range(len(table.words)), strict=True))
     missing = [word for word in vocabulary if word not in row]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{label}: {len(missing):,} of the {len(vocabulary):,} words that the feature was fitted with are not in "
             f"{str(path)!r}, first {missing[:3]}; fit anew"
         )

@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from dssm_lightning.utils.errors import UserError
+
 
 class Fusion(nn.Module):
     """The module that turns encodings (B, d_i), in the schema's order, into one vector (B, output_dim).
@@ -25,7 +27,7 @@ class Fusion(nn.Module):
     def __init__(self, input_dims: list[int]) -> None:
         super().__init__()
         if not input_dims:
-            raise ValueError(f"{type(self).__name__}: a tower needs at least one feature, found none")
+            raise UserError(f"{type(self).__name__}: a tower needs at least one feature, found none")
         self.input_dims = list(input_dims)
 
     def forward(self, encodings: list[Tensor]) -> Tensor:
@@ -35,7 +37,7 @@ class Fusion(nn.Module):
     def _one_width(self) -> int:
         """The width that all encodings have."""
         if len(set(self.input_dims)) > 1:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__} needs encodings of one width, found {self.input_dims} (in the order of the "
                 "features); give their `encoders` the same output_dim (a Numeric needs a Linear encoder), or take "
                 "Concat"

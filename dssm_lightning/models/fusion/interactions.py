@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.models.fusion.base import Fusion
+from dssm_lightning.utils.errors import UserError
 
 Squeeze = Literal["mean", "sum", "max"]
 Gate = Literal["sigmoid", "double_sigmoid"]
@@ -43,9 +44,9 @@ class SENet(Fusion):
         super().__init__(input_dims)
         for name, value, possible in (("squeeze", squeeze, Squeeze), ("gate", gate, Gate)):
             if value not in get_args(possible):
-                raise ValueError(f"SENet: {name} is {value!r}; possible: {', '.join(get_args(possible))}")
+                raise UserError(f"SENet: {name} is {value!r}; possible: {', '.join(get_args(possible))}")
         if not reduction > 0:
-            raise ValueError(f"SENet: reduction is {reduction}; it must be positive (2 halves the hidden layer)")
+            raise UserError(f"SENet: reduction is {reduction}; it must be positive (2 halves the hidden layer)")
         self.squeeze, self.gate = squeeze, gate
         num_features = len(input_dims)
         width = max(1, int(num_features / reduction))
@@ -99,7 +100,7 @@ class Cross(Fusion):
         super().__init__(input_dims)
         for name, value in (("num_layers", num_layers), ("rank", rank)):
             if value is not None and value < 1:
-                raise ValueError(f"Cross: {name} is {value}; it must be at least 1")
+                raise UserError(f"Cross: {name} is {value}; it must be at least 1")
         self.output_dim = width = sum(input_dims)
         self.layers = nn.ModuleList(
             nn.Linear(width, width)
@@ -140,7 +141,7 @@ class FM(Fusion):
         super().__init__(input_dims)
         self.output_dim = self._one_width()
         if len(input_dims) < 2:
-            raise ValueError("FM multiplies pairs of features, and this side has a single one; take Concat")
+            raise UserError("FM multiplies pairs of features, and this side has a single one; take Concat")
 
     def forward(self, encodings: list[Tensor]) -> Tensor:
         """[(B, d), (B, d), …] -> (B, d)."""

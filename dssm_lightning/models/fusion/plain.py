@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dssm_lightning.models.activations import activation_layer
 from dssm_lightning.models.fusion.base import Fusion
+from dssm_lightning.utils.errors import UserError
 
 
 class Concat(Fusion):
@@ -78,7 +79,7 @@ class MLP(Fusion):
     ) -> None:
         super().__init__(input_dims)
         if not hidden_dims:
-            raise ValueError("MLP: hidden_dims is empty; name the width of at least one layer, or take Concat")
+            raise UserError("MLP: hidden_dims is empty; name the width of at least one layer, or take Concat")
         layers, width = nn.Sequential(), sum(input_dims)
         for number, hidden_dim in enumerate(hidden_dims):
             if number:

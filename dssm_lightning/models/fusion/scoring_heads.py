@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dssm_lightning.models.fusion.base import Fusion, FusionFactory
 from dssm_lightning.models.fusion.interactions import pair_products
+from dssm_lightning.utils.errors import UserError
 
 Side = Literal["query", "candidate"]
 
@@ -49,9 +50,9 @@ class Parallel(Fusion):
     def __init__(self, input_dims: list[int], branches: list[FusionFactory], branch_dim: int | None = None) -> None:
         super().__init__(input_dims)
         if not branches:
-            raise ValueError("Parallel: branches is empty; name at least one fusion")
+            raise UserError("Parallel: branches is empty; name at least one fusion")
         if branch_dim is not None and branch_dim < 1:
-            raise ValueError(f"Parallel: branch_dim is {branch_dim}; it must be at least 1")
+            raise UserError(f"Parallel: branch_dim is {branch_dim}; it must be at least 1")
         fusions = [branch(self.input_dims) for branch in branches]
         self.branches = nn.ModuleList(fusions)
         self.outputs = nn.ModuleList(
@@ -107,9 +108,9 @@ class FMScore(Fusion):
     def __init__(self, input_dims: list[int], side: Side) -> None:
         super().__init__(input_dims)
         if side not in get_args(Side):
-            raise ValueError(f"FMScore: side is {side!r}; possible: {', '.join(get_args(Side))}")
+            raise UserError(f"FMScore: side is {side!r}; possible: {', '.join(get_args(Side))}")
         if self._one_width() < 2:
-            raise ValueError(
+            raise UserError(
                 "FMScore: the encodings are 1 wide; they need a linear weight and at least one factor: give the "
                 "encoders an output_dim of 2 or more"
             )

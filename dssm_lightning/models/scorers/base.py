@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from dssm_lightning.utils.errors import UserError
+
 
 class Scorer(nn.Module):
     """(Q, D), (C, D) -> (Q, C) logits in float32.
@@ -49,7 +51,7 @@ class Scorer(nn.Module):
             ValueError: it is not ``indexable``; ``purpose`` opens the message.
         """
         if not self.indexable:
-            raise ValueError(
+            raise UserError(
                 f"{purpose}: {type(self).__name__} does not rank by inner products of embeddings, so no index of them "
                 "can serve this model; `search` and `score` go through the scorer itself"
             )
@@ -61,7 +63,7 @@ class Scorer(nn.Module):
             ValueError: different widths, which most scorers cannot compare.
         """
         if query_dim != candidate_dim:
-            raise ValueError(
+            raise UserError(
                 f"the towers end in different widths: query {query_dim}, candidate {candidate_dim}; "
                 "set both output_dim alike"
             )

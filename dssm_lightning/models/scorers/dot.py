@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dssm_lightning.models.scorers.base import Scorer
+from dssm_lightning.utils.errors import UserError
 
 
 class Dot(Scorer):
@@ -38,9 +39,9 @@ class Dot(Scorer):
         super().__init__()
         for name, value in (("logit_scale", logit_scale), ("max_logit_scale", max_logit_scale)):
             if not 0 < value < math.inf:
-                raise ValueError(f"Dot: {name} is {value}; it must be positive and finite")
+                raise UserError(f"Dot: {name} is {value}; it must be positive and finite")
         if learnable and logit_scale > max_logit_scale:
-            raise ValueError(
+            raise UserError(
                 f"Dot: the learnable logit_scale starts at {logit_scale}, above max_logit_scale {max_logit_scale}; "
                 "start lower or raise max_logit_scale"
             )
@@ -71,7 +72,7 @@ class Dot(Scorer):
     def _scaled(self, query: Tensor, candidate: Tensor) -> Tensor:
         """(Q, D): the query is scaled, so that no second (Q, C) matrix is held for the backward pass."""
         if query.shape[-1] != candidate.shape[-1]:
-            raise ValueError(
+            raise UserError(
                 f"query embeddings are {query.shape[-1]} wide and candidate embeddings {candidate.shape[-1]}; "
                 "give both towers the same output_dim"
             )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dssm_lightning.models.scorers.base import Scorer
+from dssm_lightning.utils.errors import UserError
 
 
 class MLPScorer(Scorer):
@@ -52,12 +53,12 @@ class MLPScorer(Scorer):
         super().__init__()
         widths = [64] if hidden_dims is None else hidden_dims
         if not widths:
-            raise ValueError(
+            raise UserError(
                 "MLPScorer: hidden_dims is empty; without a hidden layer the logit is a sum of two sides, and every "
                 "query would rank the candidates alike"
             )
         if min(query_dim, candidate_dim, memory_mib, *widths) < 1:
-            raise ValueError(
+            raise UserError(
                 f"MLPScorer: query_dim {query_dim}, candidate_dim {candidate_dim}, hidden_dims {widths} and memory_mib "
                 f"{memory_mib} must all be at least 1"
             )
@@ -77,7 +78,7 @@ class MLPScorer(Scorer):
             ValueError: as said.
         """
         if (query_dim, candidate_dim) != (self.query_dim, self.candidate_dim):
-            raise ValueError(
+            raise UserError(
                 f"MLPScorer was made for query embeddings {self.query_dim} wide and candidate embeddings "
                 f"{self.candidate_dim} wide, the towers give {query_dim} and {candidate_dim}; set query_dim and "
                 "candidate_dim to the towers' output_dim (and leave `bias` to Dot)"

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.models.scorers.dot import Dot
+from dssm_lightning.utils.errors import UserError
 
 Reduce = Literal["mean", "max"]
 
@@ -49,9 +50,9 @@ class MultiHeadDot(Dot):
     ) -> None:
         super().__init__(logit_scale, learnable, max_logit_scale)
         if num_heads < 1:
-            raise ValueError(f"MultiHeadDot: num_heads is {num_heads}; it must be at least 1")
+            raise UserError(f"MultiHeadDot: num_heads is {num_heads}; it must be at least 1")
         if reduce not in get_args(Reduce):
-            raise ValueError(f"MultiHeadDot: reduce is {reduce!r}; possible: {', '.join(get_args(Reduce))}")
+            raise UserError(f"MultiHeadDot: reduce is {reduce!r}; possible: {', '.join(get_args(Reduce))}")
         self.num_heads, self.reduce = num_heads, reduce
 
     def check_widths(self, query_dim: int, candidate_dim: int) -> None:
@@ -62,7 +63,7 @@ class MultiHeadDot(Dot):
         """
         super().check_widths(query_dim, candidate_dim)
         if query_dim % self.num_heads:
-            raise ValueError(
+            raise UserError(
                 f"MultiHeadDot has {self.num_heads} heads, which do not divide embeddings {query_dim} wide; choose "
                 "another output_dim (and leave `bias` to Dot: it would be a dimension more)"
             )

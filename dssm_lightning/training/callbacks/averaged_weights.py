@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
+from dssm_lightning.utils.errors import UserError
+
 
 class AveragedWeights(EMAWeightAveraging):
     r"""Keeps an exponential moving average of the weights, which stands in for them wherever something is measured.
@@ -35,16 +37,16 @@ class AveragedWeights(EMAWeightAveraging):
 
     def __init__(self, decay: float = 0.999, every_n_steps: int = 1) -> None:
         if not 0 < decay < 1:
-            raise ValueError(f"AveragedWeights: decay is {decay}; it must lie between 0 and 1")
+            raise UserError(f"AveragedWeights: decay is {decay}; it must lie between 0 and 1")
         if every_n_steps < 1:
-            raise ValueError(f"AveragedWeights: every_n_steps is {every_n_steps}; it must be at least 1")
+            raise UserError(f"AveragedWeights: every_n_steps is {every_n_steps}; it must be at least 1")
         super().__init__(use_buffers=False, decay=decay, update_every_n_steps=every_n_steps)
         self._in_place = False  # whether the model holds the average just now
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the second model."""
         if stage == "fit" and not isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy):
-            raise ValueError(
+            raise UserError(
                 f"AveragedWeights needs the whole model on each rank, and {type(trainer.strategy).__name__} cuts it "
                 "up: take strategy ddp, or leave the average out"
             )

@@ -11,6 +11,7 @@ from torch import nn
 
 from dssm_lightning.evaluation.evaluator import Evaluation
 from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
 
 
@@ -108,7 +109,7 @@ class BestCheckpoint(ModelCheckpoint):
         logged = ["train/loss", *(f"val/{name}" for name in evaluation.names)]
         if self.monitor is not None and self.monitor not in logged:
             hint = " (auroc needs labels, and the source has no label column)" if self.monitor == "val/auroc" else ""
-            raise ValueError(
+            raise UserError(
                 f"checkpoint.monitor {self.monitor!r} is never logged{hint}; there are {', '.join(logged)}"
                 + did_you_mean(self.monitor, logged)
             )

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dssm_lightning.training.run_folders import check_writable
+from dssm_lightning.utils.errors import UserError
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -33,7 +34,7 @@ class LastCheckpoint(ModelCheckpoint):
     def __init__(self, every_n_train_steps: int | None = None) -> None:
         super().__init__(filename="last", enable_version_counter=False)
         if every_n_train_steps is not None and every_n_train_steps < 1:
-            raise ValueError(f"last.every_n_train_steps must be at least 1, got {every_n_train_steps}")
+            raise UserError(f"last.every_n_train_steps must be at least 1, got {every_n_train_steps}")
         self.every_n_steps = every_n_train_steps
         self._saved_at = 0  # steps; nothing to save before the first
         self._stop_waits = False  # for a sum of gradients to be complete

@@ -18,6 +18,7 @@ import dssm_lightning
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.models.factories import plain_settings
 from dssm_lightning.utils import distributed
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.seeding import run_seed
 
 SHOWN = 5
@@ -58,7 +59,7 @@ def check_strategy(strategy: Strategy) -> None:
         ValueError: FSDP, which has whole weights within a step only.
     """
     if isinstance(strategy, FSDPStrategy):
-        raise ValueError(
+        raise UserError(
             "--trainer.strategy fsdp: the corpus is embedded between steps, where FSDP holds pieces of the weights; "
             "take ddp, and for tables that are larger than one device configs/sharded.yaml"
         )
@@ -78,7 +79,7 @@ def check_ranks_agree(said: dict[str, Any]) -> None:
     found = [line for name in names for line in _difference(name, [each.get(name, "not there") for each in every])]
     if found:
         more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise ValueError(f"the processes differ and cannot work together: {'; '.join(found[:SHOWN])}{more}")
+        raise UserError(f"the processes differ and cannot work together: {'; '.join(found[:SHOWN])}{more}")
 
 
 def _difference(name: str, values: list[Any]) -> Iterator[str]:

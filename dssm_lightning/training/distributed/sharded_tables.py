@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_map_only
 
 from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO
 from dssm_lightning.training.optimizers import sparse_tables
+from dssm_lightning.utils.errors import UserError
 
 
 class ShardedTables(ModelParallelStrategy):
@@ -68,12 +69,12 @@ class ShardedTables(ModelParallelStrategy):
         large = {name: table for name, table in tables.items() if table.num_embeddings >= self.min_rows}
         if not large:
             rows = max((table.num_embeddings for table in tables.values()), default=0)
-            raise ValueError(
+            raise UserError(
                 f"no table has {self.min_rows:,} rows to share (the largest has {rows:,}): lower the strategy's "
                 "min_rows, or use strategy: ddp"
             )
         if sparse := list(sparse_tables(model)):
-            raise ValueError(
+            raise UserError(
                 f"{sparse[0]} has sparse gradients, which DTensor cannot hold (torch {torch.__version__}): set sparse: "
                 "false for its encoder; each rank then updates its share of the rows in every step"
             )
@@ -167,12 +168,12 @@ def data_parallel_group(strategy: Strategy, stage: str) -> dist.ProcessGroup | N
     if not isinstance(strategy, ModelParallelStrategy):
         return None
     if not isinstance(strategy, ShardedTables):
-        raise ValueError(
+        raise UserError(
             "ModelParallelStrategy shares nothing by itself: use its subclass "
             "dssm_lightning.training.distributed.ShardedTables, as configs/sharded.yaml does"
         )
     if stage == "predict":
-        raise ValueError(
+        raise UserError(
             "predict writes each rank's rows, and ranks that share tables have the same ones: predict from the "
             "checkpoint with one process, or under strategy: ddp"
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.training.optimizers.sparse_rows import named_rows
+from dssm_lightning.utils.errors import UserError
 
 
 class RowWiseAdagrad(torch.optim.Optimizer):
@@ -47,7 +48,7 @@ class RowWiseAdagrad(torch.optim.Optimizer):
         }
         for name, value in settings.items():
             if value < 0:
-                raise ValueError(f"RowWiseAdagrad: {name} is {value}; it must not be negative")
+                raise UserError(f"RowWiseAdagrad: {name} is {value}; it must not be negative")
         super().__init__(params, settings)
 
     @torch.no_grad()

@@ -6,6 +6,8 @@ from lightning.pytorch.cli import LRSchedulerCallable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 
+from dssm_lightning.utils.errors import UserError
+
 
 class WarmUp(SequentialLR):
     r"""The learning rate rises to the optimizer's within the first steps, then follows another schedule.
@@ -29,9 +31,9 @@ class WarmUp(SequentialLR):
         self, optimizer: Optimizer, steps: int, then: LRSchedulerCallable | None = None, start: float = 0.01
     ) -> None:
         if steps < 1:
-            raise ValueError(f"WarmUp: steps is {steps}; it must be at least 1")
+            raise UserError(f"WarmUp: steps is {steps}; it must be at least 1")
         if not 0 < start <= 1:
-            raise ValueError(f"WarmUp: start is {start}; it must be above 0 and at most 1")
+            raise UserError(f"WarmUp: start is {start}; it must be above 0 and at most 1")
         rise = LinearLR(optimizer, start_factor=start, total_iters=steps)
         after = ConstantLR(optimizer, factor=1.0) if then is None else then(optimizer)
         super().__init__(optimizer, [rise, after], milestones=[steps])

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import torch
 from torch.optim import Optimizer
 
+from dssm_lightning.utils.errors import UserError
+
 OptimizerFactory: TypeAlias = Callable[[Iterable[Any]], Optimizer]
 
 
@@ -32,12 +34,12 @@ class SparseAndDense(Optimizer):
         tables = [group for group in groups if group.get("sparse")]
         rest = [group for group in groups if not group.get("sparse") and group["params"]]
         if not tables:
-            raise ValueError(
+            raise UserError(
                 "SparseAndDense has no table for its sparse part: set sparse: true for the encoder of a large table, "
                 "or name the dense optimizer alone"
             )
         if not rest:
-            raise ValueError(
+            raise UserError(
                 "SparseAndDense has nothing for its dense part: all that trains are sparse tables; name the sparse "
                 "optimizer alone"
             )

@@ -9,6 +9,7 @@ from dssm_lightning.training.optimizers.lazy_adam import LazyAdam
 from dssm_lightning.training.optimizers.row_wise_adagrad import RowWiseAdagrad
 from dssm_lightning.training.optimizers.sparse_and_dense import SparseAndDense
 from dssm_lightning.utils import distributed
+from dssm_lightning.utils.errors import UserError
 
 TAKE_SPARSE = (LazyAdam, RowWiseAdagrad, SparseAdam, Adagrad, SGD)
 NOT_WITH_SPARSE: list[tuple[type[Optimizer], str]] = [
@@ -45,9 +46,9 @@ def check_sparse_tables(model: nn.Module, optimizer: Optimizer, *, clips_values:
         return
     first = f"{next(iter(names.values()))} has sparse gradients"
     if clips_values:
-        raise ValueError(f"{first}, whose values torch cannot clip: set trainer.gradient_clip_algorithm to norm")
+        raise UserError(f"{first}, whose values torch cannot clip: set trainer.gradient_clip_algorithm to norm")
     if not distributed.adds_sparse():
-        raise ValueError(
+        raise UserError(
             f"{first}, which NCCL cannot add up over ranks (github.com/pytorch/pytorch/issues/22400): set sparse: "
             "false for its encoder, or let gloo do it (trainer.strategy: DDPStrategy, process_group_backend: gloo)"
         )
@@ -58,19 +59,19 @@ def _check(optimizer: Optimizer, names: dict[Tensor, str]) -> None:
     for group in optimizer.param_groups:
         sparse = [names[parameter] for parameter in group["params"] if parameter in names]
         if isinstance(optimizer, SparseAdam) and len(sparse) < len(group["params"]):
-            raise ValueError(
+            raise UserError(
                 "SparseAdam takes sparse gradients alone, and not all that is to train has them: make it the sparse "
                 "part of SparseAndDense, with an optimizer for the rest as its dense part"
             )
         if sparse and not isinstance(optimizer, TAKE_SPARSE):
-            raise ValueError(
+            raise UserError(
                 f"{sparse[0]} has sparse gradients, which {kind} does not take: use LazyAdam, or sparse: false for its "
                 f"encoder ({len(sparse)} such tables), or make {kind} the dense part of SparseAndDense, beside "
                 "SparseAdam or RowWiseAdagrad"
             )
         for refusing, setting in NOT_WITH_SPARSE:
             if sparse and isinstance(optimizer, refusing) and group[setting]:
-                raise ValueError(
+                raise UserError(
                     f"{sparse[0]} has sparse gradients, with which {kind} takes no {setting}, found {group[setting]}: "
                     "set it to 0, or use LazyAdam or RowWiseAdagrad, which update and decay the rows that occur"
                 )

@@ -241,7 +241,7 @@ def test_another_separator_is_seen(tmp_path: Path) -> None:
 
 def test_a_named_column_that_is_missing_is_an_error(tmp_path: Path) -> None:
     path = write(EVENTS, tmp_path / "e.csv")
-    with pytest.raises(ValueError, match=r"weight column 'like': no such column; .* Did you mean 'liked'\?"):
+    with pytest.raises(ValueError, match=r"weight column 'like': no such column; .* did you mean 'liked'"):
         Files(path, query_id="user", candidate_id="item", weight="like").tables().resolve([], [])
 
 

@@ -97,13 +97,13 @@ def refused(
 
 
 def test_missing_columns_are_named_with_those_there_are() -> None:
-    there = r"queries has query_id, text; interactions has query_id, .*, score\. Did you mean 'text'\?"
+    there = r"queries has query_id, text; interactions has query_id, .*, score; did you mean 'text'"
     refused(rf"query feature column 'texd': no such column; {there}", make_raw(), ["texd"])
-    there = r"candidates has name, candidate_id\. Did you mean 'name'\?"
+    there = r"candidates has name, candidate_id; did you mean 'name'"
     refused(rf"candidate feature column 'nome': no such column; {there}", make_raw(), [], ["nome"])
     refused(r"candidate feature column 'hour': no such column; candidates has name", make_raw(), [], ["hour"])
     flat = make_raw(queries=None, candidates=None)
-    refused(r"query feature column 'ages': .*interactions has .*Did you mean 'age'\?", flat, ["ages"])
+    refused(r"query feature column 'ages': .*interactions has .*did you mean 'age'", flat, ["ages"])
     refused(r"candidate feature column 'titel': .*interactions has .*'title'\?", flat, [], ["titel"])
     refused(r"display column 'nam': no such column; candidates has .*'name'\?", make_raw(display=("nam",)))
 
