@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from pathlib import Path
 
 
 def run() -> None:
-    """Entry point of the console script: what the user can mend is one line, what only we can mend a traceback."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
+    """Run the command line: an error that the user can mend is one line, any other is a traceback."""
     from dssm_lightning.cli.main import main
+    from dssm_lightning.utils.errors import UserError
 
     try:
         main()
-    except (OSError, FloatingPointError, MisconfigurationException) as error:  # the second: a loss that is not finite
+    except (UserError, OSError, FloatingPointError) as error:  # the last: a loss that is not finite
         sys.exit(f"error: {error}")
-    except ValueError as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        settings = last.name == "__init__"  # what a library's class cannot be made of are the settings, as a rate of −1
-        if settings or Path(last.filename).parent.is_relative_to(Path(__file__).parent):
-            sys.exit(f"error: {error}")
-        raise
 
 
 if __name__ == "__main__":

@@ -93,9 +93,9 @@ def settings(folder: Path, steps: int, batch_size: int) -> dict[str, object]:
 FIT = """
 import json, sys, time
 from dssm_lightning.cli import main
-from dssm_lightning.data import cached_datamodule
+from dssm_lightning.data import retrieval_data
 
-prepare = cached_datamodule.prepare
+prepare = retrieval_data.prepare
 
 def timed(*arguments):
     started = time.process_time()
@@ -103,7 +103,7 @@ def timed(*arguments):
     print("PREPARED", time.process_time() - started, flush=True)
     return folder
 
-cached_datamodule.prepare = timed
+retrieval_data.prepare = timed
 cli = main(["fit", "--config", sys.argv[1]])
 optimizer = cli.trainer.optimizers[0]
 state = sum(v.nbytes for s in optimizer.state.values() for v in s.values() if hasattr(v, "nbytes"))

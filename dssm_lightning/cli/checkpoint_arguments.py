@@ -1,21 +1,17 @@
-"""Arguments made ready for jsonargparse.
-
-``--ckpt_path best`` and ``last`` become files, and a run's own config is added where none is named; for the commands
-that are plain functions, lists of texts and flags are written as JSON.
-"""
+"""The checkpoint and the config that a command line means: ``--ckpt_path best`` and ``last`` become files."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from dssm_lightning.training import run_folders
 from dssm_lightning.training.checkpoint_files import furthest_readable, read_checkpoint
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import log_info, warn
 
 
 def option(arguments: list[str], name: str) -> str | None:
-    """The value of ``--name value`` or ``--name=value``; the last one counts."""
+    """Return the value of ``--name value`` or ``--name=value``; the last one counts."""
     found = None
     for place, argument in enumerate(arguments):
         if argument == f"--{name}" and place + 1 < len(arguments):
@@ -26,7 +22,7 @@ def option(arguments: list[str], name: str) -> str | None:
 
 
 def first_config(arguments: list[str]) -> str | None:
-    """The first config that is named: runs are called after it, whatever is laid over it."""
+    """Return the first config: runs are named after it, whatever other configs lie over it."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in ("--config", "-c"):
@@ -35,7 +31,7 @@ def first_config(arguments: list[str]) -> str | None:
 
 
 def without(arguments: list[str], name: str) -> list[str]:
-    """The arguments without this option and its value."""
+    """Return the arguments without an option and its value."""
     kept, skip = [], False
     for argument in arguments:
         if skip:
@@ -48,9 +44,9 @@ def without(arguments: list[str], name: str) -> list[str]:
 
 
 def find_checkpoint(which: str, config: str | None) -> Path | None:
-    """The file that ``best``, ``last`` or a path means; None for ``best`` or ``last`` where there is none.
+    """Return the file that ``best``, ``last`` or a path means; None if no run has such a checkpoint.
 
-    A ``last`` that is damaged is passed over for what has been trained the furthest of its run.
+    Instead of a damaged ``last``, the run's readable checkpoint with the most training steps is taken.
 
     Raises:
         ValueError: a path where no file lies; no checkpoint of the run can be read.
@@ -66,23 +62,23 @@ def find_checkpoint(which: str, config: str | None) -> Path | None:
 
 
 def _readable(last: Path) -> Path:
-    """A run's last checkpoint, or the best of what is left."""
+    """Return the last checkpoint of a run, or the most trained one that can be read."""
     try:
         read_checkpoint(last)
     except ValueError as error:
         instead = furthest_readable(last.parent)
         if instead is None:
             raise UserError(f"{error}; no other checkpoint in {last.parent} can be read either") from None
-        warnings.warn(f"{last} is damaged or truncated and is passed over: {instead} is used instead", stacklevel=2)
+        warn(f"{last} is damaged or truncated: {instead} is used instead")
         return instead
     return last
 
 
 def resolve_checkpoint(arguments: list[str]) -> list[str]:
-    """The arguments of a Lightning verb with the checkpoint as a file, and with a config.
+    """Return the arguments of a trainer's verb with the checkpoint as a file, and with a config.
 
-    ``fit`` starts afresh where ``last`` is asked for and there is none. The other verbs measure ``best`` unless told
-    otherwise: without a checkpoint they would measure random weights.
+    ``fit --ckpt_path last`` begins a new run if there is no checkpoint. The other verbs take ``best`` by default:
+    without a checkpoint they would measure random weights.
 
     Raises:
         ValueError: no checkpoint where one is needed.
@@ -95,7 +91,7 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
     found = find_checkpoint(which or "best", config)
     if found is None:
         if verb == "fit":
-            print(f"--ckpt_path {which}: no run has one yet, starting afresh")
+            log_info(f"--ckpt_path {which}: no run has such a checkpoint yet; a new run begins")
             return without(arguments, "ckpt_path")
         raise UserError(
             f"{verb} needs a trained model, and no run of {config or 'any config'} under "
@@ -110,8 +106,14 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _checkpoint(which: str) -> Path:
-    found = find_checkpoint(which, None)
+def require_checkpoint(which: str, config: str | None = None) -> Path:
+    """Return the file that ``best``, ``last`` or a path means.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = find_checkpoint(which, config)
     if found is None:
-        raise UserError(f"no run under {Path('runs').resolve()} has a {which}.ckpt: fit first, or name a file")
+        runs = f"no run of {config or 'any config'} under {run_folders.RUNS.resolve()}"
+        raise UserError(f"--ckpt_path: {runs} has a {which}.ckpt: fit first, or name a file")
     return found

@@ -30,4 +30,4 @@ def as_json(arguments: list[str], command: Callable[..., Any]) -> list[str]:
             others.append(f"{argument}=true" if bare else argument)
         elif equals:
             open_list.append(value)
-    return others + [f"--{name}={json.dumps(values)}" for name, values in lists.items() if values]
+    return others + [f"--{name}={json.dumps(values, ensure_ascii=False)}" for name, values in lists.items() if values]

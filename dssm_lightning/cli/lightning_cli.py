@@ -1,8 +1,9 @@
-"""Lightning's own command line for two towers: run folders, checkpoints, and what is shown at the end of each verb."""
+"""LightningCLI for two towers: run folders, checkpoints, and the tables at the end of each verb."""
 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -16,18 +17,18 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
-from rich.console import Console
+from lightning.pytorch.utilities import rank_zero_only
 
 from dssm_lightning.cli.checkpoint_arguments import first_config, option
-from dssm_lightning.cli.lightning_parser import Parser, add_test_options
+from dssm_lightning.cli.lightning_parser import Parser, add_options
+from dssm_lightning.cli.trainer_verbs import ABOUT
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.preparation.prepare import check_declared
 from dssm_lightning.evaluation.hybrid_test import HybridTest
+from dssm_lightning.evaluation.metric_tables import show_best, show_comparison
 from dssm_lightning.evaluation.result_files import (
     INTERVALS,
     PER_QUERY,
-    intervals,
     merge_metrics,
     per_query,
     per_query_of,
@@ -35,37 +36,41 @@ from dssm_lightning.evaluation.result_files import (
     write_parquet,
 )
 from dssm_lightning.evaluation.trec_files import TrecFiles
-from dssm_lightning.reports.metric_tables import print_best, print_metrics, print_results
 from dssm_lightning.training import run_folders
+from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.training.callbacks.embedding_writer import EmbeddingWriter
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
+from dssm_lightning.training.callbacks.progress_lines import ProgressLines
 from dssm_lightning.training.callbacks.run_config import RunConfig
 from dssm_lightning.training.callbacks.stop_at_non_finite import StopAtNonFinite
 from dssm_lightning.training.callbacks.stop_between_batches import StopBetweenBatches
-from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO, read_schemas
+from dssm_lightning.training.checkpoint_files import read_schemas
 from dssm_lightning.training.module import TwoTower
+from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
-
-TRAINER_VERBS = {
-    "fit": "Train a model: a run folder with its settings, metrics and checkpoints.",
-    "validate": "Measure a checkpoint on the validation rows.",
-    "test": "Measure a checkpoint on the test rows.",
-    "predict": "Write the embeddings of the corpus or of the queries as Parquet.",
-}
+from dssm_lightning.utils.logger import log_info, warn
 
 
 class TwoTowerCLI(LightningCLI):
-    """LightningCLI with run folders, and with checkpoints that say what they override."""
+    """LightningCLI with run folders, atomic checkpoints, and a warning of settings that a checkpoint overrides.
 
-    def __init__(self, args: list[str]) -> None:
+    Args:
+        args: the words of the command line.
+        verbose: show every metric at the end of a fit.
+    """
+
+    def __init__(self, args: list[str], verbose: bool = False) -> None:
+        self.verbose = verbose
         self.run: Path | None = None
         self.hybrid: HybridTest | None = None
         self.parsers: list[Parser] = []
         path = option(args, "ckpt_path")
-        self.trained = None if path is None else read_schemas(Path(path))  # before Lightning reads it, with less to say
+        self.trained = (
+            None if path is None else read_schemas(Path(path))
+        )  # before Lightning reads it, for a clearer error
         self.name = Path(first_config(args) or "default").stem
-        with ExitStack() as self.held:  # what is given back at the end of the command: the run's folder
+        with ExitStack() as self.locks:  # released at the end of the command
             super().__init__(
                 TwoTower,
                 RetrievalDataModule,
@@ -77,19 +82,18 @@ class TwoTowerCLI(LightningCLI):
                 parser_class=Parser,
                 parser_kwargs={
                     "prog": "dssm-lightning",
-                    **{verb: {"description": about, "tests": verb == "test"} for verb, about in TRAINER_VERBS.items()},
+                    **{verb: {"description": about, "verb": verb} for verb, about in ABOUT.items()},
                 },
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What ``ddp_spawn`` takes along, through the parser's instantiators: the run's folder is held here."""
-        return {**self.__dict__, "held": None}
+        """Return the state for the processes of ``ddp_spawn``, without the lock on the run folder."""
+        return {**self.__dict__, "locks": None}
 
-    def init_parser(self, tests: bool = False, **kwargs: Any) -> LightningArgumentParser:
-        """A parser that knows the options of the others; that of ``test`` has some of its own."""
+    def init_parser(self, verb: str = "", **kwargs: Any) -> LightningArgumentParser:
+        """Return a parser that knows the options of the others, and adds those that Lightning does not have."""
         parser = super().init_parser(**kwargs)
-        if tests:
-            add_test_options(parser)
+        add_options(parser, verb)
         assert isinstance(parser, Parser)
         parser.related = self.parsers
         self.parsers.append(parser)
@@ -102,29 +106,28 @@ class TwoTowerCLI(LightningCLI):
         parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and remember what was asked for: a checkpoint's settings will be laid over it."""
+        """Parse, and remember the requested settings: Lightning lays those of a checkpoint over them."""
         self.config = parser.parse_args(cast("list[str]", args))
         self.requested = self.config.clone()
 
     def before_instantiate_classes(self) -> None:
-        """Tell which settings a checkpoint overrides."""
-        asked, got = (
+        """Warn of requested settings that a checkpoint overrides."""
+        requested, used = (
             dict(config[self.subcommand].model.as_flat().__dict__) for config in (self.requested, self.config)
         )
-        ignored = [f"{key} {asked.get(key)} (it has {got[key]})" for key in sorted(got) if asked.get(key) != got[key]]
+        changed = [key for key in sorted(used) if requested.get(key) != used[key]]
+        ignored = [f"{key} {requested.get(key)} (it has {used[key]})" for key in changed]
         if ignored:
-            rank_zero_warn(
-                f"the checkpoint's own model settings win over those asked for; ignored: {', '.join(ignored)}"
-            )
+            warn(f"the checkpoint's own model settings win over the requested ones; ignored: {', '.join(ignored)}")
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint that this command starts from."""
+        """The checkpoint that this command starts from; None without one."""
         path = self.config[self.subcommand].get("ckpt_path")
         return None if path is None else Path(path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Put a fit into its run folder; other verbs write into the run that they measure."""
+        """Make a trainer; a fit writes into its run folder, the other verbs into the run that they measure."""
         settings = self.config_init[self.subcommand].trainer
         if not settings.plugins:
             kwargs["plugins"] = trainer_plugins(settings.strategy)
@@ -135,98 +138,117 @@ class TwoTowerCLI(LightningCLI):
             save_dir, name, version = self.run.parent.parent, self.run.parent.name, run_folders.version(self.run)
             kwargs["logger"] = [CSVLogger(save_dir, name, version), TensorBoardLogger(save_dir, name, version)]
             kwargs["default_root_dir"] = self.run  # under SLURM Lightning takes up any hpc_ckpt that lies there
+        if settings.enable_progress_bar is None and not sys.stdout.isatty():
+            kwargs["enable_progress_bar"] = False  # ProgressLines shows progress instead
         try:
             return super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError) as error:
-            asked = ", ".join(f"{name} {settings[name]}" for name in ("accelerator", "devices", "strategy"))
+            requested = ", ".join(f"{name} {settings[name]}" for name in ("accelerator", "devices", "strategy"))
             has = f"this machine has {torch.cuda.device_count()} GPUs and {os.cpu_count()} CPU cores"
-            raise UserError(f"no trainer can be made of these settings: {error} (asked for: {asked}; {has})") from error
+            raise UserError(f"the trainer refuses its settings: {error} (requested: {requested}; {has})") from error
 
     def _run_folder(self) -> Path:
-        """The folder of the run that goes on or begins; the first rank's counts, and holds it."""
+        """Return the folder of the continued or new run; the first process decides, and locks it."""
         run = run_folders.run_of(self.checkpoint) if self.checkpoint else None
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # Lightning sets it
             return run or run_folders.new_run(self.name)
         found = run is not None
-        run = self.held.enter_context(run_folders.lock_run(run or run_folders.begin(self.name)))
+        run = self.locks.enter_context(run_folders.lock_run(run or run_folders.begin(self.name)))
         if found:
             run_folders.keep_metrics(run)
         return run
 
+    def instantiate_classes(self) -> None:
+        """Make data, model and trainer of the settings.
+
+        Raises:
+            UserError: a class refuses its settings, such as a learning rate of −1.
+        """
+        try:
+            super().instantiate_classes()
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"settings: {error}") from error
+
     def before_validate(self) -> None:
-        """Encode with the checkpoint's schema: only fit fits."""
-        self.datamodule.fitted = self.trained
+        """Encode with the checkpoint's schemas: only fit fits."""
+        self.datamodule.encode_with(self.trained)
 
     def before_predict(self) -> None:
-        """As before validate; embeddings are written, and not returned, for which memory would have to hold them."""
+        """Encode as for validate; embeddings are written to a file, not returned, so that memory need not hold them."""
         self.before_validate()
         self.config_init.predict.return_predictions = False
 
     def before_test(self) -> None:
-        """Encode with the checkpoint's schema, and let :meth:`after_test` show what was found."""
+        """Encode as for validate, and add the callbacks of the requested files and fusions."""
         self.before_validate()
-        asked = self.config_init[self.subcommand]
-        asked.verbose = False
+        requested = self.config_init[self.subcommand]
         callbacks: list[Callback] = []
-        if asked.trec is not None:
-            callbacks.append(TrecFiles(asked.trec, asked.trec_depth))
-        if asked.hybrid:
-            self.hybrid = HybridTest(asked.hybrid_weight)
+        if requested.trec is not None:
+            callbacks.append(TrecFiles(requested.trec, requested.trec_depth))
+        if requested.hybrid:
+            self.hybrid = HybridTest(self.model.ks, requested.hybrid_weight)
             callbacks.append(self.hybrid)
-        self.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]  # untyped: a list
+        self._add_callbacks(callbacks)
 
     def before_fit(self) -> None:
-        """Let Ctrl-C and SIGTERM wait for the end of a batch, and stop at a loss that is not finite."""
+        """Let Ctrl-C and SIGTERM wait for the end of a batch, stop at a loss that is not finite, and show progress."""
         if self.trained is not None:
             check_declared(self.datamodule.recipe, self.trained)
-        self.trainer.callbacks[:0] = [StopBetweenBatches(), StopAtNonFinite()]  # type: ignore[attr-defined]  # untyped: a list
+        self._add_callbacks([StopBetweenBatches(), StopAtNonFinite()], first=True)
+        if self.trainer.progress_bar_callback is None and self.config_init.fit.trainer.enable_progress_bar is not False:
+            self._add_callbacks([ProgressLines()])
+
+    def _add_callbacks(self, callbacks: list[Callback], first: bool = False) -> None:
+        found: list[Callback] = cast(Any, self.trainer).callbacks
+        place = 0 if first else len(found)
+        found[place:place] = callbacks
 
     def after_fit(self) -> None:
-        """Say how it went and where the checkpoint lies."""
+        """Show the best metrics and the place of the checkpoint."""
         [best] = [each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)]
         if self.trainer.is_global_zero and best.best_model_path:
             best.restore_from_last_checkpoint()
-            title = "the last epoch" if best.monitor is None else f"best {best.monitor}: {best.best_model_score:.4f}"
-            print_best(best.best_metrics, title)
-            Console().print(f"checkpoint: {Path(best.best_model_path)}", highlight=False, soft_wrap=True)
+            end, value = "metrics at the end of training", best.best_model_score
+            title = end if best.monitor is None else f"best {best.monitor}: {value:.4f}"
+            show_best(best.best_metrics, title, best.monitor, verbose=self.verbose)
+            show_text(f"checkpoint: {Path(best.best_model_path)}")
 
     def after_validate(self) -> None:
-        """Write the metrics beside the run that was measured."""
+        """Write the metrics into the folder of the measured run."""
         run = None if self.checkpoint is None else run_folders.run_of(self.checkpoint)
         if run is not None and self.trainer.is_global_zero:
             merge_metrics(run / "metrics.json", self.trainer.callback_metrics)
-            rank_zero_info(f"metrics are in {run / 'metrics.json'}")
+            log_info(f"metrics are in {run / 'metrics.json'}")
 
     def after_test(self) -> None:
-        """Write and show what was found for all queries, and for each."""
+        """Write the metrics of all queries, and those of each query; show the fusion with BM25 beside the model."""
         self.after_validate()
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         if self.model.row_values is None:
-            rank_zero_warn("ddp_spawn leaves the value of each query in its processes: metrics alone, no intervals")
-            print_metrics({"the model": _without_stage(metrics)})
+            warn("ddp_spawn leaves the metrics of each query in its processes: per_query.parquet is not written")
         elif self.trainer.is_global_zero:
             run = None if self.checkpoint is None else run_folders.run_of(self.checkpoint)
-            found = intervals(self.model.row_values)
             if run is not None:
                 write_parquet(run / PER_QUERY, per_query(self.model.row_values, self.datamodule.data))
-                write_json(run / INTERVALS, found)
-            print_results(metrics, found)
+                write_json(run / INTERVALS, self.model.intervals)
             if self.hybrid is not None:
-                print_metrics({"the model": _without_stage(metrics), "hybrid with BM25": self.hybrid.metrics})
-                if run is not None:
-                    merge_metrics(run / "metrics.json", self.hybrid.named)
-                    write_parquet(run / per_query_of("hybrid"), per_query(self.hybrid.rows, self.datamodule.data))
+                self._after_hybrid(self.hybrid, metrics, run)
+
+    def _after_hybrid(self, hybrid: HybridTest, metrics: dict[str, float], run: Path | None) -> None:
+        model = {name.removeprefix("test/"): value for name, value in metrics.items()}
+        show_comparison({"the model": model, "hybrid with BM25": hybrid.metrics})
+        if run is not None and hybrid.rows is not None:
+            merge_metrics(run / "metrics.json", hybrid.named)
+            write_parquet(run / per_query_of("hybrid"), per_query(hybrid.rows, self.datamodule.data))
 
 
 def trainer_plugins(strategy: str | Strategy) -> list[Any]:
-    """How checkpoints are written; and under SLURM, that not Lightning but ``--ckpt_path last`` resumes."""
+    """Return plugins that write checkpoints atomically, and under SLURM leave resuming to ``--ckpt_path last``."""
     plugins: list[Any] = []
     if strategy.startswith(("auto", "ddp")) if isinstance(strategy, str) else isinstance(strategy, DDPStrategy):
         plugins.append(AtomicCheckpointIO(go_on=True))  # sharded strategies write their own way
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))
     return plugins
-
-
-def _without_stage(metrics: dict[str, float]) -> dict[str, float]:
-    return {name.removeprefix("test/"): value for name, value in metrics.items()}

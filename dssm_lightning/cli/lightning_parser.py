@@ -1,7 +1,11 @@
-"""The parser of Lightning's verbs: the names that it knows, and the options that Lightning does not have."""
+"""The parser of the trainer's verbs: the names that it knows, and the options that Lightning does not have."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace, get_loader, set_loader
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
@@ -19,10 +23,11 @@ from dssm_lightning.models.fusion import Fusion
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tower import Tower
 from dssm_lightning.training.callbacks.averaged_weights import AveragedWeights
+from dssm_lightning.utils.renamed import renew
 
 
 class Parser(SpellingParser, LightningArgumentParser):
-    """Knows the names of everything swappable."""
+    """An argument parser that knows the names of all swappable parts, today's and those of earlier releases."""
 
     families = (
         Feature,
@@ -41,12 +46,26 @@ class Parser(SpellingParser, LightningArgumentParser):
         LRScheduler,
     )
 
+    def parse_object(self, cfg_obj: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse settings, such as those of a checkpoint, that may have names of earlier releases."""
+        parsed: Namespace = super().parse_object(renew(cfg_obj), *args, **kwargs)
+        return parsed
 
-def add_test_options(parser: LightningArgumentParser) -> None:
-    """The options of ``test`` alone."""
-    trec = "a new folder for run.trec and qrels.trec, which trec_eval, ir_measures and ranx read"
-    parser.add_argument("--trec", type=str | None, default=None, help=trec)
-    parser.add_argument("--trec_depth", type=int, default=1000, help="candidates of each query in run.trec")
-    hybrid = "also measure the reciprocal rank fusion of the model with BM25"
-    parser.add_argument("--hybrid", action="store_true", help=hybrid)
-    parser.add_argument("--hybrid_weight", type=float, default=1.0, help="weight of BM25's list in the fusion")
+
+def add_options(parser: LightningArgumentParser, verb: str) -> None:
+    """Add the options of a verb that Lightning does not have."""
+    if verb == "test":
+        trec = "a new folder for run.trec and qrels.trec, which trec_eval, ir_measures and ranx read"
+        parser.add_argument("--trec", type=str | None, default=None, help=trec)
+        parser.add_argument("--trec_depth", type=int, default=1000, help="candidates of each query in run.trec")
+        hybrid = "also measure the reciprocal rank fusion of the model with BM25"
+        parser.add_argument("--hybrid", action="store_true", help=hybrid)
+        parser.add_argument("--hybrid_weight", type=float, default=1.0, help="weight of BM25's list in the fusion")
+
+
+def _load_yaml(text: str) -> Any:
+    return renew(_read_yaml(text))
+
+
+_read_yaml = get_loader("yaml")
+set_loader("yaml", _load_yaml, (yaml.YAMLError,))  # configs of earlier releases load

@@ -1,4 +1,4 @@
-"""The command line: Lightning's fit, validate, test and predict, and plain functions beside them."""
+"""The command line: Lightning's verbs, and commands that are plain functions. Each loads what it needs, no more."""
 
 from __future__ import annotations
 
@@ -6,55 +6,47 @@ import sys
 import warnings
 from typing import Any
 
-import torch
-from lightning.pytorch.cli import LightningCLI
-from rich.console import Console
-from rich.table import Table
-
-from dssm_lightning.cli.checkpoint_arguments import resolve_checkpoint
-from dssm_lightning.cli.commands import registry
-from dssm_lightning.cli.lightning_cli import TRAINER_VERBS, TwoTowerCLI
+from dssm_lightning.cli import trainer_verbs
+from dssm_lightning.cli.commands.registry import COMMANDS, run_command
 from dssm_lightning.cli.warning_filters import ignore_expected_warnings
+from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import show_messages
+from dssm_lightning.utils.renamed import renew_argument
 from dssm_lightning.utils.suggestions import did_you_mean
 
 
-def main(args: list[str] | None = None) -> LightningCLI | Any:
+def main(args: list[str] | None = None) -> Any:
     """Run a command.
 
     Args:
-        args: what would stand on the command line; None = what stands there.
+        args: the words of the command line; None = those of this process.
 
     Returns:
-        the finished CLI for Lightning's verbs, what the function returns for the others.
+        the finished LightningCLI for Lightning's verbs, the function's result for the other commands.
 
     Raises:
-        ValueError: no such command, or whatever the command has to say of its arguments or data.
+        UserError: no such command, or whatever the command finds wrong with its arguments or data.
     """
-    arguments = sys.argv[1:] if args is None else list(args)
-    verb = next(iter(arguments), "--help")
+    words = sys.argv[1:] if args is None else list(args)
+    verb = next(iter(words), "--help")
     if verb in ("-h", "--help"):
-        _show_commands()
+        show_text(_overview())
         sys.exit(0)
-    if verb not in (known := [*TRAINER_VERBS, *registry.COMMANDS]):
+    known = [*trainer_verbs.ABOUT, *COMMANDS]
+    if verb not in known:
         raise UserError(f"{verb!r} is no command; there are {', '.join(known)}{did_you_mean(verb, known)}")
-    torch.set_float32_matmul_precision("high")
+    show_messages()
     with warnings.catch_warnings():
         ignore_expected_warnings()
-        if verb in registry.COMMANDS:
-            return registry.run(arguments)
-        return TwoTowerCLI(resolve_checkpoint(arguments))
+        if verb in COMMANDS:
+            return run_command(words)
+        return trainer_verbs.run(list(map(renew_argument, words)))
 
 
-def _show_commands() -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for verb, about in TRAINER_VERBS.items():
-        table.add_row(verb, about)
-    for verb, command in registry.COMMANDS.items():
-        table.add_row(verb, (command.__doc__ or "").partition("\n")[0])
-    Console().print(
-        "usage: dssm-lightning COMMAND [options], and dssm-lightning COMMAND --help\n",
-        table,
-        highlight=False,
-        markup=False,  # [options] is none
-    )
+def _overview() -> str:
+    about = trainer_verbs.ABOUT | {name: command.about for name, command in COMMANDS.items()}
+    width = max(map(len, about)) + 2
+    lines = [f"{name:<{width}}{text}" for name, text in about.items()]
+    usage = "usage: dssm-lightning COMMAND [options], and dssm-lightning COMMAND --help"
+    return "\n".join([usage, "", *lines])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_warn
-
 from dssm_lightning.data.batching.train_loader import Progress
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import warn
 
 
 class Layout(NamedTuple):
@@ -29,7 +27,7 @@ class Layout(NamedTuple):
         return f"{ranks} with batches of {self.batch_size}"
 
 
-def trained(progress: Progress, trainer: Trainer | None) -> tuple[Progress, bool]:
+def trained(progress: Progress, trainer: Any) -> tuple[Progress, bool]:
     """How far has been trained, and whether all that was handed out has been: an interrupt leaves a batch half done.
 
     Without a trainer, or before the first batch, nothing was handed out to be trained on.
@@ -37,7 +35,7 @@ def trained(progress: Progress, trainer: Trainer | None) -> tuple[Progress, bool
     if trainer is None or not progress.started:
         return progress, False
     seen = trainer.fit_loop.epoch_loop.batch_progress
-    waiting = seen.current.ready - seen.current.processed  # type: ignore[attr-defined]  # typed too widely
+    waiting = seen.current.ready - seen.current.processed
     if seen.is_last_batch and not waiting:  # `limit_train_batches` ends an epoch early
         return Progress(progress.epoch + 1, 0), True
     return Progress(progress.epoch, progress.done - waiting), not waiting
@@ -74,7 +72,7 @@ def adapt(checkpoint: dict[str, Any], key: str, now: Layout) -> None:
         return  # of before it was kept
     before = Layout(**state["layout"])
     if before.seed != now.seed:
-        rank_zero_warn(
+        warn(
             f"seed_everything is {now.seed}, and the checkpoint was trained with {before.seed}: what is left of its "
             "epoch is in another order, so that some rows occur twice and others not at all"
         )
@@ -88,7 +86,7 @@ def adapt(checkpoint: dict[str, Any], key: str, now: Layout) -> None:
             f"{now} begins there: take {before.at_once} rows a step in all (data.batch_size times the number of "
             "processes), or a checkpoint of an epoch's end"
         )
-    rank_zero_warn(
+    warn(
         f"the checkpoint is of {before}, and {now} go on: the order of the rows stays, negatives and dropout are drawn "
         "otherwise"
     )

@@ -1,1 +1,1 @@
-"""The whole corpus, ranked: metrics, baselines, comparisons."""
+"""Ranking of the whole corpus: metrics, baselines, comparisons of two tests."""

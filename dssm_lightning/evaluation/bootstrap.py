@@ -1,7 +1,7 @@
-"""How far a mean over queries might lie elsewhere with other queries: the percentile bootstrap (Efron 1979).
+"""The percentile bootstrap (Efron 1979): how much a mean over queries varies with the choice of queries.
 
-Queries are drawn with replacement, each with all of its rows: where rows are events, those of one query are alike and
-must not be taken for independent ones.
+Queries are drawn with replacement, each with all of its rows: if rows are events, the events of one query resemble each
+other and are not independent.
 """
 
 from __future__ import annotations
@@ -18,13 +18,20 @@ RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
 DRAW_CHUNK = 1 << 22
-"""Queries drawn at a time: a few arrays of 32 MiB."""
+"""Queries drawn at a time: the arrays take 32 MiB each."""
 
 
 class Comparison(NamedTuple):
-    """Paired differences B − A of M metrics."""
+    """Paired differences B − A of M metrics.
 
-    a: Tensor  # (M,) float64 means over the rows that count in both
+    Example:
+        >>> a, b = torch.zeros(50, 1), torch.ones(50, 1)
+        >>> found = compare(a, b, query=torch.arange(50), resamples=999)
+        >>> found.b.item(), found.low.item(), found.high.item(), round(found.p.item(), 3)
+        (1.0, 1.0, 1.0, 0.002)
+    """
+
+    a: Tensor  # (M,) float64 means over the rows that count for both sides
     b: Tensor  # (M,)
     low: Tensor  # (M,) interval of b − a
     high: Tensor  # (M,)
@@ -32,27 +39,40 @@ class Comparison(NamedTuple):
 
 
 def intervals(values: Tensor, query: Tensor, resamples: int = RESAMPLES) -> Tensor:
-    """(M, 2) float64 lower and upper end of each mean's 95 % interval; NaN for a metric without a value.
+    """Return (M, 2) float64: lower and upper end of each mean's 95 % interval; NaN for a metric without a value.
 
     Args:
-        values: (R, M) the metrics of each row; NaN where a row does not count for one.
-        query: (R,) int64 which query a row belongs to.
+        values: (R, M) the metrics of each row; NaN if a row does not count for a metric.
+        query: (R,) int64 the query of each row.
         resamples: how often to draw.
+
+    Example:
+        >>> values = torch.tensor([[0.0], [1.0]]).repeat(50, 1)  # 100 queries, mean 0.5
+        >>> low, high = intervals(values, query=torch.arange(100))[0].tolist()
+        >>> 0.35 < low < 0.45 < 0.55 < high < 0.65
+        True
     """
     return _ends(resampled_means(values, query, resamples))
 
 
 def compare(a: Tensor, b: Tensor, query: Tensor, resamples: int = RESAMPLES) -> Comparison:
-    """The paired bootstrap: both sides of a resample have the same queries.
+    """Compare two sides by the paired bootstrap: both sides of a resample have the same queries.
 
-    The p-value is twice the smaller of the shares of resamples with a difference of at most, and at least, 0: how
-    readily the sign would turn with other queries. It is never below 2 / (resamples + 1).
+    The p-value is twice the smaller of two shares of resamples: those with a difference of at most 0, and those with a
+    difference of at least 0. It is never below 2 / (resamples + 1).
 
     Args:
-        a: (R, M) the metrics of each row; NaN where a row does not count for one, which then counts in neither.
-        b: (R, M) likewise, of the same rows.
-        query: (R,) int64 which query a row belongs to.
+        a: (R, M) the metrics of each row; NaN if a row does not count for a metric. A row that does not count for one
+            side counts for neither.
+        b: (R, M) the other side's metrics of the same rows.
+        query: (R,) int64 the query of each row.
         resamples: how often to draw.
+
+    Example:
+        >>> a = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
+        >>> found = compare(a, a, query=torch.arange(4))
+        >>> found.low.item(), found.high.item(), found.p.item()
+        (0.0, 0.0, 1.0)
     """
     a, b = a.double(), b.double()
     difference = b - a
@@ -67,10 +87,14 @@ def compare(a: Tensor, b: Tensor, query: Tensor, resamples: int = RESAMPLES) -> 
 
 
 def resampled_means(values: Tensor, query: Tensor, resamples: int) -> Tensor:
-    """(resamples, M) float64 means of the rows of queries that were drawn with replacement, from a fixed seed.
+    """Return (resamples, M) float64 means over queries drawn with replacement, from a fixed seed.
 
-    A query that is drawn w times counts w times, so all means are one product of the counts (resamples, Q) with the
-    queries' sums (Q, M), divided by one with how many of their rows count.
+    A query that is drawn w times counts w times. All means are therefore a quotient of two products: the draws
+    (resamples, Q) times the queries' sums (Q, M), and the draws times the queries' numbers of rows that count.
+
+    Example:
+        >>> resampled_means(torch.ones(6, 1), query=torch.arange(6), resamples=3).tolist()
+        [[1.0], [1.0], [1.0]]
     """
     sums, sizes, pattern = _by_query(values.double(), query)
     means = [draws @ sums / (draws @ sizes)[:, pattern] for draws in _draws(len(sums), resamples)]
@@ -78,9 +102,9 @@ def resampled_means(values: Tensor, query: Tensor, resamples: int) -> Tensor:
 
 
 def _by_query(values: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(Q, M) sums, (Q, P) numbers of rows that count, (M,) which of these P belongs to each metric."""
+    """Return (Q, M) sums, (Q, P) numbers of rows that count, and (M,) each metric's index among these P numbers."""
     queries, owner = torch.unique(query, return_inverse=True)
-    # most metrics count on the same rows: one product serves them all
+    # most metrics count on the same rows: one product is enough for all of them
     counts, pattern = torch.unique(~values.isnan().T, dim=0, return_inverse=True)  # (P, R)
     zeros = values.new_zeros(len(queries), values.shape[1])
     sums = zeros.index_add(0, owner, values.nan_to_num(0.0))
@@ -89,7 +113,7 @@ def _by_query(values: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _draws(num_queries: int, resamples: int) -> Iterator[Tensor]:
-    """(·, Q) float64 how often each query is drawn, some resamples at a time."""
+    """Yield (resamples of a chunk, Q) float64: how often each query is drawn."""
     generator = Counter(SEED).generator("bootstrap")
     step = max(1, DRAW_CHUNK // max(1, num_queries))
     for start in range(0, resamples, step):

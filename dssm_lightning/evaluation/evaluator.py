@@ -1,4 +1,4 @@
-"""The whole corpus, always: scores of queries against every candidate in, named metrics under both protocols out."""
+"""From the scores of queries against the whole corpus to named metrics, with seen candidates masked and kept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from dssm_lightning.evaluation.metrics import (
     RowValues,
     rank_both,
 )
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 from dssm_lightning.utils.ragged import Ragged
 
 DEFAULT_KS = (1, 5, 10, 50, 100)
 SEEN_KEPT = "seen_kept/"
-_CUT: dict[str, type[CutMetric]] = {
+_CUT_METRICS: dict[str, type[CutMetric]] = {
     "hit_rate": HitRate,
     "recall": Recall,
     "precision": Precision,
@@ -44,18 +44,27 @@ _CUT: dict[str, type[CutMetric]] = {
 
 
 class Evaluation(nn.Module):
-    """All metrics of an evaluation, gathered batch by batch.
+    """All metrics of an evaluation, updated batch by batch.
 
-    Names are ``hit_rate@k``, ``recall@k``, ``precision@k``, ``ndcg@k``, ``map@k``, ``mrr``, ``query_auroc`` with the
-    training positives of each query masked, the same names after ``seen_kept/`` with them kept in the ranking, and,
-    where the data has labels, ``auroc`` over the observed pairs (relevant against shown and not liked).
+    ``hit_rate@k``, ``recall@k``, ``precision@k``, ``ndcg@k``, ``map@k``, ``mrr`` and ``query_auroc`` mask the training
+    positives of each query. The same names after ``seen_kept/`` keep the training positives in the ranking. Data with
+    labels add ``auroc`` over the observed pairs (relevant against shown and not liked).
 
-    Both protocols share one comparison with the corpus, and all metrics of a protocol share its places. The states
-    are torchmetrics states: they move with the module that holds this one, and add up over ranks in :meth:`compute`.
+    Both protocols share one comparison with the corpus, and all metrics of a protocol share its ranks. The states are
+    torchmetrics states: they move with the module that holds this one, and :meth:`compute` adds them up over processes.
 
     Args:
-        ks: cuts, as :func:`resolve_ks` returns them.
-        labelled: whether the data tells shown-and-not-liked from never shown.
+        ks: cut-offs, as :func:`resolve_ks` returns them.
+        labelled: whether the data distinguish shown and not liked from never shown.
+
+    Example:
+        >>> evaluation = Evaluation([1, 2], labelled=False)
+        >>> relevant, seen = (Ragged(torch.tensor([row]), torch.tensor([0, 1])) for row in (2, 0))
+        >>> batch = EvaluationBatch({}, torch.tensor([0]), relevant, seen, shown=None)
+        >>> _ = evaluation.update(torch.tensor([[3.0, 1.0, 2.0]]), batch)
+        >>> metrics = evaluation.compute()
+        >>> metrics["recall@1"], metrics["seen_kept/recall@1"]
+        (1.0, 0.0)
     """
 
     def __init__(self, ks: list[int], labelled: bool) -> None:
@@ -66,18 +75,18 @@ class Evaluation(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        """What :meth:`compute` names in every evaluation."""
+        """Names of the metrics that :meth:`compute` returns in every evaluation."""
         return [*self.seen_masked, *self.seen_kept, *([] if self.auroc is None else ["auroc"])]
 
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
-        """Adds a batch of queries, and returns their places with seen candidates masked, and kept.
+        """Add a batch of queries and return their ranks, with seen candidates masked and with seen candidates kept.
 
         Args:
             scores: (Q, N) finite scores of the whole corpus, in float32: half precision makes ties.
-            batch: the queries that were scored.
+            batch: the scored queries.
 
         Raises:
-            ValueError: a score is NaN or infinite, or a batch whose relevant and seen candidates are not distinct.
+            UserError: a score is NaN or infinite; or relevant and seen candidates are not distinct.
         """
         masked, kept = rank_both(scores, batch.relevant, batch.seen, batch.grade)
         assert masked is not None, "seen candidates were given"
@@ -91,56 +100,66 @@ class Evaluation(nn.Module):
         return masked, kept
 
     def compute(self) -> dict[str, float]:
-        """Every metric over all queries so far, of all ranks: a collective that every rank must call.
+        """Return every metric over all queries so far, of all processes.
 
-        A metric for which no query counted is NaN.
+        A metric for which no query counts is NaN. This is a collective: every process must call it.
         """
-        self._take_part()
+        self._ensure_updated()
         values = {**self.seen_masked.compute(), **self.seen_kept.compute()}
         if self.auroc is not None:
             values["auroc"] = self.auroc.compute()
         return {name: float(value) for name, value in values.items()}
 
     def reset(self) -> None:
-        """Forgets all queries."""
+        """Remove all queries."""
         self.seen_masked.reset()
         self.seen_kept.reset()
         if self.auroc is not None:
             self.auroc.reset()
 
-    def _take_part(self) -> None:
-        """Makes the states of a rank that had no query those of no query, in the types that the others gather."""
+    def _ensure_updated(self) -> None:
+        """Add an empty batch if the process had no batch: its states then have the types that the others gather."""
         if self.seen_kept["mrr"].update_called:
             return
-        none = torch.zeros(0, dtype=torch.int64, device=self.seen_kept["mrr"].device)
-        nobody = Ragged(none, none.new_zeros(1))
-        shown = None if self.auroc is None else nobody
-        self.update(none.new_zeros(0, 1).float(), EvaluationBatch({}, none, nobody, nobody, shown))
+        empty = torch.zeros(0, dtype=torch.int64, device=self.seen_kept["mrr"].device)
+        no_rows = Ragged(empty, empty.new_zeros(1))
+        shown = None if self.auroc is None else no_rows
+        self.update(empty.new_zeros(0, 1).float(), EvaluationBatch({}, empty, no_rows, no_rows, shown))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Evaluation:
-        """Moves, but never casts: sums in half precision would stop growing after some hundred queries.
+        """Move the states to a device, but keep their types: half-precision sums stop growing at a few hundred queries.
 
-        torchmetrics guards ``half()`` and ``bfloat16()``, but not ``to(torch.bfloat16)``, which Lightning's
+        torchmetrics ignores ``half()`` and ``bfloat16()``, but not ``to(torch.bfloat16)``, which Lightning's
         ``precision: bf16-true`` calls.
         """
-        return super()._apply(  # type: ignore[no-untyped-call, no-any-return]  # torch annotates no part of it
+        return super()._apply(  # type: ignore[no-untyped-call, no-any-return]  # torch does not annotate `_apply`
             lambda tensor: tensor.to(fn(tensor.new_empty(0)).device), recurse
         )
 
 
 class DetailedEvaluation(Evaluation):
-    """An evaluation that also tells who is served well, what is recommended, and how each query fared.
+    """An evaluation with slices, metrics of the recommended lists, and the metrics of each query.
 
-    Beside the means of :class:`Evaluation`, :meth:`compute` names those of the slices (``head/recall@10``; see
-    :class:`~dssm_lightning.evaluation.metrics.MetricSlices`) and ``coverage@k``, ``popularity@k`` and ``gini@k`` of
-    the lists (:class:`~dssm_lightning.evaluation.metrics.Recommended`), all of them with seen candidates masked.
+    :meth:`compute` returns three kinds of metrics: the means of :class:`Evaluation`; the same for slices
+    (``head/recall@10``, see :class:`~dssm_lightning.evaluation.metrics.MetricSlices`); and ``coverage@k``,
+    ``popularity@k`` and ``gini@k`` of the lists (:class:`~dssm_lightning.evaluation.metrics.Recommended`). Slices and
+    lists have seen candidates masked.
 
     Args:
-        ks: cuts, as :func:`resolve_ks` returns them.
-        labelled: whether the data tells shown-and-not-liked from never shown.
-        popularity: (N,) training positives of each candidate that is ranked.
-        groups: further slices, by name (N,) which candidates count.
-        query_groups: further slices, by name, for every row of the queries' table, whether it counts.
+        ks: cut-offs, as :func:`resolve_ks` returns them.
+        labelled: whether the data distinguish shown and not liked from never shown.
+        popularity: (N,) training positives of each ranked candidate.
+        groups: further slices: by name (N,) bool, the candidates of the slice.
+        query_groups: further slices: by name (rows of the query table,) bool, the queries of the slice.
+
+    Example:
+        >>> evaluation = DetailedEvaluation([1], labelled=False, popularity=torch.tensor([2, 0, 0]))
+        >>> relevant, seen = (Ragged(torch.tensor([row]), torch.tensor([0, 1])) for row in (2, 0))
+        >>> batch = EvaluationBatch({}, torch.tensor([7]), relevant, seen, shown=None)
+        >>> _ = evaluation.update(torch.tensor([[3.0, 1.0, 2.0]]), batch)
+        >>> metrics = evaluation.compute()
+        >>> round(metrics["coverage@1"], 4), metrics["cold_candidates/mrr"], evaluation.by_row().query.tolist()
+        (0.3333, 1.0, [7])
     """
 
     def __init__(
@@ -154,68 +173,73 @@ class DetailedEvaluation(Evaluation):
         super().__init__(ks, labelled)
         self.slices = MetricSlices(ks, popularity, groups, query_groups)
         self.recommended = Recommended(ks, popularity)
-        self._keeper = RowKeeper([name for name, _ in [*self._by_row(), *self.slices.metrics]])
+        self._keeper = RowKeeper([name for name, _ in [*self._rank_metrics(), *self.slices.metrics]])
 
     @classmethod
     def of(cls, ranking: Ranking, ks: list[int] | None, labelled: bool) -> DetailedEvaluation:
-        """What measures this ranking; ``ks`` as :func:`resolve_ks` takes them."""
+        """Make the evaluation of a ranking; ``ks`` as for :func:`resolve_ks`."""
         ks = resolve_ks(ks, ranking.size)
         return cls(ks, labelled, ranking.popularity, ranking.groups, ranking.query_groups)
 
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
-        """Adds a batch of queries, as :meth:`Evaluation.update`."""
+        """Add a batch of queries and return their ranks, as :meth:`Evaluation.update`."""
         masked, kept = super().update(scores, batch)
-        values = [metric.by_row(kept if name.startswith(SEEN_KEPT) else masked) for name, metric in self._by_row()]
+        values = [
+            metric.by_row(kept if name.startswith(SEEN_KEPT) else masked) for name, metric in self._rank_metrics()
+        ]
         sliced = self.slices.update(masked, batch.relevant, batch.liked, batch.query_row)
         self.recommended.update(scores, batch.seen)
         self._keeper.add(batch.query_row, batch.row, torch.cat([torch.stack(values, dim=1), sliced], dim=1))
         return masked, kept
 
     def compute(self) -> dict[str, float]:
-        """Every metric, as :meth:`Evaluation.compute`; a slice without a query has none."""
+        """Return every metric, as :meth:`Evaluation.compute`, without the slices that have no query."""
         values = super().compute()
         details = {**self.slices.compute(), **self.recommended.compute()}
         return values | {name: float(value) for name, value in details.items()}
 
     def by_row(self) -> RowValues:
-        """The value of each metric for each query or event of all ranks: a collective that every rank must call."""
-        self._take_part()
+        """Return the metrics of each query or event of all processes. A collective: every process must call it."""
+        self._ensure_updated()
         return self._keeper.gather()
 
     def reset(self) -> None:
-        """Forgets all queries."""
+        """Remove all queries."""
         super().reset()
         self.slices.reset()
         self.recommended.reset()
         self._keeper.clear()
 
-    def _by_row(self) -> list[tuple[str, RankMetric]]:
+    def _rank_metrics(self) -> list[tuple[str, RankMetric]]:
         both = [*self.seen_masked.items(), *self.seen_kept.items()]
         return [(name, cast(RankMetric, metric)) for name, metric in both]
 
 
 def resolve_ks(ks: list[int] | None, num_candidates: int) -> list[int]:
-    """The cuts to report, ascending: the ones asked for, or the defaults 1, 5, 10, 50, 100 that the corpus has.
+    """Return the cut-offs to report, ascending: ``ks``, or the values of 1, 5, 10, 50, 100 that fit the corpus.
 
     Raises:
-        ValueError: a cut that was asked for is not positive, or larger than the corpus.
+        UserError: a cut-off is below 1 or larger than the corpus.
+
+    Example:
+        >>> resolve_ks(None, num_candidates=60), resolve_ks([20, 3], num_candidates=60)
+        ([1, 5, 10, 50], [3, 20])
     """
     if ks is None:
         return [k for k in DEFAULT_KS if k <= num_candidates]
     for k in ks:
-        if k < 1:
-            raise UserError(f"ks: {k} is not a cut of a ranking; each k must be at least 1 (got {ks})")
+        require_at_least("ks", "k", k, hint=f"ks is {ks}")
         if k > num_candidates:
             raise UserError(
-                f"ks: k = {k} is larger than the corpus, which has {num_candidates:,} candidates (got {ks}); "
-                "leave it out, or leave out `ks` for those of 1, 5, 10, 50, 100 that fit"
+                f"ks: k = {k} is larger than the corpus, which has {num_candidates:,} candidates (ks is {ks}); "
+                f"remove {k}, or remove `ks` to use the values of 1, 5, 10, 50, 100 that fit"
             )
     return sorted(set(ks))
 
 
 def _collection(ks: list[int], prefix: str) -> MetricCollection:
-    metrics = {f"{name}@{k}": metric(k) for name, metric in _CUT.items() for k in ks}
-    # No compute groups: torchmetrics would merge two metrics for good once their first batch gives them equal states.
+    metrics = {f"{name}@{k}": metric(k) for name, metric in _CUT_METRICS.items() for k in ks}
+    # No compute groups: torchmetrics would merge two metrics forever if their first batch gives them equal states.
     return MetricCollection(
         {**metrics, "mrr": MRR(), "query_auroc": QueryAUROC()}, prefix=prefix or None, compute_groups=False
     )

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.interactions import FOLDS
+from dssm_lightning.data.searched_texts import corpus_texts
+from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.retrieval.hybrid import Hybrid
 
 
 class HybridTest(Callback):
-    """Measures the model fused with BM25 (:class:`~dssm_lightning.retrieval.hybrid.Hybrid`) on the same queries.
+    """Measure the model fused with BM25 (:class:`~dssm_lightning.retrieval.hybrid.Hybrid`) on the same test queries.
 
     Args:
-        weight: of the words' list.
+        ks: cut-offs of the metrics, as the model's.
+        weight: of the BM25 list.
+
+    Example:
+        >>> HybridTest(ks=[1, 10], weight=0.5).weight
+        0.5
     """
 
-    def __init__(self, weight: float = 1.0) -> None:
-        self.weight = weight
+    def __init__(self, ks: list[int] | None = None, weight: float = 1.0) -> None:
+        self.ks, self.weight = ks, weight
+        self.metrics: dict[str, float] = {}
+        """The metrics of all queries, after a test."""
+        self.rows: RowValues | None = None
+        """The metrics of each query or event, after a test."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the corpus' words.
+        """Index the corpus.
 
         Raises:
-            ValueError: a side without a text.
+            UserError: a side without a text.
         """
-        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        data = datamodule_of(trainer)
         self._queries = data.data.queries
-        self._hybrid = Hybrid(data.data, self.weight)
+        self._hybrid = Hybrid(corpus_texts(data.data), data.schemas.query.text_columns, self.weight)
         ranking = data.ranking(FOLDS.index("test"))
         self._ranked = ranking.rows
-        evaluation = DetailedEvaluation.of(ranking, cast("list[int] | None", pl_module.ks), data.labelled)
-        self._evaluation = evaluation.to(pl_module.device)
+        self._evaluation = DetailedEvaluation.of(ranking, self.ks, data.labelled).to(pl_module.device)
 
     def on_test_batch_end(
         self,
@@ -52,11 +62,11 @@ class HybridTest(Callback):
         self._evaluation.update(self._hybrid.fuse(outputs, queries, self._ranked), batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The metrics of all queries, of all ranks."""
-        self.metrics: dict[str, float] = self._evaluation.compute()
-        self.rows: RowValues = self._evaluation.by_row()
+        """Compute the metrics of all queries of all processes."""
+        self.metrics = self._evaluation.compute()
+        self.rows = self._evaluation.by_row()
 
     @property
     def named(self) -> dict[str, float]:
-        """The metrics under the names of ``metrics.json``."""
+        """The metrics under their names in ``metrics.json``."""
         return {f"test/hybrid/{name}": value for name, value in self.metrics.items()}

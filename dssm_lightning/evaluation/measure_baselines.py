@@ -1,70 +1,77 @@
-"""Baselines over the very evaluation that a trained model goes through."""
+"""Baselines, measured by the evaluation that a trained model goes through."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import polars as pl
 import torch
-from rich.progress import track
 
-from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import FOLDS, TRAIN, group
+from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.evaluation.baselines import BaselineData, default_baselines
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation
-from dssm_lightning.evaluation.result_files import per_query, per_query_of, write_parquet
+from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.features import Categorical, CategoricalList
 from dssm_lightning.features.text.joined_columns import join_text_columns
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.progress import track
 from dssm_lightning.utils.ragged import Ragged
 
 
+class BaselineResult(NamedTuple):
+    """The metrics of one baseline."""
+
+    name: str  # with its settings
+    metrics: dict[str, float]
+    rows: RowValues  # the metrics of each query or event
+
+
 def measure_baselines(
-    data: RetrievalDataModule,
-    corpus_columns: list[str] | None = None,
-    fold: str = "test",
-    folder: Path | None = None,
-) -> dict[str, dict[str, float]]:
-    """The metrics of every baseline that these data allow, by its name with its settings.
+    data: RetrievalData, corpus_columns: list[str] | None = None, fold: str = "test"
+) -> Iterator[BaselineResult]:
+    """Fit every baseline that the data allow on the training rows, and rank a fold by it: one result after the other.
 
     Args:
-        data: what to fit on and what to rank.
-        corpus_columns: candidate columns whose text is searched; None = what the candidates' text features read, the
-            training queries of ``LikedBy`` too.
+        data: the rows to fit on and to rank.
+        corpus_columns: candidate columns whose text is searched; None = the columns of the candidates' text features,
+            and the training queries of ``LikedBy``.
         fold: "test" or "validation".
-        folder: where ``per_query.<baseline>.parquet`` is written for each; None = nowhere.
 
     Raises:
-        ValueError: an unknown column; a fold without rows.
+        UserError: an unknown column; a fold without rows.
     """
-    batches = data.evaluation_batches(FOLDS.index(fold))
+    number = FOLDS.index(fold)
+    batches, ranking = data.evaluation_batches(number), data.ranking(number)
     if len(batches) == 0:
         raise UserError(f"the split keeps no {fold} rows to rank")
-    attributes = _attributes(data)
-    known = BaselineData(
+    known = baseline_data(data, corpus_columns, number)
+    baselines = [each for each in default_baselines(known.attributes) if each.obstacle(known) is None]
+    evaluation = DetailedEvaluation.of(ranking, None, data.labelled)
+    for baseline in track(baselines, "baselines", len(baselines)):
+        baseline.fit(known)
+        metrics = baseline.evaluate(batches, evaluation, ranking.rows)
+        yield BaselineResult(str(baseline), metrics, evaluation.by_row())
+
+
+def baseline_data(data: RetrievalData, corpus_columns: list[str] | None, fold: int) -> BaselineData:
+    """Collect what a baseline may know of the data: the training rows, and the texts and categories of both sides."""
+    prepared = data.data
+    return BaselineData(
         positives=data.assembler.likes.candidates,
         num_candidates=data.num_candidates,
         shown=_shown(data),
-        evaluated=data.data.interactions.query[data.data.interactions.rows(FOLDS.index(fold))],
-        query_texts=_texts(data.data.queries, data.schemas.query.text_columns),
-        corpus_texts=_texts(data.candidates, corpus_columns) if corpus_columns else corpus_texts(data.data),
-        attributes=attributes,
+        evaluated=prepared.interactions.query[prepared.interactions.rows(fold)],
+        query_texts=_texts(prepared.queries, data.schemas.query.text_columns),
+        corpus_texts=_texts(data.candidates, corpus_columns) if corpus_columns else corpus_texts(prepared),
+        attributes=_attributes(data),
     )
-    ranking = data.ranking(FOLDS.index(fold))
-    evaluation = DetailedEvaluation.of(ranking, None, data.labelled)
-    results = {}
-    for baseline in track(default_baselines(attributes), description="baselines", transient=True):
-        if baseline.obstacle(known) is None:
-            baseline.fit(known)
-            results[str(baseline)] = baseline.evaluate(batches, evaluation, ranking.rows)
-            if folder is not None:
-                write_parquet(folder / per_query_of(str(baseline)), per_query(evaluation.by_row(), data.data))
-    return results
 
 
-def _shown(data: RetrievalDataModule) -> Ragged | None:
-    """By query, what training shows and nobody likes."""
+def _shown(data: RetrievalData) -> Ragged | None:
+    """Return for each query the candidates that training shows and the query does not like."""
     interactions = data.data.interactions
     if interactions.label is None:
         return None
@@ -72,8 +79,8 @@ def _shown(data: RetrievalDataModule) -> Ragged | None:
     return group(interactions.query[rows], interactions.candidate[rows], len(data.data.queries))
 
 
-def _attributes(data: RetrievalDataModule) -> dict[str, Ragged]:
-    """The candidates' categories but for their own id, which says nothing of another candidate."""
+def _attributes(data: RetrievalData) -> dict[str, Ragged]:
+    """Return the candidates' categories, without their own id, which says nothing of another candidate."""
     key, found = data.candidates.columns[0], {}
     for feature in data.schemas.candidate:
         if isinstance(feature, Categorical | CategoricalList) and feature.source_column != key:

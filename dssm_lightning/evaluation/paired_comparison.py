@@ -6,14 +6,26 @@ from typing import NamedTuple
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from dssm_lightning.evaluation import bootstrap
+from dssm_lightning.evaluation.evaluator import SEEN_KEPT
 from dssm_lightning.evaluation.result_files import ROW_ID_COLUMNS, by_cut
 from dssm_lightning.utils.errors import UserError
 
+_OF_B = " of B"
+
 
 class Difference(NamedTuple):
-    """One metric of A and B over the queries that both have."""
+    """One metric of tests A and B over the queries that both have.
+
+    Example:
+        >>> a = pl.DataFrame({"query_id": ["x", "y"], "mrr": [0.5, 0.0]})
+        >>> b = pl.DataFrame({"query_id": ["y", "x"], "mrr": [0.25, 0.5]})
+        >>> [found] = paired_differences(pair_rows(a, b, ("A", "B")), resamples=100)
+        >>> found.metric, found.a, found.b, found.difference
+        ('mrr', 0.25, 0.375, 0.125)
+    """
 
     metric: str
     a: float
@@ -24,36 +36,94 @@ class Difference(NamedTuple):
     p: float  # two-sided
 
 
-def _in_common(frames: list[pl.DataFrame], given: tuple[str, str]) -> tuple[list[str], list[str]]:
-    """The columns that name a row, and the metrics that both have."""
-    a, b = ([key for key in ROW_ID_COLUMNS if key in frame.columns] for frame in frames)
-    if a != b:
+class PairedRows(NamedTuple):
+    """The rows that two tests have in common, with the metrics of both.
+
+    Example:
+        >>> a = pl.DataFrame({"query_id": [1, 2], "mrr": [0.5, None], "head/mrr": [0.5, None]})
+        >>> rows = pair_rows(a, a, ("A", "B"))
+        >>> rows.num_queries, rows.slice_sizes
+        (2, {'head': 1})
+    """
+
+    table: pl.DataFrame  # id columns, then each metric of A by its name, and of B with a suffix
+    id_columns: list[str]  # query_id; by event also candidate_id
+    metrics: list[str]
+
+    @property
+    def num_queries(self) -> int:
+        """Number of distinct queries."""
+        return self.table["query_id"].n_unique()
+
+    @property
+    def slice_sizes(self) -> dict[str, int]:
+        """By slice, the number of queries that have a metric of the slice in both tests."""
+        slices: dict[str, list[str]] = {}
+        for metric in self.metrics:
+            if "/" in metric and not metric.startswith(SEEN_KEPT):
+                slices.setdefault(slice_of(metric), []).append(metric)
+        counts = {}
+        for name, metrics in slices.items():
+            both = [pl.col(metric).is_not_null() & pl.col(metric + _OF_B).is_not_null() for metric in metrics]
+            counts[name] = self.table.filter(pl.any_horizontal(both))["query_id"].n_unique()
+        return counts
+
+    def values(self, suffix: str = "") -> Tensor:
+        """Return (R, M) float64: the metrics of A, or those with the suffix of B; NaN where a row does not count."""
+        columns = [pl.col(f"{metric}{suffix}").cast(pl.Float64).fill_null(float("nan")) for metric in self.metrics]
+        return torch.from_numpy(self.table.select(columns).to_numpy(writable=True))
+
+
+def slice_of(metric: str) -> str:
+    """Return the slice of a metric, or its protocol ``seen_kept``; nothing for a metric of all queries.
+
+    Example:
+        >>> slice_of("head/recall@10"), slice_of("mrr")
+        ('head', '')
+    """
+    return metric.rpartition("/")[0]
+
+
+def pair_rows(a: pl.DataFrame, b: pl.DataFrame, names: tuple[str, str]) -> PairedRows:
+    """Join the results of two tests by query, or by query and candidate if they were evaluated by event.
+
+    Args:
+        a: a table ``per_query.parquet``.
+        b: the other one.
+        names: of both tests, for messages.
+
+    Raises:
+        UserError: one test is by query and the other by event; or no metric or no row is in both.
+    """
+    id_columns, other = ([column for column in ROW_ID_COLUMNS if column in frame.columns] for frame in (a, b))
+    if id_columns != other:
         raise UserError(
-            f"different protocols: {given[0]} was measured by {_row_name(a)}, {given[1]} by {_row_name(b)} "
-            "(data.evaluate); measure both alike"
+            f"different protocols: {names[0]} was evaluated by {_row_kind(id_columns)}, {names[1]} by "
+            f"{_row_kind(other)}; test both with the same data.evaluate"
         )
-    metrics = sorted(set(frames[0].columns) & set(frames[1].columns) - set(ROW_ID_COLUMNS), key=by_cut)
+    metrics = sorted(set(a.columns) & set(b.columns) - set(ROW_ID_COLUMNS), key=by_cut)
     if not metrics:
-        raise UserError(f"{given[0]} and {given[1]} have no metric in common")
-    for key in a:
-        types = [frame.schema[key] for frame in frames]
-        if types[0] != types[1]:
-            raise UserError(f"{given[0]} and {given[1]} have nothing in common: {key} is {types[0]} and {types[1]}")
-    return a, metrics
+        raise UserError(f"{names[0]} and {names[1]} have no metric in common")
+    for column in id_columns:
+        if a.schema[column] != b.schema[column]:
+            raise UserError(
+                f"{names[0]} and {names[1]} have no {column} in common: "
+                f"its type is {a.schema[column]} in the first and {b.schema[column]} in the second"
+            )
+    table = a.join(b, on=id_columns, suffix=_OF_B).sort(id_columns)
+    if table.is_empty():
+        kind = _row_kind(id_columns)
+        raise UserError(f"{names[0]} and {names[1]} have no {kind} in common: test both on the same rows")
+    return PairedRows(table, id_columns, metrics)
 
 
-def _row_name(keys: list[str]) -> str:
-    return "event" if len(keys) > 1 else "query"
-
-
-def _differences(both: pl.DataFrame, metrics: list[str], resamples: int) -> list[Difference]:
-    query = torch.from_numpy(both["query_id"].rank("dense").to_numpy().astype("int64"))
-    sides = [
-        torch.from_numpy(
-            both.select(pl.col(f"{name}{of}").fill_null(float("nan")) for name in metrics).to_numpy(writable=True)
-        )
-        for of in ("", " of B")
-    ]
-    found = bootstrap.compare(sides[0], sides[1], query, resamples)
+def paired_differences(rows: PairedRows, resamples: int = bootstrap.RESAMPLES) -> list[Difference]:
+    """Return the difference of each metric, with its interval by the paired bootstrap over queries."""
+    query = torch.from_numpy(rows.table["query_id"].rank("dense").to_numpy().astype("int64"))
+    found = bootstrap.compare(rows.values(), rows.values(_OF_B), query, resamples)
     columns = zip(*(column.tolist() for column in found), strict=True)
-    return [Difference(name, a, b, b - a, *rest) for name, (a, b, *rest) in zip(metrics, columns, strict=True)]
+    return [Difference(name, a, b, b - a, *rest) for name, (a, b, *rest) in zip(rows.metrics, columns, strict=True)]
+
+
+def _row_kind(id_columns: list[str]) -> str:
+    return "event" if len(id_columns) > 1 else "query"

@@ -1,4 +1,4 @@
-"""What a column can be. One feature is one declared column: fitted once, never trained."""
+"""Features: declarations of columns. A feature is fitted once and has no weights."""
 
 from dssm_lightning.features.base import Feature, feature_from_dict
 from dssm_lightning.features.categorical import Categorical, CategoricalList

@@ -1,4 +1,4 @@
-"""What every feature is: a declared column that is fitted once and then encodes values into tensors."""
+"""The base class of all features, and how features are saved as plain values."""
 
 from __future__ import annotations
 
@@ -15,25 +15,42 @@ FeatureT = TypeVar("FeatureT", bound="Feature")
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """One declared column of one side.
+    """A declared column of the query or the candidate; the base class of all features.
 
-    A feature holds no weights. ``fit`` returns a copy in which everything that the data teaches is filled in
-    (a vocabulary, a mean, bucket edges); whatever the user gave is kept. A fitted feature encodes any column of
-    raw values, seen or unseen, and is equal to another one exactly if both encode alike.
+    A feature has no weights. ``fit`` returns a copy with the fields that are learnt from data (a vocabulary, a mean,
+    bucket boundaries); fields that the user set are kept. A fitted feature encodes any column of raw values, seen or
+    unseen. Two features are equal exactly if they encode all values equally.
+
+    Subclasses are frozen dataclasses with keyword-only fields that implement :meth:`encode`, and :meth:`fit` if they
+    learn something.
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.features import Numeric, feature_from_dict
+        >>> feature = Numeric(name="age").fit(pl.Series([20, 40]))
+        >>> feature.encode(pl.Series([30, 50])).tolist()
+        [[0.0], [2.0]]
+        >>> feature_from_dict(feature.to_dict()) == feature
+        True
     """
 
     reads_text: ClassVar[bool] = False
-    """Whether its column holds texts, which TF-IDF and BM25 can search as well."""
+    """Whether the column holds texts, which TF-IDF and BM25 can also search."""
 
     name: str
-    """Name of the feature; the column's name too, unless ``column`` says otherwise."""
+    """Name of the feature, and of its column unless ``column`` is set."""
     column: str | None = None
-    """Column that is read, where two features read one column or the name should differ."""
+    """Name of the column, if it differs from the feature's name, for example because two features read one column."""
 
     @property
     def source_column(self) -> str:
-        """The column that is read."""
+        """Name of the column that the feature reads."""
         return self.name if self.column is None else self.column
+
+    @property
+    def _label(self) -> str:
+        """Name of the feature in error messages."""
+        return f"{type(self).__name__} feature {self.name!r}"
 
     @property
     def is_fitted(self) -> bool:
@@ -41,19 +58,19 @@ class Feature:
         return True
 
     def fit(self: FeatureT, column: pl.Series) -> FeatureT:
-        """A copy with everything filled in that ``column`` (raw values) teaches. Nothing to learn by default."""
+        """Return a copy with the fields that are learnt from ``column`` (raw values); by default, nothing is learnt."""
         return self
 
     def encode(self, column: pl.Series) -> Column:
-        """Raw values (B,) as a tensor (B, …) or a :class:`~dssm_lightning.utils.ragged.Ragged` of B rows, on the CPU.
+        """Encode raw values (B,) as a CPU tensor (B, …) or a :class:`~dssm_lightning.utils.ragged.Ragged` of B rows.
 
         Raises:
-            ValueError: a value that cannot be encoded; the message names feature, value and row.
+            UserError: a value cannot be encoded. The message names the feature, the value and the row.
         """
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values from which :func:`feature_from_dict` makes an equal feature."""
+        """Return plain values from which :func:`feature_from_dict` makes an equal feature."""
         values = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         return {"kind": type(self).__name__, **values}
 
@@ -64,6 +81,18 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+def has_ids(feature: Feature) -> bool:
+    """Return whether a feature encodes ids of an embedding table, which need not be fitted yet."""
+    return hasattr(type(feature), "cardinality")
+
+
+def table_rows(feature: Feature | None) -> int:
+    """Return the number of rows of the embedding table of a fitted feature of ids."""
+    rows = getattr(feature, "cardinality", None)
+    assert isinstance(rows, int)
+    return rows
+
+
 def _kinds(root: type[Feature]) -> dict[str, type[Feature]]:
     found = {root.__name__: root}
     for child in root.__subclasses__():
@@ -72,12 +101,13 @@ def _kinds(root: type[Feature]) -> dict[str, type[Feature]]:
 
 
 def feature_from_dict(values: dict[str, Any]) -> Feature:
-    """The feature that :meth:`Feature.to_dict` described, perhaps in an earlier release: a field that said nothing
-    and is no longer there is passed over.
+    """Make the feature that :meth:`Feature.to_dict` described.
+
+    An earlier release may have saved a field that no longer exists. Such a field is ignored if its value is None.
 
     Raises:
-        ValueError: no class of that name is defined (a user's own class must be imported first), or it has no such
-            field.
+        UserError: no class of that name is defined (import the module of your own class first), or the class does not
+            have a saved field.
     """
     kinds = _kinds(Feature)
     kind = values["kind"]
@@ -90,8 +120,8 @@ def feature_from_dict(values: dict[str, Any]) -> Feature:
     unknown = sorted(given.keys() - known)
     if unknown:
         raise UserError(
-            f"feature {values.get('name')!r}: a {kind} of this release has no {', '.join(unknown)}; it was saved by "
-            "another one"
+            f"feature {values.get('name')!r}: {kind} has no field {', '.join(unknown)} in this release; the feature "
+            "was saved by another release"
         )
     return kinds[kind](**{key: _frozen(value) for key, value in given.items()})
 

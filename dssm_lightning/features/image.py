@@ -1,9 +1,8 @@
-"""Pictures: read, decoded and resized once, into bytes."""
+"""Pictures that are read, decoded and resized once, and stored as bytes."""
 
 from __future__ import annotations
 
 import io
-import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,74 +18,76 @@ import PIL.Image
 import PIL.ImageOps
 import polars as pl
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
+from dssm_lightning.utils.logger import LOGGER
+from dssm_lightning.utils.progress import track
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Picture: TypeAlias = Path | bytes | None
 
 MAX_PIXELS = 64_000_000
-"""A larger picture is refused by its header, before it is decoded: a few kilobytes can claim gigabytes."""
+"""Largest number of pixels. A header of a few bytes can claim gigabytes, so the size is checked before decoding."""
 
-_LONG = 512  # pictures from which on a progress bar is worth its line
-_LOG = logging.getLogger(__name__)
+_LONG = 512  # number of pictures from which progress is shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image(Feature):
     """A picture in each row: (B, channels, size, size) uint8.
 
-    The last channel is the *coverage*: 255 where the picture lies, 0 elsewhere. A picture keeps its aspect, is resized
-    once (bicubic, antialiased) so that its longer side is ``size``, and is centred on white. A row without a picture
-    (null, an empty path, or skipped) is 0 in every channel, so that its coverage tells it from a black picture.
-    EXIF rotation is applied, and of an animation the first frame is taken.
+    A picture is resized once (bicubic, antialiased) so that its longer side is ``size``, keeps its aspect ratio, and is
+    centred on white. The last channel is the *coverage*: 255 inside the picture, 0 outside. A row without a picture
+    (null, an empty path, or skipped) is 0 in every channel; its coverage distinguishes it from a black picture. EXIF
+    rotation is applied. Of an animation, the first frame is used.
 
     Raises:
-        ValueError: a size below 1, an unknown mode or choice.
+        UserError: ``size`` is below 1, or ``mode`` or ``on_error`` is unknown.
+
+    Example:
+        >>> import io, PIL.Image, polars as pl
+        >>> file = io.BytesIO()
+        >>> PIL.Image.new("L", (4, 2), 100).save(file, "PNG")
+        >>> pixels = Image(name="poster", size=4, mode="L").encode(pl.Series([file.getvalue(), None]))
+        >>> pixels.shape, pixels[0, 1, :, 0].tolist()  # a picture of 4 × 2 pixels covers the middle rows
+        (torch.Size([2, 2, 4, 4]), [0, 255, 255, 0])
     """
 
     size: int = 64
     """Height and width in pixels."""
     mode: Literal["RGB", "RGBA", "L"] = "RGB"
-    """Colour with transparency laid on white, colour with its transparency, or grey."""
+    """"RGB": colour, with transparent pixels on white. "RGBA": colour and transparency. "L": grey."""
     root: str | None = None
-    """Folder that relative paths start from; the working folder by default."""
+    """Folder of relative paths; the working folder by default."""
     on_error: Literal["error", "skip"] = "error"
-    """Whether a picture that cannot be read is an error, or counts as missing (their number is logged)."""
+    """Treatment of a picture that cannot be read. "error": raise an error. "skip": treat it as missing, and log the
+    number of such pictures."""
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UserError(f"{self._label}: size must be at least 1 pixel, found {self.size}")
-        if self.mode not in ("RGB", "RGBA", "L"):
-            raise UserError(f"{self._label}: mode must be RGB, RGBA or L; found {self.mode!r}")
-        if self.on_error not in ("error", "skip"):
-            raise UserError(f"{self._label}: on_error must be error or skip; found {self.on_error!r}")
-
-    @property
-    def _label(self) -> str:
-        return f"Image feature {self.name!r}"
+        require_at_least(self._label, "size", self.size)
+        require_choice(self._label, "mode", self.mode, ("RGB", "RGBA", "L"))
+        require_choice(self._label, "on_error", self.on_error, ("error", "skip"))
 
     @property
     def channels(self) -> int:
-        """Channels of the encoded picture: its colours, then the coverage."""
+        """Number of channels of the encoded picture: its colours, then the coverage."""
         return len(self.mode) + 1
 
     def encode(self, column: pl.Series) -> Tensor:
-        """(B,) paths or bytes of picture files -> (B, channels, size, size) uint8.
+        """Encode paths or bytes of picture files (B,) as (B, channels, size, size) uint8.
 
         Raises:
-            ValueError: a picture that cannot be read (unless it may be skipped), a column of another type, no such
-                root folder.
+            UserError: a picture cannot be read (with ``on_error="error"``), the column has another type, or the root
+                folder does not exist.
         """
         pictures = self._pictures(column)
         encoded = np.zeros((len(pictures), self.channels, self.size, self.size), dtype=np.uint8)
         problems = self._read_all(pictures, encoded)
         if problems:
-            _LOG.warning(
-                "%s: %d of %d pictures cannot be read and count as missing; first: %s",
+            LOGGER.warning(
+                "%s: %d of %d pictures cannot be read and are treated as missing; first: %s",
                 *(self._label, len(problems), len(pictures), problems[0]),
             )
         return torch.from_numpy(encoded)
@@ -96,41 +97,42 @@ class Image(Feature):
             return [content or None for content in column.to_list()]
         if column.dtype not in (pl.String, pl.Null):
             raise UserError(
-                f"{self._label}: column {self.source_column!r} must hold paths (strings) or the bytes of picture "
-                f"files, found {column.dtype}"
+                f"{self._label}: column {self.source_column!r} holds {column.dtype}; it must hold paths (strings) or "
+                "the bytes of picture files"
             )
         root = Path(self.root or "").expanduser()
         if self.root is not None and not root.is_dir():
-            raise UserError(f"{self._label}: root {self.root!r} is not a folder")
+            raise UserError(f"{self._label}: root is {self.root!r}; it must be an existing folder")
         return [root / path if path else None for path in column.to_list()]
 
     def _read_all(self, pictures: Sequence[Picture], encoded: Pixels) -> list[str]:
-        """Fill ``encoded``; what could not be read is returned where that may be skipped."""
+        """Fill ``encoded``; return a description of each picture that is skipped because it cannot be read."""
 
         def read(row: int) -> str | None:
             try:
                 encode_picture(pictures[row], self.mode, encoded[row])
-            except Exception as error:  # a damaged file makes Pillow raise nearly anything
+            except Exception as error:  # Pillow raises many kinds of errors for damaged files
                 return f"{_describe(pictures[row])} in row {row} (counted from 0): {_reason(error)}"
             return None
 
         problems = []
-        quiet = len(pictures) < _LONG
         with _pool() as pool:
             results = pool.map(read, range(len(pictures)))
-            for problem in track(results, f"pictures of {self.name}", len(pictures), transient=True, disable=quiet):
-                if problem is not None and self.on_error == "error":
+            for problem in track(results, f"pictures of {self.name}", len(pictures), least=_LONG):
+                if problem is None:
+                    continue
+                if self.on_error == "error":
                     raise UserError(
-                        f"{self._label}: cannot read {problem}; mend it, set it to null (no picture), or let "
-                        "`on_error: skip` count such pictures as missing"
+                        f"{self._label}: cannot read {problem}; repair the file, set it to null (no picture), or set "
+                        "`on_error: skip` to treat such pictures as missing"
                     )
-                problems += [problem] if problem is not None else []
+                problems.append(problem)
         return problems
 
 
 @contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads, as Pillow decodes and resizes without the GIL; what they have not begun is dropped on an error."""
+    """Yield a pool of threads, because Pillow decodes and resizes without the GIL; cancel pending work on an error."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
         with warnings.catch_warnings():
@@ -141,11 +143,11 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def encode_picture(source: Picture, mode: str, out: Pixels) -> None:
-    """Decode one picture into ``out`` (channels, size, size), which is zero; None leaves it so.
+    """Decode one picture into ``out`` (channels, size, size), which holds zeros; None leaves ``out`` unchanged.
 
     Raises:
-        Exception: whatever Pillow raises for a file that is damaged, missing or no picture.
-        ValueError: more than :data:`MAX_PIXELS`, or values without a known range.
+        Exception: any error that Pillow raises for a file that is damaged, missing or not a picture.
+        UserError: the picture has more than :data:`MAX_PIXELS`, or pixels without a known range.
     """
     if source is None:
         return
@@ -162,17 +164,17 @@ def encode_picture(source: Picture, mode: str, out: Pixels) -> None:
 
 
 def _shrunk(source: Path | bytes, size: int) -> PIL.Image.Image:
-    """The picture as RGBA, its longer side ``size`` pixels long."""
+    """Return the picture as RGBA with a longer side of ``size`` pixels."""
     with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
         if file.width * file.height > MAX_PIXELS:
-            raise UserError(f"{file.width:,} × {file.height:,} pixels, at most {MAX_PIXELS:,} are possible")
-        file.draft(None, (2 * size, 2 * size))  # JPEG only: decode at a fraction of the resolution, at least this large
+            raise UserError(f"{file.width:,} × {file.height:,} pixels; at most {MAX_PIXELS:,} are possible")
+        file.draft(None, (2 * size, 2 * size))  # JPEG only: decode at a lower resolution, but at least at this size
         upright = PIL.ImageOps.exif_transpose(file)
-        if upright.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
+        if upright.mode.startswith("I"):  # grey with 16 bits, which convert() would clip at 255
             upright = PIL.Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
         if upright.mode == "F":
-            raise UserError("its pixels are floats, whose range is unknown; convert it to 8 bits")
-        # CMYK and others have no direct way to RGBA; palettes and grey with alpha must not lose theirs on the way
+            raise UserError("its pixels are floats, whose range is unknown; convert the picture to 8 bits")
+        # Pillow cannot convert CMYK and others to RGBA directly. By way of RGB, LA and palettes would lose transparency
         direct = upright.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
         picture = (upright if direct else upright.convert("RGB")).convert("RGBA")
     scale = size / max(picture.size)
@@ -190,5 +192,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PIL.Image.DecompressionBombError):
         return f"more than {MAX_PIXELS:,} pixels"
     if isinstance(error, PIL.UnidentifiedImageError):
-        return "no picture in a format that Pillow knows, or one of 0 pixels"
+        return "not a picture in a format that Pillow can read, or a picture of 0 pixels"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What was said by those who liked a candidate."""
+"""The queries that liked a candidate."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ from dataclasses import dataclass, replace
 import polars as pl
 from torch import Tensor
 
-from dssm_lightning.features.base import Feature
+from dssm_lightning.features.base import Feature, has_ids, table_rows
 from dssm_lightning.features.history import History
 from dssm_lightning.features.raw_columns import flatten
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction
 from dssm_lightning.utils.ragged import Ragged
 
 
 @dataclass(frozen=True, kw_only=True)
 class LikedBy(Feature):
-    """What liked a candidate in training: the ids that a query feature has for all these queries, side by side.
+    """The queries that liked a candidate in training: the concatenated ids of a query feature of these queries.
 
-    A page is also what people asked before they found it, a film also who likes it. The mirror of :class:`History`:
-    it reads no column of a table, the data module assembles it from the training rows. In a training batch a candidate
-    is seen without the batch's own rows (those of every rank), so that no row finds itself in what it is to predict;
-    in an evaluation, in the index and for mining it has all of its training rows. Only a candidate that is given by
-    raw values reads a list, of raw values of the query feature's column.
+    A page is described by the search terms that led to it, a film by the users who liked it. Like its counterpart
+    :class:`History`, the feature reads no column of a table: the data module assembles it from the training rows. In a
+    training batch, the rows of the batch (of every process) are excluded, so that no row sees the pair that it
+    predicts. In evaluation, in the index and in mining, all training rows are used. Only for a candidate that is given
+    by raw values does the feature read a list: raw values of the query feature's column.
 
     Raises:
-        ValueError: a length below 1, or a dropout outside [0, 1).
+        UserError: ``max_length`` is below 1, or ``dropout`` is outside [0, 1).
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.features import Words
+        >>> terms = Words(name="search", vocabulary=("red", "shoes", "boots"))
+        >>> found_by = LikedBy(name="found_by", of="search").bind(terms)
+        >>> found_by.encode(pl.Series([["red shoes", "boots"], None])).values.tolist()
+        [1, 2, 3]
     """
 
     of: str
     """Name of the query feature: a text, a list or a category."""
     max_length: int | None = None
-    """Keep the last so many of the queries, in the order of the interactions; null keeps all."""
+    """Keep only the last ``max_length`` queries, in the order of the interactions; None keeps all."""
     dropout: float = 0.0
-    """Probability with which training leaves out a query."""
+    """Probability of removing a query in training."""
     item: Feature | None = None
-    """The fitted query feature that ``of`` names; :meth:`bind` fills it in."""
+    """The fitted query feature that ``of`` names; set by :meth:`bind`."""
 
     def __post_init__(self) -> None:
-        if self.max_length is not None and self.max_length < 1:
-            raise UserError(f"{self._label}: max_length must be at least 1, found {self.max_length}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"{self._label}: dropout must lie in [0, 1), found {self.dropout}")
-
-    @property
-    def _label(self) -> str:
-        return f"LikedBy feature {self.name!r}"
+        require_at_least(self._label, "max_length", self.max_length, hint="remove it to keep all queries")
+        require_fraction(self._label, "dropout", self.dropout)
 
     @property
     def is_fitted(self) -> bool:
@@ -54,25 +56,24 @@ class LikedBy(Feature):
 
     @property
     def cardinality(self) -> int:
-        """Rows of the embedding table, which are the query feature's."""
-        rows: int = getattr(self.item, "cardinality")  # noqa: B009  # bind has checked that it is there
-        return rows
+        """Number of rows of the embedding table, equal to the query feature's."""
+        return table_rows(self.item)
 
     def bind(self, item: Feature) -> LikedBy:
-        """A copy that has the ids of the fitted query feature.
+        """Return a copy that encodes its entries with the fitted query feature.
 
         Raises:
-            ValueError: ``item`` has no ids, or is itself assembled.
+            UserError: ``item`` has no ids, or is itself a :class:`History`.
         """
-        if isinstance(item, History) or not hasattr(type(item), "cardinality"):
+        if isinstance(item, History) or not has_ids(item):
             raise UserError(
-                f"{self._label}: `of` must name a query feature of ids (a text, a list or a category), {self.of!r} is "
-                f"a {type(item).__name__}"
+                f"{self._label}: `of` is {self.of!r}, a {type(item).__name__}; it must name a query feature with ids "
+                "(a text, a list of categories, or a category)"
             )
         return replace(self, item=item)
 
     def encode(self, column: pl.Series) -> Ragged:
-        """(B,) lists of raw values of the query feature's column -> Ragged of B rows; null is an empty one."""
+        """Encode lists (B,) of raw values of the query feature's column as B rows of ids; null becomes an empty row."""
         assert self.item is not None
         values, offsets = flatten(self, column, self.max_length)
         encoded = self.item.encode(values)

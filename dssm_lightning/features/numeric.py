@@ -1,4 +1,4 @@
-"""Numbers: standardised, or cut into buckets that have an embedding each."""
+"""Numbers: standardised, or divided into buckets with an embedding each."""
 
 from __future__ import annotations
 
@@ -12,47 +12,56 @@ from torch import Tensor
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.raw_columns import Floats, as_floats, how_many
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numeric(Feature):
     """A number, standardised by the mean and the standard deviation of the fitted rows: (B, width) float32.
 
-    Booleans count as 0 and 1; dates, times of day and durations as seconds (dates since 1970, UTC).
+    Booleans become 0 and 1. Dates, times of day and durations become seconds (dates since 1970, UTC).
 
     Raises:
-        ValueError: a standard deviation that is not positive.
+        UserError: ``missing`` is unknown, or ``std`` is not positive.
+
+    Example:
+        >>> import polars as pl
+        >>> feature = Numeric(name="age", missing="indicator").fit(pl.Series([20, 40, None]))
+        >>> feature.mean, feature.std
+        (30.0, 10.0)
+        >>> feature.encode(pl.Series([50, None])).tolist()
+        [[2.0, 0.0], [0.0, 1.0]]
     """
 
     missing: Literal["error", "mean", "indicator"] = "error"
-    """What null and NaN mean: an error; the mean (0 once standardised); or the mean, told by a second value that is 1
-    where the number is missing and 0 elsewhere."""
+    """Meaning of null and NaN. "error": raise an error. "mean": use the mean, which is 0 after standardisation.
+    "indicator": use the mean, and append a second number that is 1 if the value is missing and 0 otherwise."""
     mean: float | None = None
-    """Subtracted from each value; learnt from the data unless it is given."""
+    """The mean, subtracted from each value. Learnt by ``fit`` unless it is given."""
     std: float | None = None
-    """Divides each value; learnt from the data unless it is given, and 1 for a constant column."""
+    """The standard deviation, which divides each value. Learnt by ``fit`` unless it is given; 1 for a constant
+    column."""
 
     def __post_init__(self) -> None:
-        _check_choice(self, "missing", self.missing, ("error", "mean", "indicator"))
-        if self.std is not None and not self.std > 0:
-            raise UserError(f"Numeric feature {self.name!r}: std must be positive, found {self.std}")
+        require_choice(self._label, "missing", self.missing, ("error", "mean", "indicator"))
+        require_positive(self._label, "std", self.std)
 
     @property
     def is_fitted(self) -> bool:
-        """Whether mean and standard deviation are known."""
+        """Whether the mean and the standard deviation are known."""
         return self.mean is not None and self.std is not None
 
     @property
     def width(self) -> int:
-        """Floats for each row."""
+        """Number of floats in each row."""
         return 2 if self.missing == "indicator" else 1
 
     def fit(self, column: pl.Series) -> Numeric:
-        """A copy with the column's mean and standard deviation (of the population), missing values left out.
+        """Return a copy with the mean and the population standard deviation of the values that are not missing.
 
         Raises:
-            ValueError: no value at all; missing values where they are an error; infinite values; no numbers.
+            UserError: the column has no value, a missing value with ``missing="error"``, an infinite value, or a type
+                that is not a number.
         """
         if self.is_fitted:
             return self
@@ -62,7 +71,7 @@ class Numeric(Feature):
         return replace(self, mean=mean, std=(std or 1.0) if self.std is None else self.std)
 
     def encode(self, column: pl.Series) -> Tensor:
-        """(B,) numbers -> (B, width) float32."""
+        """Encode numbers (B,) as (B, width) float32."""
         assert self.mean is not None
         assert self.std is not None
         values = self._floats(column)
@@ -74,48 +83,57 @@ class Numeric(Feature):
     def _floats(self, column: pl.Series) -> Floats:
         values = as_floats(self, column)
         if self.missing == "error":
-            remedy = "`missing: mean` takes them for the mean, `missing: indicator` for a value of their own"
+            remedy = "`missing: mean` replaces them by the mean, `missing: indicator` also marks them"
             _check_no_missing(self, values, remedy)
         return values
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bucketized(Feature):
-    """A number as the bucket that it falls into: (B,) int32 ids 1 … cardinality − 1, and 0 where it is missing.
+    """The bucket of a number: (B,) int32 ids 1 … cardinality − 1, and 0 for a missing value.
 
-    Bucket i holds ``boundaries[i - 2] <= value < boundaries[i - 1]``; what lies beyond the fitted range falls into the
-    outermost ones. A thousand uniform buckets over a timestamp is how the TFRS tutorials let taste depend on time.
+    Bucket i holds ``boundaries[i - 2] <= value < boundaries[i - 1]``. The first and the last bucket also hold the
+    values outside the fitted range. The TFRS tutorials use a thousand uniform buckets of a timestamp to let preferences
+    depend on time.
 
     Raises:
-        ValueError: neither a number of buckets nor boundaries; boundaries that do not ascend.
+        UserError: ``num_buckets`` and ``boundaries`` are both missing or contradict each other, or the boundaries do
+            not ascend.
+
+    Example:
+        >>> import polars as pl
+        >>> feature = Bucketized(name="year", num_buckets=4, edges="uniform").fit(pl.Series([1960, 2000]))
+        >>> feature.boundaries
+        (1970.0, 1980.0, 1990.0)
+        >>> feature.encode(pl.Series([1969, 1970, 2024])).tolist()
+        [1, 2, 4]
     """
 
     num_buckets: int | None = None
-    """How many buckets to fit. Quantiles of a column with few distinct values coincide: fewer buckets are made then."""
+    """Number of buckets to fit. There are fewer if quantiles coincide, which happens with few distinct values."""
     edges: Literal["quantile", "uniform"] = "quantile"
-    """Buckets of equal numbers of rows, or of equal width between the smallest and the largest value."""
+    """"quantile": buckets with equal numbers of rows. "uniform": buckets of equal width between the smallest and the
+    largest value."""
     boundaries: tuple[float, ...] | None = None
-    """The edges between the buckets, ascending; learnt from the data unless they are given."""
+    """The boundaries between the buckets, ascending. Learnt by ``fit`` unless they are given."""
     missing: Literal["error", "bucket"] = "error"
-    """What null and NaN mean: an error, or a bucket of their own (id 0)."""
+    """Meaning of null and NaN. "error": raise an error. "bucket": use a separate bucket, id 0."""
 
     def __post_init__(self) -> None:
-        _check_choice(self, "edges", self.edges, ("quantile", "uniform"))
-        _check_choice(self, "missing", self.missing, ("error", "bucket"))
-        label = f"Bucketized feature {self.name!r}"
+        require_choice(self._label, "edges", self.edges, ("quantile", "uniform"))
+        require_choice(self._label, "missing", self.missing, ("error", "bucket"))
+        require_at_least(self._label, "num_buckets", self.num_buckets)
         if self.num_buckets is None and self.boundaries is None:
-            raise UserError(f"{label}: give num_buckets, or the boundaries themselves")
-        if self.num_buckets is not None and self.num_buckets < 1:
-            raise UserError(f"{label}: num_buckets must be at least 1, found {self.num_buckets}")
+            raise UserError(f"{self._label}: num_buckets and boundaries are both missing; give one of them")
         if self.boundaries is None:
             return
         object.__setattr__(self, "boundaries", tuple(map(float, self.boundaries)))
         if not (np.isfinite(self.boundaries).all() and (np.diff(self.boundaries) > 0).all()):
-            raise UserError(f"{label}: boundaries must be finite and ascend, found {_short(self.boundaries)}")
+            raise UserError(f"{self._label}: boundaries are {_short(self.boundaries)}; they must be finite and ascend")
         if self.num_buckets is not None and len(self.boundaries) >= self.num_buckets:
             raise UserError(
-                f"{label}: {len(self.boundaries)} boundaries make {len(self.boundaries) + 1} buckets, but num_buckets "
-                f"is {self.num_buckets}; leave num_buckets out where boundaries are given"
+                f"{self._label}: num_buckets is {self.num_buckets}, but {len(self.boundaries)} boundaries make "
+                f"{len(self.boundaries) + 1} buckets; remove num_buckets if you give boundaries"
             )
 
     @property
@@ -125,15 +143,15 @@ class Bucketized(Feature):
 
     @property
     def cardinality(self) -> int:
-        """Rows of the embedding table: the missing value, then the buckets."""
+        """Number of rows of the embedding table: the missing value, then the buckets."""
         assert self.boundaries is not None
         return len(self.boundaries) + 2
 
     def fit(self, column: pl.Series) -> Bucketized:
-        """A copy with boundaries between the column's values, missing values left out.
+        """Return a copy with the boundaries of the values that are not missing.
 
         Raises:
-            ValueError: no value at all; missing values where they are an error; infinite values; no numbers.
+            UserError: as for :meth:`Numeric.fit`.
         """
         if self.is_fitted:
             return self
@@ -143,11 +161,11 @@ class Bucketized(Feature):
         low, high = values.min(), values.max()
         cuts = low + places * (high - low) if self.edges == "uniform" else np.quantile(values, places)
         distinct = np.unique(cuts)
-        # an edge at the smallest value would leave the bucket below it empty
+        # a boundary at the smallest value would leave the first bucket empty
         return replace(self, boundaries=tuple(distinct[distinct > low].tolist()))
 
     def encode(self, column: pl.Series) -> Tensor:
-        """(B,) numbers -> (B,) int32."""
+        """Encode numbers (B,) as ids (B,) int32."""
         assert self.boundaries is not None
         values = self._floats(column)
         buckets = 1 + np.searchsorted(np.asarray(self.boundaries, dtype=np.float64), values, side="right")
@@ -156,34 +174,23 @@ class Bucketized(Feature):
     def _floats(self, column: pl.Series) -> Floats:
         values = as_floats(self, column)
         if self.missing == "error":
-            _check_no_missing(self, values, "`missing: bucket` gives them a bucket of their own")
+            _check_no_missing(self, values, "`missing: bucket` gives them a separate bucket")
         return values
 
 
 def _check_no_missing(feature: Feature, values: Floats, remedy: str) -> None:
-    """Refuse NaN, saying how many there are, where, and what would be possible."""
+    """Refuse NaN with an error that has the number of missing values, their first rows, and a remedy."""
     missing = np.isnan(values)
     if missing.any():
-        label = f"{type(feature).__name__} feature {feature.name!r}"
-        raise UserError(f"{label}: {how_many(missing)} are missing (null or NaN); {remedy}")
+        raise UserError(f"{feature._label}: {how_many(missing)} are missing (null or NaN); {remedy}")
 
 
 def _present(feature: Feature, values: Floats) -> Floats:
-    """The values that are not NaN, at least one."""
+    """Return the values that are not NaN; refuse a column without any."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
-        raise UserError(
-            f"{type(feature).__name__} feature {feature.name!r}: no value to learn from in {len(values):,} rows"
-        )
+        raise UserError(f"{feature._label}: no value to learn from in {len(values):,} rows")
     return known
-
-
-def _check_choice(feature: Feature, argument: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(
-            f"{type(feature).__name__} feature {feature.name!r}: {argument} must be one of {', '.join(choices)}; "
-            f"found {value!r}"
-        )
 
 
 def _short(values: tuple[float, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Raw columns of any type, read as strings, lists or floats."""
+"""Convert raw columns of any type to strings, lists or floats."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from dssm_lightning.utils.errors import UserError
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_LARGEST_EXACT = 2.0**53  # beyond it neighbouring whole numbers are the same float
+_LARGEST_EXACT = 2.0**53  # larger whole numbers have no exact float
 
 
 def as_strings(feature: Feature, column: pl.Series) -> pl.Series:
-    """(B,) categories of any plain type as strings; whole floats as integers, NaN as null.
+    """Convert categories (B,) of any plain type to strings; whole floats become integers, NaN becomes null.
 
     Raises:
-        ValueError: fractional numbers, or values of a nested or binary type.
+        UserError: fractional numbers, or values of a nested or binary type.
     """
     dtype = column.dtype
-    label = f"{type(feature).__name__} feature {feature.name!r}"
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         raise UserError(
-            f"{label}: column {feature.source_column!r} is of type {dtype}, whose values are no categories; "
-            "a column of lists is a CategoricalList's"
+            f"{feature._label}: column {feature.source_column!r} is of type {dtype}, whose values cannot be "
+            "categories; for a column of lists, use CategoricalList"
         )
     if dtype.is_float() or dtype.is_decimal():
         floats = column.cast(pl.Float64).fill_nan(None)
         odd = floats.filter((floats != floats.round()) | (floats.abs() > _LARGEST_EXACT))
         if len(odd):
             raise UserError(
-                f"{label}: {len(odd):,} of {len(column):,} values are not whole numbers, first "
-                f"{odd.head(3).to_list()}; Numeric and Bucketized take numbers"
+                f"{feature._label}: {len(odd):,} of {len(column):,} values are not whole numbers, first "
+                f"{odd.head(3).to_list()}; for numbers, use Numeric or Bucketized"
             )
         column = floats.cast(pl.Int64)
     strings: pl.Series = column.cast(pl.String)
@@ -45,25 +44,24 @@ def as_strings(feature: Feature, column: pl.Series) -> pl.Series:
 
 
 def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tuple[pl.Series, Tensor]:
-    """A column of B lists as its values (T,) without nulls, and int64 offsets (B + 1,); a null row is an empty one.
+    """Flatten a column of B lists to its values (T,) without nulls, and int64 offsets (B + 1,).
+
+    A null row becomes an empty row.
 
     Args:
-        feature: whom an error names.
+        feature: the feature that an error names.
         column: (B,) lists or arrays.
-        last: keep only this many values of each list, the last ones.
+        last: keep only the last ``last`` values of each list; None keeps all.
 
     Raises:
-        ValueError: the column holds no lists.
+        UserError: the column does not hold lists.
     """
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if column.dtype == pl.Null:
         column = column.cast(pl.List(pl.String))
     if not isinstance(column.dtype, pl.List):
-        raise UserError(
-            f"{type(feature).__name__} feature {feature.name!r}: column {feature.source_column!r} must hold lists, "
-            f"found {column.dtype}"
-        )
+        raise UserError(f"{feature._label}: column {feature.source_column!r} holds {column.dtype}; it must hold lists")
     column = column.list.drop_nulls()
     if last is not None:
         column = column.list.tail(last)
@@ -74,13 +72,12 @@ def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tup
 
 
 def as_floats(feature: Feature, column: pl.Series) -> Floats:
-    """(B,) float64 of any column that is a quantity; null becomes NaN.
+    """Convert numbers, booleans, dates, times or durations to (B,) float64; null becomes NaN.
 
     Raises:
-        ValueError: another type; infinite values.
+        UserError: the column has another type, or infinite values.
     """
     dtype = column.dtype
-    label = f"{type(feature).__name__} feature {feature.name!r}"
     if dtype in (pl.Date, pl.Datetime):
         column = column.dt.epoch("us").cast(pl.Float64) / 1e6
     elif dtype == pl.Duration:
@@ -89,17 +86,17 @@ def as_floats(feature: Feature, column: pl.Series) -> Floats:
         column = column.to_physical().cast(pl.Float64) / 1e9
     elif not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
         raise UserError(
-            f"{label}: column {feature.source_column!r} is of type {dtype}; numbers, booleans, dates and durations are "
-            "possible (cast numbers that were read as text, or make it a Categorical)"
+            f"{feature._label}: column {feature.source_column!r} is of type {dtype}; it must hold numbers, booleans, "
+            "dates or durations (cast numbers that were read as text, or use Categorical)"
         )
     values: Floats = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     infinite = np.isinf(values)
     if infinite.any():
-        raise UserError(f"{label}: {how_many(infinite)} are infinite; replace them by null or by a number")
+        raise UserError(f"{feature._label}: {how_many(infinite)} are infinite; replace them by null or a number")
     return values
 
 
 def how_many(bad: NDArray[np.bool_]) -> str:
-    """How many of the values are bad, and where the first ones stand."""
+    """Describe the number of bad values and their first rows, for an error message."""
     rows = ", ".join(map(str, np.flatnonzero(bad)[:3]))
     return f"{int(bad.sum()):,} of {len(bad):,} values (first rows, counted from 0: {rows})"

@@ -1,4 +1,4 @@
-"""The ordered features of one side, and of both: fitted once, saved with the model, equal or refused."""
+"""The ordered features of the query and the candidate: fitted once, saved with the model, compared before use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,19 @@ from dssm_lightning.utils.ragged import Features
 
 @dataclass(frozen=True)
 class Schema:
-    """The features of one side, in the order in which their encodings are fused."""
+    """The features of the query or the candidate, in the order in which their encodings are fused.
+
+    Raises:
+        UserError: two features have the same name, or a name cannot be used.
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.features import Categorical, Numeric
+        >>> schema = Schema((Numeric(name="age", mean=30.0, std=10.0), Categorical(name="city", vocabulary=("Bonn",))))
+        >>> encoded = schema.encode(pl.DataFrame({"age": [20, 50], "city": ["Bonn", "Rome"]}))
+        >>> {name: column.tolist() for name, column in encoded.items()}
+        {'age': [[-1.0], [2.0]], 'city': [1, 0]}
+    """
 
     features: tuple[Feature, ...]
 
@@ -27,12 +39,15 @@ class Schema:
         names = [feature.name for feature in self.features]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise UserError(f"feature names {repeated} occur more than once; give each its own name, and `column`")
-        taken = [name for name in names if hasattr(nn.ModuleDict, name) or not re.fullmatch(r"[\w -]+", name)]
-        if taken:  # encoders live in a ModuleDict, encodings in files
             raise UserError(
-                f"feature names {taken} cannot be used (letters, digits, _ and - only, no method of a torch module); "
-                "give another name, and the column's name as `column`"
+                f"feature names {repeated} occur more than once; give each feature its own name, and set `column` to "
+                "the name of the column"
+            )
+        taken = [name for name in names if hasattr(nn.ModuleDict, name) or not re.fullmatch(r"[\w -]+", name)]
+        if taken:  # a feature's name is a key of a ModuleDict and part of file names
+            raise UserError(
+                f"feature names {taken} cannot be used: a name has only letters, digits, blanks, _ and -, and is not a "
+                "method of a torch module; give another name, and set `column` to the name of the column"
             )
 
     def __iter__(self) -> Iterator[Feature]:
@@ -42,7 +57,7 @@ class Schema:
         for feature in self.features:
             if feature.name == name:
                 return feature
-        raise KeyError(f"no feature {name!r}; there are {self.names}")
+        raise KeyError(f"no feature {name!r}; the features are {self.names}")
 
     @property
     def names(self) -> list[str]:
@@ -51,42 +66,53 @@ class Schema:
 
     @property
     def text_columns(self) -> list[str]:
-        """The columns of texts that the features read, each once."""
+        """Names of the text columns that the features read, without duplicates."""
         return list(dict.fromkeys(feature.source_column for feature in self.features if feature.reads_text))
 
     def encode(self, table: pl.DataFrame) -> Features:
-        """The raw columns that the features read, encoded: one column (B, …) for each feature."""
+        """Encode a table of raw columns: one column (B, …) for each feature."""
         return {feature.name: feature.encode(table[feature.source_column]) for feature in self.features}
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return [feature.to_dict() for feature in self.features]
 
 
 @dataclass(frozen=True)
 class Schemas:
-    """Both sides, always in this order."""
+    """The schema of the query and the schema of the candidate.
+
+    Example:
+        >>> from dssm_lightning.features import Categorical
+        >>> small, large = (Categorical(name="user", num_buckets=size) for size in (100, 200))
+        >>> item = Schema((Categorical(name="item", num_buckets=50),))
+        >>> schemas = Schemas(query=Schema((small,)), candidate=item)
+        >>> schemas.difference(Schemas(query=Schema((large,)), candidate=item))
+        "query feature 'user': num_buckets 100 against 200"
+        >>> Schemas.from_json(schemas.to_json()) == schemas
+        True
+    """
 
     query: Schema
     candidate: Schema
 
     def to_json(self) -> str:
-        """One string from which :meth:`from_json` makes equal schemas."""
+        """Return a string from which :meth:`from_json` makes equal schemas."""
         return self._json
 
     @cached_property
-    def _json(self) -> str:  # of vocabularies that may be large, for each checkpoint
+    def _json(self) -> str:  # cached: every checkpoint contains it, and vocabularies may be large
         return json.dumps({"version": 1, "query": self.query.to_list(), "candidate": self.candidate.to_list()})
 
     @classmethod
     def from_json(cls, text: str) -> Schemas:
-        """The schemas that :meth:`to_json` wrote."""
+        """Make the schemas from a string that :meth:`to_json` returned."""
         values = json.loads(text)
         sides = [Schema(tuple(map(feature_from_dict, values[side]))) for side in ("query", "candidate")]
         return cls(*sides)
 
     def difference(self, other: Schemas) -> str | None:
-        """What differs from ``other``, for an error message; None if nothing does."""
+        """Describe the differences to ``other`` for an error message; None if there are none."""
         lines = []
         for side in ("query", "candidate"):
             mine, theirs = getattr(self, side), getattr(other, side)
@@ -99,7 +125,7 @@ class Schemas:
 
 
 def changes(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """What differs between two features as plain values, for a message."""
+    """Describe the differences between two features, given as plain values, for an error message."""
     if a["kind"] != b["kind"]:
         return [f"{a['kind']} against {b['kind']}"]
     return [f"{key} {_short(a[key])} against {_short(b[key])}" for key in a if a[key] != b[key]]
@@ -107,5 +133,5 @@ def changes(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, list | str) and len(value) > 60:
-        return f"({len(value):,} entries)" if isinstance(value, list) else f"{value[:40]}… ({len(value):,} letters)"
+        return f"({len(value):,} entries)" if isinstance(value, list) else f"{value[:40]}… ({len(value):,} characters)"
     return repr(value)

@@ -1,4 +1,4 @@
-"""Embeddings that come with the data: from a language model, a graph, an earlier model."""
+"""Vectors that come with the data, such as the embeddings of a language model or a graph."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 
 Matrix: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vector(Feature):
-    """A vector of numbers in each row, of one length throughout: (B, length) float32, as given.
+    """A vector of numbers in each row, all of the same length, unchanged: (B, length) float32.
 
     Raises:
-        ValueError: a length below 1.
+        UserError: ``length`` is below 1.
+
+    Example:
+        >>> import polars as pl
+        >>> column = pl.Series([[0.5, 1.0], [2.0, 0.0]])
+        >>> feature = Vector(name="embedding").fit(column)
+        >>> feature.length, feature.encode(column).tolist()
+        (2, [[0.5, 1.0], [2.0, 0.0]])
     """
 
     length: int | None = None
-    """Numbers in each row; that of the first row unless it is given."""
+    """Number of numbers in each row. ``fit`` takes the length of the first row unless it is given."""
 
     def __post_init__(self) -> None:
-        if self.length is not None and self.length < 1:
-            raise UserError(f"{self._label}: length must be at least 1, found {self.length}")
-
-    @property
-    def _label(self) -> str:
-        return f"Vector feature {self.name!r}"
+        require_at_least(self._label, "length", self.length)
 
     @property
     def is_fitted(self) -> bool:
@@ -43,15 +45,15 @@ class Vector(Feature):
 
     @property
     def width(self) -> int:
-        """Floats for each row."""
+        """Number of floats in each row."""
         assert self.length is not None
         return self.length
 
     def fit(self, column: pl.Series) -> Vector:
-        """A copy with the length of the first row's vector, which all rows must have.
+        """Return a copy with the length of the first row, which all rows must have.
 
         Raises:
-            ValueError: as in :meth:`encode`; no row at all.
+            UserError: as for :meth:`encode`; also a column without rows.
         """
         lists = self._lists(column)
         if len(lists) == 0:
@@ -61,10 +63,11 @@ class Vector(Feature):
         return fitted
 
     def encode(self, column: pl.Series) -> Tensor:
-        """(B,) lists or arrays of numbers -> (B, length) float32.
+        """Encode lists or arrays of numbers (B,) as (B, length) float32.
 
         Raises:
-            ValueError: a vector of another length, a missing vector, NaN or infinity in one, or no numbers at all.
+            UserError: a vector is missing, has another length, or holds NaN or infinity; the column does not hold
+                vectors of numbers.
         """
         return torch.from_numpy(self._matrix(self._lists(column)))
 
@@ -76,14 +79,14 @@ class Vector(Feature):
         )
         if not numbers:
             raise UserError(
-                f"{self._label}: column {self.source_column!r} must hold lists or arrays of numbers, found "
-                f"{column.dtype}"
+                f"{self._label}: column {self.source_column!r} holds {column.dtype}; it must hold lists or arrays of "
+                "numbers"
             )
         missing = column.is_null().arg_true()
         if len(missing):
             raise UserError(
                 f"{self._label}: {len(missing):,} of {len(column):,} rows have no vector, first row {missing[0]} "
-                "(counted from 0); give each row one (zeros say nothing about it), or leave such rows out"
+                "(counted from 0); give each row a vector (zeros if nothing is known), or remove such rows"
             )
         return column
 
@@ -92,8 +95,8 @@ class Vector(Feature):
         wrong = (lengths != self.width).arg_true()
         if len(wrong):
             raise UserError(
-                f"{self._label}: the vector in row {wrong[0]} (counted from 0) has length {lengths[wrong[0]]}, "
-                f"expected {self.width} ({len(wrong):,} of {len(lists):,} rows have another length)"
+                f"{self._label}: the vector in row {wrong[0]} (counted from 0) has length {lengths[wrong[0]]}; it must "
+                f"have length {self.width} ({len(wrong):,} of {len(lists):,} rows have another length)"
             )
         flat = lists.explode().cast(pl.Float32).fill_null(float("nan")).to_numpy()
         matrix: Matrix = flat.reshape(len(lists), self.width).copy()
@@ -101,6 +104,6 @@ class Vector(Feature):
         if len(bad):
             raise UserError(
                 f"{self._label}: {len(bad):,} of {len(lists):,} vectors hold a null, NaN or infinite number, first row "
-                f"{bad[0]} (counted from 0); clean them before"
+                f"{bad[0]} (counted from 0); replace these numbers"
             )
         return matrix

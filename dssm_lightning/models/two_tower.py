@@ -1,6 +1,8 @@
-"""Both towers and the scorer as one torch module: what queries and candidates become, and what they score together."""
+"""Both towers and the scorer as one plain torch module: embeddings of queries and candidates, and their scores."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +18,47 @@ from dssm_lightning.models.tower_checks import (
     check_equal_features,
     check_histories,
 )
-from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.ragged import Features, embed_items, num_rows, row_chunks
+from dssm_lightning.utils import distributed
+from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.ragged import (
+    Features,
+    concatenate_into,
+    embed_items,
+    num_rows,
+    pad_rows_to,
+    row_chunks,
+    to_device,
+)
 
 
 class TwoTowerModel(nn.Module):
-    """Query and candidate each through a tower of their own, met in one score.
+    """A query tower, a candidate tower and a scorer.
 
-    The towers are built when the data's schemas are known (:meth:`build`).
+    The towers are built when the fitted schemas are known (:meth:`build`).
 
     Args:
         make_query_tower: fitted schema -> tower.
-        make_candidate_tower: likewise; None = the query tower serves both sides, which then declare equal features.
+        make_candidate_tower: fitted schema -> tower; None = the query tower encodes both sides, whose features must
+            then be equal.
         scorer: embeddings of both sides -> logits.
-        tied_embeddings: query feature -> candidate feature (or of any side) whose table it shares.
-        encode_chunk_size: encode so many rows at once and recompute each slice in the backward pass (GradCache,
-            arXiv 2101.06983, for any tower, inside autograd); None = all at once.
+        tied_embeddings: feature -> feature (of either side) whose table it shares.
+        encode_chunk_size: encode at most this many rows at once and recompute each chunk in the backward pass
+            (GradCache, arXiv 2101.06983, for any tower, inside autograd); None = all at once.
 
     Raises:
-        ValueError: a chunk size below 1.
+        UserError: a chunk size below 1.
+
+    Example:
+        >>> from functools import partial
+        >>> from dssm_lightning.features import Vector
+        >>> from dssm_lightning.features.schema import Schema, Schemas
+        >>> from dssm_lightning.models.fusion import Concat
+        >>> from dssm_lightning.models.scorers import Dot
+        >>> schema = Schema((Vector(name="vector", length=3),))
+        >>> model = TwoTowerModel(partial(Tower, fusion=Concat, output_dim=2), None, Dot())
+        >>> model.build(Schemas(schema, schema))
+        >>> model.encode_query({"vector": torch.ones(4, 3)}).shape
+        torch.Size([4, 2])
     """
 
     def __init__(
@@ -46,7 +70,7 @@ class TwoTowerModel(nn.Module):
         encode_chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        check_chunk_size("encode_chunk_size", encode_chunk_size)
+        require_at_least("model", "encode_chunk_size", encode_chunk_size, hint="leave it out for all rows at once")
         self.make_query_tower, self.make_candidate_tower = make_query_tower, make_candidate_tower
         self.scorer = scorer
         self.tied_embeddings = tied_embeddings or {}
@@ -54,10 +78,10 @@ class TwoTowerModel(nn.Module):
         self.schemas: Schemas | None = None
 
     def build(self, schemas: Schemas) -> None:
-        """Build the towers for fitted schemas. Again with equal ones: nothing happens.
+        """Build the towers for fitted schemas. A second call with equal schemas does nothing.
 
         Raises:
-            ValueError: other schemas than before (the difference is named); sides that do not fit together.
+            UserError: other schemas than before (the difference is named); sides that do not fit together.
         """
         if self.schemas is not None:
             difference = self.schemas.difference(schemas)
@@ -85,21 +109,23 @@ class TwoTowerModel(nn.Module):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """D of a query's embedding and of a candidate's, with each bias and the constant 1 that meets it."""
+        """D of a query's embedding and of a candidate's, with each bias and the constant 1 that the bias meets."""
         extra = sum(tower.bias is not None for tower in self.towers.values())
         return self.query_tower.output_dim + extra, self.candidate_tower.output_dim + extra
 
+    # -- one batch ----------------------------------------------------------------------------------------------------
+
     def encode_query(self, features: Features) -> Tensor:
-        """(B, …) -> (B, D); D counts the query's bias, and the constant 1 that meets a candidate's."""
+        """(B, …) -> (B, D); D counts the query's bias, and the constant 1 that meets a candidate's bias."""
         embedding = self._encode(self.query_tower, self.embed_histories(features))
         return embedding if self.candidate_tower.bias is None else nn.functional.pad(embedding, (0, 1), value=1.0)
 
     def embed_histories(self, features: Features) -> Features:
-        """The same columns, with embeddings in place of the candidates that histories are made of."""
+        """Return the columns with embeddings in place of the candidates that histories consist of."""
         return {name: embed_items(column, self.encode_candidate) for name, column in features.items()}
 
     def encode_candidate(self, features: Features) -> Tensor:
-        """(C, …) -> (C, D), what the index stores; D counts the constant 1 that meets a query's bias, and its own."""
+        """(C, …) -> (C, D), what an index stores; D counts the constant 1 that meets a query's bias, and the bias."""
         embedding = self._encode(self.candidate_tower, features)
         if self.query_tower.bias is None:
             return embedding
@@ -115,15 +141,30 @@ class TwoTowerModel(nn.Module):
     def _encode(self, tower: Tower, features: Features) -> Tensor:
         size = self.encode_chunk_size
         if size is None or num_rows(features) <= size or not torch.is_grad_enabled():
-            return tower(features)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+            embedding: Tensor = tower(features)
+            return embedding
         return torch.cat([checkpoint(tower, part, use_reentrant=False) for part in row_chunks(features, size)])
 
+    # -- a whole corpus -----------------------------------------------------------------------------------------------
 
-def check_chunk_size(name: str, size: int | None) -> None:
-    """Refuse chunks that could hold nothing; None = all at once.
+    def embed_corpus(self, batches: Iterable[Features], share: int) -> Tensor:
+        """Embed the corpus: (N, D), each process embedding its share.
 
-    Raises:
-        ValueError: a size below 1.
-    """
-    if size is not None and size < 1:
-        raise UserError(f"{name} is {size}; it must be at least 1 (leave it out for all at once)")
+        Args:
+            batches: the features of this process's candidates, in order.
+            share: how many candidates they are.
+        """
+        parts = (self.embed_rows(self.encode_candidate, part) for part in batches)
+        return distributed.gather_rows(concatenate_into(parts, share))
+
+    def score(self, query: Features, corpus: Tensor) -> Tensor:
+        """(Q, …), (N, D) -> (Q, N) logits of queries with the embedded corpus."""
+        return self.embed_rows(lambda features: self.scorer(self.encode_query(features), corpus), query)
+
+    def embed_rows(self, encode: Callable[[Features], Tensor], features: Features) -> Tensor:
+        """Encode rows (B, …) on the model's device, equal to the last bit however the rows are cut into batches.
+
+        Kernels for a few rows round differently: fewer than 8 rows are padded.
+        """
+        device = next(self.parameters()).device
+        return encode(pad_rows_to(to_device(features, device), 8, device))[: num_rows(features)]

@@ -29,7 +29,7 @@ class Collisions(NamedTuple):
     same_rows: list[list[str]]  # groups of words with the same bag of rows, whose trigrams differ
 
 
-def _reads_trigrams(feature: Feature) -> bool:
+def reads_trigrams(feature: Feature) -> bool:
     return isinstance(feature, HashedTrigrams | Trigrams | WordTrigrams)
 
 

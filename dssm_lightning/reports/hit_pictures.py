@@ -12,7 +12,7 @@ import polars as pl
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.features import Image
 from dssm_lightning.retrieval.retriever import Hit
 from dssm_lightning.utils.errors import UserError
@@ -27,7 +27,7 @@ FURTHER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", 
 """Tried, where a machine has them, for letters that Pillow's own font lacks (it has Western European ones)."""
 
 
-def picture_feature(data: RetrievalDataModule) -> Image:
+def picture_feature(data: RetrievalData) -> Image:
     """The candidates' first Image feature.
 
     Raises:
@@ -42,7 +42,7 @@ def picture_feature(data: RetrievalDataModule) -> Image:
     )
 
 
-def draw_hits(queries: Sequence[str], answers: Sequence[Sequence[Hit]], data: RetrievalDataModule, path: Path) -> None:
+def draw_hits(queries: Sequence[str], answers: Sequence[Sequence[Hit]], data: RetrievalData, path: Path) -> None:
     """Write one PNG with a row for each query: its text, then its hits with what describes them, and their scores.
 
     The pictures are those that the model sees: the prepared data's, as large as the feature says.
@@ -93,7 +93,7 @@ def as_picture(pixels: Tensor) -> PIL.Image.Image | None:
     return PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
-def _corpus_rows(hits: Sequence[Hit], data: RetrievalDataModule) -> list[int]:
+def _corpus_rows(hits: Sequence[Hit], data: RetrievalData) -> list[int]:
     ids = data.candidates.to_series(0)
     found = pl.Series([hit.id for hit in hits], dtype=ids.dtype)
     rows: list[int] = found.replace_strict(ids, pl.int_range(len(ids), eager=True)).to_list()

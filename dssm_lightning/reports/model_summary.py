@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 from torch import nn
 
+from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.features import Feature, History, LikedBy
+from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.reports.layer_shapes import (
     BATCHES,
     Layer,
@@ -22,11 +21,11 @@ from dssm_lightning.reports.layer_shapes import (
     format_shape,
     output_shapes,
 )
+from dssm_lightning.utils.console import show, show_text
 from dssm_lightning.utils.ragged import Features, to_device
 
-if TYPE_CHECKING:  # they bring Lightning, which describing does not need
-    from dssm_lightning.data.datamodule import RetrievalDataModule
-    from dssm_lightning.training.module import TwoTower
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Branch(NamedTuple):
@@ -76,25 +75,27 @@ class ModelSummary(NamedTuple):
 # -- describing -------------------------------------------------------------------------------------------------------
 
 
-def describe(model: TwoTower, data: RetrievalDataModule) -> ModelSummary:
-    """Run a few rows of the data through a built model, and tell what its layers gave and hold."""
+def describe(model: TwoTowerModel, loss: nn.Module, data: RetrievalData) -> ModelSummary:
+    """Run a few rows of the data through a built model, and describe the output and the parameters of each layer."""
+    device = next(model.parameters()).device
     towers = {}
     for side, tower in model.towers.items():
         with torch.inference_mode():
-            batches = [model.embed_histories(to_device(each, model.device)) for each in _batches(data, side)]
+            batches = [model.embed_histories(to_device(each, device)) for each in _batches(data, side)]
         towers[side] = _tower(side, model, output_shapes(tower, batches))
+    whole = nn.ModuleList([model, loss])  # a Lightning model holds its loss already, which counts once
     return ModelSummary(
         query=towers["query"],
         candidate=towers["candidate"],
         one_tower=model.candidate_tower is model.query_tower,
         scorer=describe_layer("scorer", model.scorer, {model.scorer: ("Q", "C")}),
-        loss=describe_layer("loss", model.loss, {model.loss: ("Q",)}),
-        parameters=count_parameters(model),
-        frozen=count_parameters(model, frozen=True),
+        loss=describe_layer("loss", loss, {loss: ("Q",)}),
+        parameters=count_parameters(whole),
+        frozen=count_parameters(whole, frozen=True),
     )
 
 
-def _batches(data: RetrievalDataModule, side: str) -> list[Features]:
+def _batches(data: RetrievalData, side: str) -> list[Features]:
     total = len(data.data.interactions.query) if side == "query" else data.num_candidates
     rows = [torch.arange(size) % total for size in BATCHES]
     if side == "query":  # as an event, since a query may have columns that vary by event
@@ -102,7 +103,7 @@ def _batches(data: RetrievalDataModule, side: str) -> list[Features]:
     return [data.assembler.candidate_features(each) for each in rows]
 
 
-def _tower(side: str, model: TwoTower, shapes: dict[nn.Module, Shape | None]) -> TowerSummary:
+def _tower(side: str, model: TwoTowerModel, shapes: dict[nn.Module, Shape | None]) -> TowerSummary:
     assert model.schemas is not None
     tower, schema = model.towers[side], getattr(model.schemas, side)
     users = _users(model)
@@ -128,7 +129,7 @@ def _tower(side: str, model: TwoTower, shapes: dict[nn.Module, Shape | None]) ->
     )
 
 
-def _users(model: TwoTower) -> dict[nn.Parameter, set[str]]:
+def _users(model: TwoTowerModel) -> dict[nn.Parameter, set[str]]:
     """For each parameter of an encoder the branches that use it."""
     users: dict[nn.Parameter, set[str]] = {}
     for side, tower in model.towers.items():
@@ -138,56 +139,78 @@ def _users(model: TwoTower) -> dict[nn.Parameter, set[str]]:
     return users
 
 
-# -- printing ---------------------------------------------------------------------------------------------------------
+# -- showing ----------------------------------------------------------------------------------------------------------
 
 
-def print_summary(summary: ModelSummary, depth: int = 2, console: Console | None = None) -> None:
-    """Print a table of both towers.
+def show_summary(summary: ModelSummary, depth: int = 2) -> None:
+    """Show a table of both towers that fits 80 columns.
 
     Args:
-        summary: what to print.
+        summary: the described model.
         depth: how many levels of an encoder's own layers to show.
-        console: where to; standard output by default.
     """
-    parameters = Column("parameters", justify="right", no_wrap=True)
-    table = Table(Column("layer", no_wrap=True), Column("kind", overflow="fold"), "output", parameters, "")
+    show(summary_table(summary, depth))
+    show_text("B rows of a batch · L varies from batch to batch · Q queries, C candidates that are scored")
+
+
+def summary_table(summary: ModelSummary, depth: int = 2) -> Table:
+    """Return the table of :func:`show_summary`: a row for each layer, and notes on rows of their own."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    fixed = [Column(name, justify="right", no_wrap=True) for name in ("output", "parameters")]
+    table = Table(Column("layer", no_wrap=True), "kind", *fixed, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for tower in (summary.query, summary.candidate):
-        same = tower.side == "candidate" and summary.one_tower
-        note = _notes(tower.frozen, tower.parameters, ["query, the same tower"] if same else [])
-        table.add_row(f"[bold]{tower.side} tower", "Tower", format_shape(tower.shape), f"{tower.parameters:,}", note)
-        for branch in tower.branches:
-            notes = [] if summary.one_tower or not branch.shares else [f"shared: {', '.join(branch.shares)}"]
-            notes += ["bypass"] if branch.bypasses else []
-            _add_rows(table, branch.encoder, 1, depth, type(branch.feature).__name__, notes)
-        for layer in (tower.fusion, *tower.layers):
-            _add_rows(table, layer, 1, depth)
-        if tower.normalize:
-            kind = "length 1" if tower.heads == 1 else f"length 1, each of {tower.heads} heads"
-            table.add_row("  normalize", kind, format_shape((tower.layers or [tower.fusion])[-1].shape), "0", "")
-        if tower.bias is not None:
-            _add_rows(table, tower.bias, 1, depth)
+        _add_tower(table, tower, depth, summary.one_tower)
         table.add_section()
     for layer in (summary.scorer, summary.loss):
-        _add_rows(table, layer, 0, depth)
+        _add_layer(table, layer, 0, depth)
     table.add_section()
     shared = summary.one_tower or any(branch.shares for branch in summary.query.branches + summary.candidate.branches)
-    note = _notes(summary.frozen, summary.parameters, ["shared tables count once"] if shared else [])
-    table.add_row("[bold]model", "TwoTower", "", f"[bold]{summary.parameters:,}", note)
-    console = console or Console()
-    console.print(table)
-    console.print("B rows of a batch · L what varies from batch to batch · Q queries and C candidates that are scored")
+    _add_row(table, "model", "TwoTower", "", summary.parameters, style="bold")
+    _add_notes(table, _notes(summary.frozen, summary.parameters, ["shared tables count once"] if shared else []))
+    return table
 
 
-def _add_rows(
+def _add_tower(table: Table, tower: TowerSummary, depth: int, one_tower: bool) -> None:
+    same = tower.side == "candidate" and one_tower
+    _add_row(table, f"{tower.side} tower", "Tower", format_shape(tower.shape), tower.parameters, style="bold")
+    _add_notes(table, _notes(tower.frozen, tower.parameters, ["the same tower as query"] if same else []))
+    for branch in tower.branches:
+        notes = [] if one_tower or not branch.shares else [f"shared: {', '.join(branch.shares)}"]
+        notes += ["bypass"] if branch.bypasses else []
+        _add_layer(table, branch.encoder, 1, depth, type(branch.feature).__name__, notes)
+    for layer in (tower.fusion, *tower.layers):
+        _add_layer(table, layer, 1, depth)
+    if tower.normalize:
+        kind = "length 1" if tower.heads == 1 else f"length 1, each of {tower.heads} heads"
+        _add_row(table, "  normalize", kind, format_shape((tower.layers or [tower.fusion])[-1].shape), 0)
+    if tower.bias is not None:
+        _add_layer(table, tower.bias, 1, depth)
+
+
+def _add_layer(
     table: Table, layer: Layer, level: int, depth: int, feature: str | None = None, notes: Sequence[str] = ()
 ) -> None:
     kind = layer.kind if feature is None else f"{feature} → {layer.kind}"
     style = "dim" if level > 1 else None
-    note = _notes(layer.frozen, layer.parameters, list(notes))
-    name = f"{'  ' * level}{layer.name}"
-    table.add_row(escape(name), escape(kind), format_shape(layer.shape), f"{layer.parameters:,}", note, style=style)
+    _add_row(table, "  " * level + layer.name, kind, format_shape(layer.shape), layer.parameters, style)
+    _add_notes(table, _notes(layer.frozen, layer.parameters, list(notes)))
     for child in layer.layers if level <= depth else []:
-        _add_rows(table, child, level + 1, depth)
+        _add_layer(table, child, level + 1, depth)
+
+
+def _add_row(table: Table, name: str, kind: str, shape: str, parameters: int, style: str | None = None) -> None:
+    from rich.text import Text
+
+    table.add_row(Text(name), Text(kind), shape, f"{parameters:,}", style=style)
+
+
+def _add_notes(table: Table, notes: str) -> None:
+    from rich.text import Text
+
+    if notes:
+        table.add_row("", Text(f"({notes})"), "", "", style="dim")
 
 
 def _notes(frozen: int, parameters: int, notes: list[str]) -> str:

@@ -1,17 +1,16 @@
-"""Two rankings as one: the model's, which knows what means the same, and that of the words, which knows rare names."""
+"""Two rankings fused into one: the model's, which finds synonyms, and BM25's, which finds rare names."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.data.preparation.cache import Prepared
-from dssm_lightning.data.searched_texts import corpus_texts
-from dssm_lightning.evaluation.baselines import BM25
 from dssm_lightning.features.text.joined_columns import join_text_columns
+from dssm_lightning.retrieval.term_search import BM25
 from dssm_lightning.utils.errors import UserError
 
 K = 60
@@ -28,26 +27,30 @@ class Hybrid:
     Source: Cormack, Clarke and Büttcher, SIGIR 2009, doi 10.1145/1571941.1572114.
 
     Args:
-        data: whose text features say what is read (:func:`~dssm_lightning.data.searched_texts.corpus_texts`).
-        weight: of the words' list; 1 as in the paper.
+        texts: (N,) the text of each candidate; None = candidates have no text.
+        query_columns: the raw columns of a query that hold its text.
+        weight: of the BM25 list; 1 as in the paper.
 
     Raises:
-        ValueError: a side without a text; a weight below 0.
+        UserError: a side without a text; a weight below 0.
+
+    Example:
+        >>> hybrid = Hybrid(["list files", "copy a file"], ["query"])
+        >>> scores = torch.tensor([[0.9, 0.1]])  # of the model
+        >>> hybrid.fuse(scores, pl.DataFrame({"query": ["copy"]})).argmax().item()
+        1
     """
 
-    def __init__(self, data: Prepared, weight: float = 1.0) -> None:
-        schemas, texts = data.schemas, corpus_texts(data)
-        self.query_columns = schemas.query.text_columns
-        for side, found in (("query", self.query_columns), ("candidate", texts)):
+    def __init__(self, texts: Sequence[str | None] | None, query_columns: Sequence[str], weight: float = 1.0) -> None:
+        for side, found in (("query", query_columns), ("candidate", texts)):
             if not found:
-                schema = schemas.query if side == "query" else schemas.candidate
-                raise UserError(f"hybrid needs a text on both sides: no {side} feature reads one ({schema.names})")
+                raise UserError(f"hybrid needs a text on both sides: no {side} feature reads a text column")
         if not 0 <= weight < math.inf:
-            raise UserError(f"hybrid: the weight of the words is {weight}; it must be 0 or more")
-        self.weight = weight
-        self.words = BM25()
+            raise UserError(f"hybrid: weight is {weight}; it must be 0 or more, and finite")
         assert texts is not None
-        self.words.fit_corpus(texts)
+        self.query_columns, self.weight = list(query_columns), weight
+        self.index = BM25()
+        self.index.fit(texts)
 
     def fuse(self, scores: Tensor, queries: pl.DataFrame, ranked: Tensor | None = None) -> Tensor:
         """(Q, N) scores of the model, and the raw columns of these queries -> (Q, N) float64 fused.
@@ -63,7 +66,7 @@ class Hybrid:
         missing = [name for name in self.query_columns if name not in queries.columns]
         if missing:
             raise UserError(f"hybrid: the query's text {missing[0]!r} is a column of the interactions, not of queries")
-        words = self.words.search(join_text_columns(queries, self.query_columns))
+        words = self.index.search(join_text_columns(queries, self.query_columns))
         words = words if ranked is None else words[:, ranked]
         words = words.masked_fill(words <= 0, -math.inf).to(scores.device)
         return reciprocal_ranks(scores) + self.weight * reciprocal_ranks(words)

@@ -1,4 +1,4 @@
-"""Baselines that compare texts word by word: TF-IDF over letter trigrams, and BM25 over words."""
+"""Search by terms: BM25 over words, and TF-IDF over letter trigrams."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dssm_lightning.data.batch import EvaluationBatch
-from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
 from dssm_lightning.features.text.ngrams import ngrams, word_hashes
 from dssm_lightning.features.text.words_and_letters import Letters, normalised, pieces
 from dssm_lightning.utils.ragged import Ragged, take
@@ -42,32 +40,21 @@ class _Bags(NamedTuple):
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
-class _Weighted(NamedTuple):
-    """A sparse matrix: Ragged terms (B rows), and a weight for each."""
+class WeightedTexts(NamedTuple):
+    """Texts (B,) as a sparse matrix: ragged terms, and a weight for each."""
 
     terms: Ragged
     weights: Tensor  # (T,) float32
 
 
-class _TermBaseline(Baseline):
-    """Scores are dot products of two sparse vectors over the corpus' terms; a query's other terms count nothing."""
+class TermIndex:
+    """A corpus of texts that queries search by their words: dot products of two sparse vectors over the corpus' terms.
 
-    def obstacle(self, data: BaselineData) -> str | None:
-        """No text on one of the sides."""
-        missing = [
-            side for side, texts in (("queries", data.query_texts), ("candidates", data.corpus_texts)) if texts is None
-        ]
-        return f"no text is known of the {' and '.join(missing)}" if missing else None
+    Terms of a query that no text of the corpus has count nothing.
+    """
 
-    def fit(self, data: BaselineData) -> None:
-        """Learns the vocabulary and its weights from the corpus; weighs the texts of queries and corpus."""
-        assert data.query_texts is not None
-        assert data.corpus_texts is not None
-        self.fit_corpus(data.corpus_texts)
-        self._queries = self._weighted_queries(data.query_texts)
-
-    def fit_corpus(self, texts: Sequence[str | None]) -> None:
-        """Learns from what the candidates say (N,); then :meth:`search` can score any texts."""
+    def fit(self, texts: Sequence[str | None]) -> None:
+        """Learn the vocabulary and its weights from the texts of the candidates (N,)."""
         keys, lengths = self._terms(_series(texts))
         self._vocabulary = np.unique(keys)
         corpus = _bags(keys, lengths, self._vocabulary)
@@ -75,24 +62,22 @@ class _TermBaseline(Baseline):
         self._corpus = _weighted(corpus, self._corpus_weights(corpus, self._found_in, lengths))
 
     def search(self, texts: Sequence[str | None]) -> Tensor:
-        """(Q, N) scores of texts (Q,)."""
-        return self._scores(self._weighted_queries(texts), torch.arange(len(texts)))
+        """(Q, N) float32 scores of texts (Q,); 0 for a candidate that shares no term with the query."""
+        return self.scores(self.weigh(texts), torch.arange(len(texts)))
 
-    def scores(self, batch: EvaluationBatch) -> Tensor:
-        """(Q, N)."""
-        return self._scores(self._queries, batch.query_row.cpu())
-
-    def _weighted_queries(self, texts: Sequence[str | None]) -> _Weighted:
+    def weigh(self, texts: Sequence[str | None]) -> WeightedTexts:
+        """Weigh the terms of queries once, for several calls of :meth:`scores`."""
         queries = _bags(*self._terms(_series(texts)), self._vocabulary)
         num_candidates = len(self._corpus.terms.offsets) - 1
         return _weighted(queries, self._query_weights(queries, self._found_in, num_candidates))
 
-    def _scores(self, queries: _Weighted, rows: Tensor) -> Tensor:
+    def scores(self, queries: WeightedTexts, rows: Tensor) -> Tensor:
+        """(Q, N) float32 scores of the numbered rows (Q,) of weighted queries."""
         step = max(1, TABLE_CHUNK // max(1, len(self._vocabulary)))
         parts = [self._score(queries, rows[start : start + step]) for start in range(0, len(rows), step)]
         return torch.cat(parts) if parts else torch.zeros(0, len(self._corpus.terms.offsets) - 1)
 
-    def _score(self, queries: _Weighted, rows: Tensor) -> Tensor:
+    def _score(self, queries: WeightedTexts, rows: Tensor) -> Tensor:
         terms = queries.terms
         entry = take(Ragged(torch.arange(len(terms.values)), terms.offsets), rows)
         assert isinstance(entry, Ragged), "terms are ragged"
@@ -122,12 +107,18 @@ class _TermBaseline(Baseline):
 
 
 @dataclass(eq=False)
-class TfIdf(_TermBaseline):
+class TfIdf(TermIndex):
     """Cosine of TF-IDF vectors over letter trigrams within words.
 
     A weight is (1 + ln tf) (ln((1 + N) / (1 + df)) + 1), each text's vector has length 1: the numbers of scikit-learn's
     ``TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True)``, fitted on the corpus. Words are
-    therefore what whitespace separates, punctuation included, unlike those of the text features.
+    therefore what whitespace separates, punctuation included, unlike the words of the text features.
+
+    Example:
+        >>> index = TfIdf()
+        >>> index.fit(["list files", "copy a file", "remove a folder"])
+        >>> index.search(["copying files"]).argmax(dim=1).tolist()
+        [1]
     """
 
     def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
@@ -144,18 +135,24 @@ class TfIdf(_TermBaseline):
 
 
 @dataclass(eq=False)
-class BM25(_TermBaseline):
+class BM25(TermIndex):
     """Okapi BM25 over the words of :mod:`dssm_lightning.features.text.words_and_letters`.
 
     A candidate of l words that has a term tf times gets, for each time the query has it,
     ln(1 + (N − df + ½) / (df + ½)) tf (k1 + 1) / (tf + k1 (1 − b + b l / mean l)).
     Source: Robertson and Zaragoza 2009; the logarithm is Lucene's, which is never negative.
+
+    Example:
+        >>> index = BM25()
+        >>> index.fit(["list files", "copy a file", "remove a folder"])
+        >>> index.search(["copy files"]).argmax(dim=1).tolist()
+        [1]
     """
 
     k1: float = 1.2
-    """How slowly repeats of a word stop counting."""
+    """How much repeats of a word count: 0 ignores them, large values count each."""
     b: float = 0.75
-    """How much a long text is held against itself, from 0 to 1."""
+    """How much the score of a long text is reduced, from 0 to 1."""
 
     def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
         keys, lengths = [], []
@@ -197,6 +194,6 @@ def _bags(keys: HashKeys, lengths: Integers, vocabulary: HashKeys) -> _Bags:
     return _Bags(of_term, count, np.searchsorted(of_text, np.arange(len(lengths) + 1)))
 
 
-def _weighted(bags: _Bags, weights: NDArray[np.float64]) -> _Weighted:
+def _weighted(bags: _Bags, weights: NDArray[np.float64]) -> WeightedTexts:
     terms = Ragged(torch.from_numpy(bags.term), torch.from_numpy(bags.offsets))
-    return _Weighted(terms, torch.from_numpy(weights.astype(np.float32)))
+    return WeightedTexts(terms, torch.from_numpy(weights.astype(np.float32)))

@@ -1,28 +1,33 @@
-"""How a model is measured and used by a trainer: every query against the whole corpus, which is embedded once."""
+"""Validation, test and prediction by a trainer: every query against the whole corpus, which is embedded once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import TEST, VALIDATION
+from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, resolve_ks
+from dssm_lightning.evaluation.metric_tables import show_results
 from dssm_lightning.evaluation.metrics import RowValues
+from dssm_lightning.evaluation.result_files import Intervals, intervals
 from dssm_lightning.models.scorers import Scorer
-from dssm_lightning.utils import distributed
-from dssm_lightning.utils.ragged import Features, concatenate_into, num_rows, pad_rows_to, to_device
+from dssm_lightning.utils.ragged import Features
 
-EQUAL_ON_ALL: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
-"""How to log what every rank has found alike: the largest is each, to the last bit, as their mean might not be."""
+EQUAL_IN_ALL_PROCESSES: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
+"""How to log a value that every process has computed: their maximum is equal to each to the last bit, their mean is
+not."""
 
 
 class EvaluationSteps(LightningModule):
-    """Validation, test and prediction of a model of two sides.
+    """Validation, test and prediction of a two-tower model.
 
     :class:`~dssm_lightning.models.two_tower.TwoTowerModel` stands before this class among the bases of the model.
     """
@@ -30,6 +35,9 @@ class EvaluationSteps(LightningModule):
     scorer: Scorer
     encode_query: Callable[[Features], Tensor]
     encode_candidate: Callable[[Features], Tensor]
+    embed_rows: Callable[[Callable[[Features], Tensor], Features], Tensor]
+    embed_corpus: Callable[[Iterable[Features], int], Tensor]
+    score: Callable[[Features, Tensor], Tensor]
     ks: list[int] | None
     """Cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them."""
 
@@ -37,21 +45,22 @@ class EvaluationSteps(LightningModule):
         super().__init__()
         self.evaluations = nn.ModuleDict()
         self.row_values: RowValues | None = None
-        """How each query or event fared in the last test."""
-        self._corpus: Tensor | None = None  # (N, D) while an evaluation lasts
+        """The metrics of each query or event in the last test."""
+        self.intervals: Intervals = {}
+        """The 95 % intervals of the last test's metrics."""
+        self._shows_results = False
+        self._corpus: Tensor | None = None  # (N, D) during an evaluation
 
     @property
     def datamodule(self) -> RetrievalDataModule:
-        """The trainer's."""
-        found = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        assert isinstance(found, RetrievalDataModule)
-        return found
+        """The trainer's data module."""
+        return datamodule_of(self.trainer)
 
     def setup(self, stage: str) -> None:
-        """Metrics, for which the size of the corpus must be known.
+        """Make the metrics, which need the size of the corpus.
 
         Raises:
-            ValueError: embeddings are to be written, and are of no use without the scorer.
+            UserError: ``predict`` writes embeddings that are of no use without the scorer.
         """
         if stage == "predict":
             self.scorer.check_indexable("predict")
@@ -61,71 +70,75 @@ class EvaluationSteps(LightningModule):
         plain = Evaluation(resolve_ks(self.ks, val.size), data.labelled)
         self.evaluations = nn.ModuleDict({"val": plain, "test": detailed})
 
-    # -- the corpus, and queries against it -----------------------------------------------------------------------
-
-    def embed_corpus(self, batches: Iterable[Features], share: int) -> Tensor:
-        """(N, D) every candidate's embedding, each rank embedding its share, of so many candidates."""
-        parts = (self._measured(self.encode_candidate, part) for part in batches)
-        return distributed.gather_rows(concatenate_into(parts, share))
-
-    def score(self, query: Features, corpus: Tensor) -> Tensor:
-        """(Q, …), (N, D) -> (Q, N) logits of queries with the embedded corpus."""
-        return self._measured(lambda features: self.scorer(self.encode_query(features), corpus), query)
-
-    def _embedded(self, fold: int | None = None) -> Tensor:
-        """(N, D) of what a fold ranks; None = of the whole corpus."""
+    def embed_ranked(self, fold: int | None = None) -> Tensor:
+        """(N, D) embeddings of the candidates that a fold ranks; None = of the whole corpus."""
         batches = self.datamodule.corpus_batches(fold)
         return self.embed_corpus(batches, len(batches.numbers))
 
-    def _measured(self, make: Callable[[Features], Tensor], features: Features) -> Tensor:
-        """What is made of each row, alike to the last bit wherever the rows are cut, as far as kernels allow."""
-        return make(pad_rows_to(to_device(features, self.device), 8, self.device))[: num_rows(features)]
-
-    # -- what Lightning calls -------------------------------------------------------------------------------------
+    # -- what Lightning calls -----------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        """Embed what is ranked once for this evaluation."""
-        self._corpus = self._embedded(VALIDATION)
+        """Embed the ranked candidates once for this evaluation."""
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._take_over(self.trainer.validate_loop)
+        self._corpus = self.embed_ranked(VALIDATION)
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         """Rank a batch of queries."""
         self._rank("val", batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of all queries."""
-        self._log_metrics("val")
+        """Log the metrics of all queries; ``validate`` shows them as a table."""
+        metrics = self._log_metrics("val")
+        if self._shows_results and self.trainer.state.fn == TrainerFn.VALIDATING:
+            show_results(metrics, {})
 
     def on_test_epoch_start(self) -> None:
-        """Embed what is ranked once for this evaluation."""
-        self._corpus = self._embedded(TEST)
+        """Embed the ranked candidates once for this evaluation."""
+        self._take_over(self.trainer.test_loop)
+        self._corpus = self.embed_ranked(TEST)
 
     def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Tensor:
-        """Rank a batch of queries; what else is made of the scores (Q, N) is a callback's."""
+        """Rank a batch of queries, and return the scores (Q, N) for callbacks."""
         return self._rank("test", batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log the metrics of all queries."""
-        self._log_metrics("test")
+        """Log the metrics of all queries, and show them as a table unless ``verbose`` is false."""
+        metrics = self._log_metrics("test")
+        if self.row_values is not None and self.trainer.is_global_zero:
+            self.intervals = intervals(self.row_values)
+        if self._shows_results:
+            show_results(metrics, self.intervals)
 
     def predict_step(self, batch: Features, batch_idx: int) -> Tensor:
-        """(H, B, d) what an index holds of whatever side the data module predicts: its embeddings, by head."""
+        """(H, B, d) what an index holds of the side that the data module predicts: its embeddings, by head."""
         encode = self.encode_query if self.datamodule.predict == "query" else self.encode_candidate
-        return self.scorer.vectors(self._measured(encode, batch))
+        return self.scorer.vectors(self.embed_rows(encode, batch))
+
+    def _take_over(self, loop: Any) -> None:
+        """Show results as a table, in place of the list of lines that Lightning prints unless ``verbose`` is false."""
+        self._shows_results = loop.verbose and self.trainer.is_global_zero
+        loop.verbose = False
 
     def _rank(self, stage: str, batch: EvaluationBatch) -> Tensor:
         assert self._corpus is not None
-        evaluation = self.evaluations[stage]
-        assert isinstance(evaluation, Evaluation)
         scores = self.score(batch.query, self._corpus)
-        evaluation.update(scores, batch)
+        self._evaluation(stage).update(scores, batch)
         return scores
 
-    def _log_metrics(self, stage: str) -> None:
+    def _evaluation(self, stage: str) -> Evaluation:
         evaluation = self.evaluations[stage]
         assert isinstance(evaluation, Evaluation)
+        return evaluation
+
+    def _log_metrics(self, stage: str) -> dict[str, float]:
+        evaluation = self._evaluation(stage)
         metrics = {f"{stage}/{name}": value for name, value in evaluation.compute().items()}
-        self.log_dict(metrics, **EQUAL_ON_ALL)
+        shown = {each.monitor for each in cast(list[ModelCheckpoint], self.trainer.checkpoint_callbacks)}
+        for name, value in metrics.items():
+            self.log(name, value, prog_bar=name in shown, **EQUAL_IN_ALL_PROCESSES)
         if isinstance(evaluation, DetailedEvaluation):
             self.row_values = evaluation.by_row()
         evaluation.reset()
         self._corpus = None
+        return metrics

@@ -1,4 +1,4 @@
-"""Backbones while they are trained, or not: weights read in time, features of frozen ones computed once and kept."""
+"""Backbones in a fit: their weights are read in time, and the features of frozen backbones computed once and kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,6 +17,7 @@ from dssm_lightning.models.encoders import Backbone, Dense
 from dssm_lightning.models.tower import Tower
 from dssm_lightning.utils.atomic_files import atomic_write
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.progress import track
 from dssm_lightning.utils.ragged import Features
 
 VERSION = 1
@@ -26,56 +26,66 @@ AT_ONCE = 64  # pictures
 
 
 def backbones(model: nn.Module) -> list[Backbone]:
-    """All of a model, inner ones of other encoders too."""
+    """Return the backbones of a model, also those inside other encoders."""
     return [module for module in model.modules() if isinstance(module, Backbone)]
 
 
 def read_weights(found: list[Backbone]) -> None:
-    """Read what they start from, so that a file that does not fit is an error before anything is computed."""
+    """Read the initial weights, so that a file that does not fit is an error before any compute."""
     for backbone in found:
         backbone.pretrained.read()
 
 
 def check_rest(found: list[Backbone], wrapped: object) -> None:
-    """Refuse weights that rest for some epochs where DDP would wait for their gradients.
+    """Refuse weights that are frozen for some epochs where DDP would wait for their gradients.
 
     Args:
         found: the model's backbones.
         wrapped: the model as the strategy trains it.
 
     Raises:
-        ValueError: as said.
+        UserError: a backbone has ``frozen_epochs``, and DDP does not look for unused parameters.
     """
     resting = [each for each in found if each.frozen_epochs]
     if resting and isinstance(wrapped, DistributedDataParallel) and not wrapped.find_unused_parameters:
         raise UserError(
-            f"{resting[0].label}: frozen_epochs is {resting[0].frozen_epochs}; weights that rest have no gradient, for "
+            f"{resting[0].label}: frozen_epochs is {resting[0].frozen_epochs}; frozen weights have no gradient, for "
             "which DDP would wait: set --trainer.strategy ddp_find_unused_parameters_true"
         )
 
 
-def keep_fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> None:
-    """Put what frozen backbones give in the place of pictures: computed once, on disk, for all processes.
+def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> dict[str, Features]:
+    """Return the features of frozen backbones, to take the place of pictures: computed once, for all processes.
 
-    A file is named after the pictures' column and the backbone's weights: another run with the same ones finds it.
+    They are kept in a file beside the data, named after the pictures' column and the backbone's weights, where another
+    run with the same backbone finds them.
 
     Args:
         towers: whose encoders read the columns.
-        data: encoded; its columns are changed in place.
-        folder: where the data lie.
+        data: the encoded data, which stay as they are.
+        folder: of the encoded data.
+
+    Returns:
+        new columns by table ("query", "event", "candidate") and feature.
     """
+    found: dict[str, Features] = {}
     for table, side in (("query", "query"), ("event", "query"), ("candidate", "candidate")):
         columns: Features = getattr(data, table)
         for name, backbone in _frozen(towers[side]):
             pixels = columns.get(name)
             if isinstance(pixels, Tensor) and not pixels.is_floating_point():
                 path = folder / f"{table}.{name}#{_digest(backbone)}.npy"
-                with FileLock(path.with_suffix(".lock")):
-                    if not path.is_file():
-                        features = _computed(backbone, pixels, name).numpy()
-                        with atomic_write(path) as temporary, temporary.open("wb") as file:
-                            np.save(file, features)
-                columns[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
+                _write_once(path, backbone, pixels, name)
+                found.setdefault(table, {})[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
+    return found
+
+
+def _write_once(path: Path, backbone: Backbone, pixels: Tensor, name: str) -> None:
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            features = _computed(backbone, pixels, name).numpy()
+            with atomic_write(path) as temporary, temporary.open("wb") as file:
+                np.save(file, features)
 
 
 def _frozen(tower: Tower) -> Iterator[tuple[str, Backbone]]:
@@ -90,16 +100,15 @@ def _computed(backbone: Backbone, pixels: Tensor, name: str) -> Tensor:
     """(N, width + 1) float32."""
     training, device = backbone.training, backbone.mean.device
     backbone.eval()
-    slices = torch.split(pixels, AT_ONCE)
-    quiet = len(slices) < 4
-    shown = track(slices, f"{backbone.pretrained.name} of {name}", len(slices), transient=True, disable=quiet)
+    chunks = torch.split(pixels, AT_ONCE)
+    shown = track(chunks, f"{backbone.pretrained.name} of {name}", len(chunks), least=4)
     features = torch.cat([backbone.fixed(each.to(device)).cpu() for each in shown])
     backbone.train(training)
     return features
 
 
 def _digest(backbone: Backbone) -> str:
-    """Changes with the weights, the net, and what happens to pictures before."""
+    """Return a digest of the weights, the net and the transforms before it."""
     steps = [repr(step) for step in backbone.transforms.evaluation_steps]
     digest = hashlib.sha256(f"{VERSION} {backbone.pretrained.name} {steps}".encode())
     for key, value in backbone.backbone.state_dict().items():

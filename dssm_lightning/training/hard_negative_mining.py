@@ -1,21 +1,25 @@
-"""Hard negatives from the model as it is: every query scored against the whole corpus, shared by all ranks."""
+"""Hard negatives mined from the current model: every query is scored against the whole corpus, by all processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from dssm_lightning.data.negatives import Hard
+from dssm_lightning.data.retrieval_data import RetrievalData
+from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.utils import distributed
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Without gradient and dropout; afterwards every part trains that did."""
+    """Evaluate without gradient and dropout; afterwards the parts that trained before train again."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -32,13 +36,13 @@ def mine_pools(
     score: Callable[[Features], Tensor],
     epoch: int,
 ) -> int:
-    """Give samplers new pools: each rank mines its share of the queries, and all end with the same.
+    """Give samplers new pools: each process mines its share of the queries, and all processes end with all pools.
 
     Args:
-        samplers: what is due.
-        batches: this rank's queries, as rows (Q,) of the query table, with their features.
+        samplers: whose pools are due.
+        batches: this process's queries, as rows (Q,) of the query table, with their features.
         score: features of queries -> (Q, N) logits of the corpus.
-        epoch: the epoch that is about to begin.
+        epoch: the epoch that begins next.
 
     Returns:
         how many queries were mined.
@@ -54,3 +58,26 @@ def mine_pools(
     for sampler, chosen in zip(samplers, pools, strict=True):
         sampler.keep(every_query, distributed.gather_rows(torch.cat(chosen)).cpu(), epoch)
     return len(every_query)
+
+
+def mine_once(sampler: Hard, model: TwoTowerModel, data: RetrievalData) -> int:
+    """Mine the pools of a sampler with a trained model, outside a fit. Returns how many queries were mined.
+
+    Args:
+        sampler: not bound yet; afterwards it holds the pools.
+        model: trained.
+        data: whose training queries are mined for.
+
+    Raises:
+        UserError: query features vary by event, so that a query has several embeddings.
+    """
+    prepared = data.data
+    if prepared.event:
+        raise UserError(
+            f"mine: each query is mined once, but {sorted(prepared.event)} are columns of the interactions, one value "
+            "for each event: put the columns into the query table"
+        )
+    sampler.bind(prepared.interactions, len(prepared.queries), data.num_candidates)
+    with evaluating(model):
+        corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
+        return mine_pools([sampler], data.mining_batches(sampler.queries), partial(model.score, corpus=corpus), 0)

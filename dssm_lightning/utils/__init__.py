@@ -1,1 +1,1 @@
-"""What knows nothing of retrieval: ragged columns, hashing, seeds, files, processes."""
+"""Tools that know nothing of retrieval: ragged columns, hashing, seeds, files, processes."""

@@ -1,7 +1,7 @@
-"""All that knows of several processes: who we are, sums, and gathering with a gradient.
+"""Communication between processes: process numbers, sums, and gathering with a gradient.
 
-The claim, tested on gloo: W ranks of batch B give the loss and the gradients of one process of batch W·B that holds
-the same rows and the same drawn negatives.
+Tested with gloo: W processes with batches of B rows have the same loss and the same gradients as one process with a
+batch of W·B rows, if the rows and the sampled negatives are the same.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ _group: dist.ProcessGroup | None = None
 
 
 def use_group(group: dist.ProcessGroup | None) -> None:
-    """Let this module speak of the ranks of a group, each of which has rows of its own; None = all ranks.
+    """Restrict this module to the processes of a group, which all have different rows; None = all processes.
 
-    Ranks that share tables compute the same from the same rows: to all of this module they are one.
+    Processes that share sharded tables compute the same results from the same rows. A group contains one of them.
     """
     global _group
     _group = group
 
 
 def process_rank() -> int:
-    """This process's number, 0 where there is only one."""
+    """Return the number of this process within the group; 0 if there is only one process."""
     return dist.get_rank(_group) if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes work together."""
+    """Return the number of processes in the group."""
     return dist.get_world_size(_group) if dist.is_initialized() else 1
 
 
 def adds_sparse() -> bool:
-    """Whether ranks can add up sparse gradients, as DDP does: gloo can, NCCL cannot."""
+    """Return whether DDP can sum sparse gradients over the processes: gloo can, NCCL cannot."""
     return world_size() == 1 or dist.get_backend(_group) != "nccl"
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """The sum of every rank's value, without a gradient."""
+    """Return the sum of ``value`` over all processes, without a gradient."""
     total = value.detach().clone()
     if world_size() > 1:
         dist.all_reduce(total, group=_group)
@@ -48,7 +48,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def gather_objects(mine: Any) -> list[Any]:
-    """What each rank has, in the order of ranks: plain values, and few of them."""
+    """Return the object of every process, in the order of process numbers. The objects are pickled; keep them small."""
     every: list[Any] = [mine] * world_size()
     if world_size() > 1:
         dist.all_gather_object(every, mine, group=_group)
@@ -56,7 +56,7 @@ def gather_objects(mine: Any) -> list[Any]:
 
 
 def anywhere(flags: list[bool], device: torch.device) -> list[bool]:
-    """Whether each flag is set in any process of the whole job."""
+    """Return for each flag whether it is set in any process of the whole job, not only of the group."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return flags
     total = torch.tensor(flags, device=device).float()
@@ -65,10 +65,10 @@ def anywhere(flags: list[bool], device: torch.device) -> list[bool]:
 
 
 class _Gather(torch.autograd.Function):
-    """(n, …) on each rank -> (W·n, …) on all; the backward pass sums what every rank sends back to the owner.
+    """(n, …) in each process -> (W·n, …) in all; the backward pass sums the gradients of all processes.
 
-    With each rank's loss a mean over its own rows, DDP's averaging then gives the gradient of the mean over all rows:
-    nothing is to be multiplied by W.
+    If each process's loss is the mean over its own rows, DDP's average over processes is the gradient of the mean over
+    all rows, without a factor W.
     """
 
     @staticmethod
@@ -91,12 +91,12 @@ class _Gather(torch.autograd.Function):
 
 
 def rows_before(local: Tensor) -> int:
-    """How many rows the ranks before this one have, where this one has those of ``local``."""
+    """Return the number of rows in the processes before this one; this process has the rows of ``local``."""
     return 0 if world_size() == 1 else int(_row_counts(local)[: process_rank()].sum())
 
 
 def _row_counts(local: Tensor) -> Tensor:
-    """(W,) rows of each rank."""
+    """(W,) number of rows in each process."""
     counts = torch.zeros(world_size(), dtype=torch.int64, device=local.device)
     counts[process_rank()] = len(local)
     dist.all_reduce(counts, group=_group)
@@ -104,7 +104,7 @@ def _row_counts(local: Tensor) -> Tensor:
 
 
 def gather_rows(local: Tensor) -> Tensor:
-    """(n_r, …) on each rank, n_r may differ -> (Σ n_r, …) on all, in rank order, with gradient."""
+    """Gather (n_r, …) of each process r, n_r may differ, as (Σ n_r, …) in all, in the order of r, with a gradient."""
     if world_size() == 1:
         return local
     sizes = _row_counts(local)

@@ -1,4 +1,4 @@
-"""The error of everything that the user can mend, and the checks that raise it most often."""
+"""The error for mistakes that the user can correct, and the most frequent checks that raise it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from dssm_lightning.utils.suggestions import did_you_mean
 
 
 class UserError(ValueError):
-    """What the user can mend: the message names the thing, what was found and what is possible.
+    """A mistake that the user can correct. The message names the setting, the value found and the possible values.
 
-    The command line shows it as one line, without a traceback.
+    The command line prints the message without a traceback.
+
+    Example:
+        >>> from dssm_lightning.features import Vector
+        >>> Vector(name="embedding", length=0)
+        Traceback (most recent call last):
+        ...
+        dssm_lightning.utils.errors.UserError: Vector feature 'embedding': length is 0; it must be at least 1
     """
 
 
@@ -18,11 +25,11 @@ def require_at_least(owner: str, name: str, value: float | None, minimum: float 
     """Refuse a number below ``minimum``; None passes.
 
     Args:
-        owner: whose setting it is, such as a class or ``feature 'title'``.
+        owner: what has the setting, such as a class or ``feature 'title'``.
         name: the setting.
-        value: what it is set to.
-        minimum: the smallest number that is allowed.
-        hint: what to do instead, put in brackets after the message.
+        value: its value.
+        minimum: the smallest allowed value.
+        hint: advice that is appended in brackets.
 
     Raises:
         UserError: ``<owner>: <name> is <value>; it must be at least <minimum>``.
@@ -38,17 +45,17 @@ def require_at_least(owner: str, name: str, value: float | None, minimum: float 
 
 
 def require_positive(owner: str, name: str, value: float | None, hint: str = "") -> None:
-    """Refuse a number that is not above 0, or not finite; None passes. Arguments as for :func:`require_at_least`.
+    """Refuse a number that is not positive and finite; None passes. Arguments as for :func:`require_at_least`.
 
     Raises:
-        UserError: ``<owner>: <name> is <value>; it must be positive``.
+        UserError: ``<owner>: <name> is <value>; it must be positive and finite``.
     """
     if value is not None and not 0 < value < float("inf"):
         raise UserError(f"{owner}: {name} is {value}; it must be positive and finite{_brackets(hint)}")
 
 
 def require_fraction(owner: str, name: str, value: float | None, hint: str = "") -> None:
-    """Refuse what is no fraction in [0, 1); None passes. Arguments as for :func:`require_at_least`.
+    """Refuse a number outside [0, 1); None passes. Arguments as for :func:`require_at_least`.
 
     Raises:
         UserError: ``<owner>: <name> is <value>; it must be a fraction in [0, 1)``.
@@ -58,14 +65,14 @@ def require_fraction(owner: str, name: str, value: float | None, hint: str = "")
 
 
 def require_choice(owner: str, name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse what is none of the choices, and suggest the nearest one.
+    """Refuse a value that is not among the choices, and suggest the most similar choice.
 
     Raises:
         UserError: ``<owner>: <name> is <value>; possible are <choices>``.
     """
     if value not in choices:
         possible = ", ".join(choices)
-        raise UserError(f"{owner}: {name} is {value!r}; possible are {possible}{did_you_mean(value, choices)}")
+        raise UserError(f"{owner}: {name} is {value!r}; possible are {possible}{did_you_mean(str(value), choices)}")
 
 
 def _brackets(hint: str) -> str:

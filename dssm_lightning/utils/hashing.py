@@ -1,4 +1,4 @@
-"""Hashes that are equal on every machine and in every version."""
+"""Hash functions whose results are equal on every machine and in every version."""
 
 from __future__ import annotations
 
@@ -6,18 +6,37 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from dssm_lightning.utils.errors import UserError, require_at_least
+
 HashKeys = NDArray[np.uint64]
 
 GOLDEN = 0x9E3779B97F4A7C15
-"""2^64 over the golden ratio, splitmix64's step: keeps n-grams of different n apart."""
+"""2^64 divided by the golden ratio: the increment of splitmix64."""
 
 MAX_BUCKETS = (1 << 31) - 1
-"""Ids are int32."""
+"""The largest number of buckets, because ids are int32."""
+
+
+def require_buckets(owner: str, name: str, value: int | None, most: int = MAX_BUCKETS) -> None:
+    """Refuse a number of buckets, rows or values outside 1 … ``most``; None passes.
+
+    Raises:
+        UserError: ``<owner>: <name> is <value>; it must be at least 1`` or ``at most <most>``.
+    """
+    require_at_least(owner, name, value)
+    if value is not None and value > most:
+        raise UserError(f"{owner}: {name} is {value}; it must be at most {most} (ids are int32)")
 
 
 def mix64_(values: HashKeys) -> HashKeys:
-    """The finaliser of splitmix64 (Steele et al. 2014), **in place**: each bit in reaches every bit out."""
-    shifted = np.empty_like(values)  # one for all steps: to allocate costs as much as to shift
+    """Apply the finaliser of splitmix64 (Steele et al. 2014) **in place**: every input bit affects every output bit.
+
+    Example:
+        >>> values = np.array([0, 1], np.uint64)
+        >>> mix64_(values) is values, values.tolist()
+        (True, [0, 6238072747940578789])
+    """
+    shifted = np.empty_like(values)  # reused by all steps: an allocation costs as much as a shift
     values ^= np.right_shift(values, np.uint64(30), out=shifted)
     values *= np.uint64(0xBF58476D1CE4E5B9)
     values ^= np.right_shift(values, np.uint64(27), out=shifted)
@@ -27,7 +46,10 @@ def mix64_(values: HashKeys) -> HashKeys:
 
 
 def buckets(keys: HashKeys, num_buckets: int) -> NDArray[np.int32]:
-    """(T,) keys, which are overwritten, as ids in [0, num_buckets). Scaling needs no division and suits any number."""
+    """Hash keys (T,) to ids in [0, num_buckets). The keys are overwritten.
+
+    The upper half of the mixed key is scaled to ``num_buckets``, which needs no division.
+    """
     hashes = mix64_(keys)
     hashes >>= np.uint64(32)
     hashes *= np.uint64(num_buckets)
@@ -36,9 +58,9 @@ def buckets(keys: HashKeys, num_buckets: int) -> NDArray[np.int32]:
 
 
 def hash_strings(values: pl.Series) -> NDArray[np.uint64]:
-    """(T,) strings without nulls -> (T,) hashes: a mix of the sum of the mixed (byte, place) pairs of the UTF-8 text.
+    """Hash strings (T,) without nulls: the mixed sum of the mixed (byte, place) pairs of the UTF-8 text.
 
-    Equal on every machine and in every version, as what was learnt for a bucket depends on it.
+    Saved models depend on these hashes, because they choose the rows of embedding tables.
     """
     lengths = values.str.len_bytes().to_numpy().astype(np.int64)
     ends = np.cumsum(lengths)

@@ -1,7 +1,7 @@
-"""What would be large in memory lies in a file that is mapped into it instead, and is worked on in blocks.
+"""Large arrays and tables in temporary files that are mapped into memory and processed in blocks.
 
-Up to :data:`BLOCK` rows nothing is different from arrays in memory. Files are temporary, in the folder that ``TMPDIR``
-names: they have no name any more when they are mapped, and are gone with the last who uses them.
+Arrays of up to :data:`BLOCK` rows stay in memory. The temporary files are created in the folder ``TMPDIR``. A mapped
+file has no name any more; the system deletes it when its last user ends.
 """
 
 from __future__ import annotations
@@ -23,16 +23,25 @@ from torch import Tensor
 Array: TypeAlias = NDArray[Any]
 
 BLOCK = 1 << 22
-"""Rows from which on a file takes the place of memory, and rows that are worked on at a time."""
+"""Number of rows above which an array is stored in a file; also the number of rows that are processed at a time."""
 LARGE_FILE = 1 << 26
-"""Bytes of a source's files from which on its rows are not read into memory."""
+"""Number of bytes in a source's files above which its rows are not read into memory."""
 
 
 class Spool:
-    """Arrays that are written one after the other, and mapped as one; the first says of which type and shape.
+    """A temporary file to which arrays are appended, and which is then mapped as one array.
+
+    The first array determines the type and the shape of a row.
 
     Args:
-        folder: where the file lies; None = where ``TMPDIR`` says.
+        folder: folder of the temporary file; None = the folder ``TMPDIR``.
+
+    Example:
+        >>> spool = Spool()
+        >>> for part in (np.arange(3), np.arange(3, 5)):
+        ...     spool.append(part)
+        >>> spool.mapped().tolist()
+        [0, 1, 2, 3, 4]
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -42,15 +51,15 @@ class Spool:
         self._rows = 0
 
     def __del__(self) -> None:
-        # on a full disk it cannot write what it still holds; where no file could be made there is none
+        # OSError: the disk is full and buffered rows cannot be written. AttributeError: the file could not be created.
         with suppress(OSError, AttributeError):
-            self._file.close()  # where an error came before it was mapped
+            self._file.close()  # still open if an error came before `mapped`
 
     def append(self, part: Array) -> None:
-        """Write rows (n, …).
+        """Append rows (n, …) to the file.
 
         Raises:
-            OSError: the disk is full; the message names the folder.
+            OSError: the disk is full. The message names the folder and the environment variable TMPDIR.
         """
         if self._like is None:
             self._like = part[:0]
@@ -62,13 +71,13 @@ class Spool:
             written = self._rows * part[:1].nbytes >> 20
             raise OSError(
                 error.errno,
-                f"{error.strerror}: a temporary file of {written:,} MiB and more in {self._folder}; the environment "
-                "variable TMPDIR names another folder",
+                f"{error.strerror}: a temporary file in {self._folder} needs more than {written:,} MiB; set the "
+                "environment variable TMPDIR to another folder",
             ) from error
         self._rows += len(part)
 
     def mapped(self) -> Array:
-        """(N, …) all that was written. Pages are shared with the file until somebody writes to them."""
+        """Map all rows (N, …). Writing to the array changes a copy of the page, not the file."""
         assert self._like is not None
         with self._file as file:
             shape = (self._rows, *self._like.shape[1:])
@@ -78,7 +87,7 @@ class Spool:
 
 
 def spooled(parts: Iterable[Array]) -> Array:
-    """The parts (n, …), at least one, as one mapped array."""
+    """Concatenate parts (n, …), at least one, into one mapped array."""
     spool = Spool()
     for part in parts:
         spool.append(part)
@@ -86,19 +95,24 @@ def spooled(parts: Iterable[Array]) -> Array:
 
 
 def blocks(total: int) -> Iterator[slice]:
-    """The rows 0 … total − 1, so many at a time; none at all where there are none."""
+    """Yield slices of at most :data:`BLOCK` rows that cover the rows 0 … total − 1."""
     return (slice(start, min(start + BLOCK, total)) for start in range(0, total, BLOCK))
 
 
 def gathered(column: Tensor, rows: Tensor) -> Tensor:
-    """``column[rows]``."""
+    """Return ``column[rows]``, mapped from a file if it is large."""
     if len(rows) <= BLOCK:
         return column[rows]
     return torch.from_numpy(spooled(column[rows[block]].numpy() for block in blocks(len(rows))))
 
 
 def where(chosen: Iterable[Tensor], total: int) -> Tensor:
-    """(·,) int64: the rows that are chosen, of so many; ``chosen`` (n,) bool of each of the :func:`blocks`."""
+    """Return the numbers of the chosen rows, int64, ascending.
+
+    Args:
+        chosen: for each of the :func:`blocks`, (n,) bool.
+        total: number of rows in all blocks.
+    """
     if total <= BLOCK:
         return torch.cat([part.nonzero().squeeze(1) for part in chosen] or [torch.zeros(0, dtype=torch.int64)])
     starts = (block.start for block in blocks(total))
@@ -108,20 +122,21 @@ def where(chosen: Iterable[Tensor], total: int) -> Tensor:
 
 
 def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
-    """Rows of one range of keys after another, of about :data:`BLOCK` rows each, ascending within a range.
+    """Partition rows by ranges of keys; yield the row numbers of one range after the other.
 
-    Two passes over the keys, and 4 bytes on disk for each, whatever the number of ranges.
+    Each range has about :data:`BLOCK` rows, in ascending order. The keys are read twice and need 4 bytes each on disk,
+    however many ranges there are.
 
     Args:
         keys: (R,) int64 in [0, K).
-        offsets: (K + 1,) int64: how many rows have a smaller key.
+        offsets: (K + 1,) int64: number of rows with a smaller key.
     """
     if len(keys) <= BLOCK:
         yield torch.arange(len(keys))
         return
     limits = torch.searchsorted(offsets, torch.arange(BLOCK, len(keys), BLOCK))
     limits = torch.unique_consecutive(limits)
-    limits = limits[offsets[limits] < len(keys)]  # the first key of each range but the first, none of them empty
+    limits = limits[offsets[limits] < len(keys)]  # first key of each range after the first one; no range is empty
     counts, orders = [], Spool()
     for block in blocks(len(keys)):
         part = torch.searchsorted(limits, keys[block], right=True)
@@ -140,14 +155,14 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
 
 
 def numbers(column: pl.Series, dtype: type[pl.DataType]) -> Tensor:
-    """(R,) a column without nulls as a tensor of this type."""
+    """Convert a column (R,) without nulls to a tensor of the given type."""
     if len(column) <= BLOCK:
         return torch.from_numpy(column.cast(dtype).to_numpy().copy())
     return torch.from_numpy(spooled(column[block].cast(dtype).to_numpy() for block in blocks(len(column))))
 
 
 def evaluated(query: pl.LazyFrame, rows: int) -> Tensor:
-    """(rows,) the one column, without nulls, that a query gives, computed as a stream where it is long."""
+    """Compute a query with one column (rows,) without nulls; a long column is streamed into a file."""
     if rows <= BLOCK:
         return torch.from_numpy(query.collect().to_series().to_numpy().copy())
     parts = query.collect_batches(chunk_size=BLOCK, maintain_order=True, engine="streaming")
@@ -155,18 +170,18 @@ def evaluated(query: pl.LazyFrame, rows: int) -> Tensor:
 
 
 def frame(query: pl.LazyFrame) -> pl.DataFrame:
-    """What a query gives, computed as a stream, written to a file and mapped.
+    """Compute a query as a stream into a file, and map the file.
 
-    Without the package pyarrow, which is what maps frames, it is collected in memory, with a warning if it is long.
+    Mapping needs the package pyarrow. Without it, the result is held in memory, with a warning if it is long.
     """
     try:
-        import pyarrow as arrow  # type: ignore[import-untyped]  # it has no types
+        import pyarrow as arrow  # type: ignore[import-untyped]  # pyarrow has no types
     except ImportError:
         found = query.collect(engine="streaming")
         if len(found) > BLOCK:
             warnings.warn(
-                f"a table of {len(found):,} rows is held in memory ({int(found.estimated_size()) >> 20:,} MiB): with "
-                "pyarrow it would be mapped from a file; pip install 'dssm-lightning[large]'",
+                f"a table of {len(found):,} rows is held in memory ({int(found.estimated_size()) >> 20:,} MiB), "
+                "because pyarrow is missing; to map it from a file: pip install 'dssm-lightning[large]'",
                 stacklevel=2,
             )
         return found
@@ -177,6 +192,6 @@ def frame(query: pl.LazyFrame) -> pl.DataFrame:
             return query.collect()
         with arrow.memory_map(str(path)) as file:
             table = arrow.ipc.open_file(file).read_all()
-    made = pl.from_arrow(table, rechunk=False)  # which would copy it into memory
-    assert isinstance(made, pl.DataFrame)
-    return made
+    mapped = pl.from_arrow(table, rechunk=False)  # True would copy the table into memory
+    assert isinstance(mapped, pl.DataFrame)
+    return mapped

@@ -1,4 +1,4 @@
-"""Columns of rows of different length, and how rows are taken from them."""
+"""Columns whose rows have different lengths, and functions that select, move and concatenate rows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from torch import Tensor
 
 
 class Ragged(NamedTuple):
-    """Rows of different length: row i is ``values[offsets[i] : offsets[i + 1]]``."""
+    """Rows of different lengths: row i is ``values[offsets[i] : offsets[i + 1]]``.
+
+    Example:
+        >>> column = Ragged.from_lengths(torch.tensor([5, 7, 9]), torch.tensor([2, 0, 1]))
+        >>> column.offsets.tolist(), column.rows.tolist()
+        ([0, 2, 2, 3], [0, 0, 2])
+        >>> take(column, torch.tensor([2, 0])).values.tolist()
+        [9, 5, 7]
+    """
 
     values: Tensor  # (T,)
     offsets: Tensor  # (B + 1,) int64, starts at 0, ends at T
-    age: Tensor | None = None  # (T,) float32: how long before its event a history entry happened; None elsewhere
+    age: Tensor | None = None  # (T,) float32: time between a history entry and its event; None in other columns
     items: Features | Tensor | None = None
-    # What the values number, in a history of whole candidates: features of H distinct ones, for which TwoTower puts
-    # their embeddings (H, D); None = ids, for a table of the encoder's own
+    # Only in a history of whole candidates: the features of the H distinct candidates that ``values`` index. TwoTower
+    # replaces the features with the candidates' embeddings (H, D). None: ``values`` index the encoder's own table.
 
     @classmethod
     def from_lengths(cls, values: Tensor, lengths: Tensor) -> Ragged:
-        """Rows of these lengths (B,) int64, one after the other in ``values`` (T,)."""
+        """Make rows of the given lengths (B,) int64 from consecutive ``values`` (T,)."""
         return cls(values, F.pad(lengths.cumsum(0), (1, 0)))
 
     @property
@@ -33,31 +41,37 @@ class Ragged(NamedTuple):
 
     @property
     def rows(self) -> Tensor:
-        """(T,) the row that each value belongs to."""
+        """(T,) row number of each value."""
         return torch.repeat_interleave(
             torch.arange(len(self.offsets) - 1, device=self.offsets.device), self.lengths, output_size=len(self.values)
         )
 
     def only(self, kept: Tensor) -> Ragged:
-        """Each row without the values that are not kept (T,)."""
-        counted = torch.nn.functional.pad(kept.cumsum(0), (1, 0))  # (T + 1,)
+        """Remove from every row the values where ``kept`` (T,) bool is false."""
+        kept_before = F.pad(kept.cumsum(0), (1, 0))  # (T + 1,)
         age = None if self.age is None else self.age[kept]
-        return Ragged(self.values[kept], counted[self.offsets], age, self.items)
+        return Ragged(self.values[kept], kept_before[self.offsets], age, self.items)
 
 
 class Prefixes(NamedTuple):
-    """Histories of B events that share S sequences: event i has seen the first ``length[i]`` entries of one of them.
+    """Histories of B events over S shared sequences: event i sees the first ``length[i]`` entries of its sequence.
 
-    What reads a sequence from the old to the new reads it once for all of its events.
+    An encoder that reads from the oldest entry to the newest reads each sequence once for all of its events.
+
+    Example:
+        >>> sequences = Ragged.from_lengths(torch.tensor([5, 7, 9]), torch.tensor([3]))
+        >>> events = Prefixes(sequences, torch.tensor([0, 0]), torch.tensor([1, 3]), torch.zeros(2))
+        >>> events.expand().values.tolist(), events.expand().lengths.tolist()
+        ([5, 5, 7, 9], [1, 3])
     """
 
-    sequences: Ragged  # S rows, oldest first; ages are counted from the sequence's last event
-    sequence: Tensor  # (B,) int64: whose events they are
-    length: Tensor  # (B,) int64: how many entries each has seen
-    now: Tensor  # (B,) float32: how long before the sequence's last event each happened, in the unit of the ages
+    sequences: Ragged  # S rows, oldest entry first; ages count back from the sequence's last event
+    sequence: Tensor  # (B,) int64: the sequence of each event
+    length: Tensor  # (B,) int64: number of entries that each event sees
+    now: Tensor  # (B,) float32: time from each event to its sequence's last event, in the unit of the ages
 
     def expand(self) -> Ragged:
-        """B rows: each event's own history."""
+        """Return B rows: each event's own history."""
         index, offsets = spans(self.sequences.offsets[self.sequence], self.length)
         age = self.sequences.age
         if age is not None:
@@ -70,7 +84,13 @@ Features: TypeAlias = dict[str, Column]
 
 
 def spans(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Several stretches of consecutive numbers, one after the other: (T,) the numbers, (B + 1,) where each begins."""
+    """Concatenate ranges of consecutive integers: (T,) the integers, (B + 1,) where each range begins.
+
+    Example:
+        >>> numbers, offsets = spans(torch.tensor([7, 2]), torch.tensor([2, 3]))
+        >>> numbers.tolist(), offsets.tolist()
+        ([7, 8, 2, 3, 4], [0, 2, 5])
+    """
     if lengths.device.type == "cpu":  # NumPy takes half the time
         counts = lengths.numpy()
         ends = counts.cumsum()
@@ -89,36 +109,36 @@ def take(column: Ragged, rows: Tensor) -> Ragged: ...
 @overload
 def take(column: Prefixes, rows: Tensor) -> Prefixes: ...
 def take(column: Column, rows: Tensor) -> Column:
-    """The given rows of a column, gathered without a loop."""
+    """Return the given rows of a column, without a loop over rows."""
     if isinstance(column, Tensor):
         return column.index_select(0, rows)  # up to several times as fast as [rows]
     if isinstance(column, Prefixes):
         return Prefixes(column.sequences, column.sequence[rows], column.length[rows], column.now[rows])
     starts = column.offsets.index_select(0, rows)
     ends = column.offsets.index_select(0, rows + 1)
-    index, offsets = spans(starts, ends.sub_(starts))  # without a pass over the whole column
+    index, offsets = spans(starts, ends.sub_(starts))  # reads the chosen rows only, not the whole column
     age = None if column.age is None else column.age.index_select(0, index)
     return Ragged(column.values.index_select(0, index), offsets, age, column.items)
 
 
 def take_features(features: Features, rows: Tensor) -> Features:
-    """The given rows of every column."""
+    """Return the given rows of every column."""
     return {name: take(column, rows) for name, column in features.items()}
 
 
 def row_chunks(features: Features, size: int) -> Iterator[Features]:
-    """The rows, at most so many at a time."""
+    """Yield the rows in chunks of at most ``size`` rows."""
     column = next(iter(features.values()))
-    there = column if isinstance(column, Tensor) else column[1]  # offsets, or whose events they are
-    for rows in torch.split(torch.arange(num_rows(features), device=there.device), size):
+    device = (column if isinstance(column, Tensor) else column[1]).device  # [1]: offsets, or sequence numbers
+    for rows in torch.split(torch.arange(num_rows(features), device=device), size):
         yield take_features(features, rows)
 
 
 def pad_rows_to(features: Features, rows: int, device: torch.device) -> Features:
-    """The same rows, the last one again until there are so many; none stays none.
+    """Pad to ``rows`` rows by repeating the last one; an empty batch stays empty.
 
-    A product of few rows may run through another kernel, which rounds otherwise: near-ties would then fall differently
-    with how many rows happen to stand together.
+    A matrix product with few rows may run through another kernel, which rounds differently. The order of near-ties
+    would then depend on the batch size.
     """
     total = num_rows(features)
     if total == 0 or total >= rows:
@@ -127,7 +147,7 @@ def pad_rows_to(features: Features, rows: int, device: torch.device) -> Features
 
 
 def embed_items(column: Column, embed: Callable[[Features], Tensor]) -> Column:
-    """The column, with embeddings in place of the candidates that its values number, if they do."""
+    """Replace the candidate features in a history of whole candidates by embeddings; return other columns unchanged."""
     entries = column.sequences if isinstance(column, Prefixes) else column
     if not isinstance(entries, Ragged) or not isinstance(entries.items, dict):
         return column
@@ -136,21 +156,22 @@ def embed_items(column: Column, embed: Callable[[Features], Tensor]) -> Column:
 
 
 def concatenate_into(parts: Iterable[Tensor], total: int) -> Tensor:
-    """``torch.cat`` of parts (n, …), at least one, of so many rows together, in the memory of the result.
+    """Concatenate parts (n, …), at least one, that have ``total`` rows together.
 
-    The parts themselves are never there all at once, as they would be in a list.
+    Unlike ``torch.cat``, it copies each part into the result at once, so that an iterator's parts need not be in memory
+    together.
     """
-    made, rows = torch.empty(0), 0
+    result, rows = torch.empty(0), 0
     for part in parts:
-        made = part.new_empty((total, *part.shape[1:])) if rows == 0 else made
-        made[rows : rows + len(part)] = part
+        result = part.new_empty((total, *part.shape[1:])) if rows == 0 else result
+        result[rows : rows + len(part)] = part
         rows += len(part)
     assert rows == total
-    return made
+    return result
 
 
 def num_rows(features: Features) -> int:
-    """How many rows the columns have."""
+    """Return the number of rows, which all columns share."""
     column = next(iter(features.values()))
     if isinstance(column, Ragged):
         return len(column.offsets) - 1
@@ -158,7 +179,7 @@ def num_rows(features: Features) -> int:
 
 
 def to_device(features: Features, device: torch.device) -> Features:
-    """The columns on a device."""
+    """Move the columns to a device; for the CPU, return them unchanged."""
     return features if device.type == "cpu" else {name: _moved(column, device) for name, column in features.items()}
 
 

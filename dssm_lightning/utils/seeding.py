@@ -1,6 +1,6 @@
-"""Randomness that is a function of where we are: (seed, epoch, step, process), never of what was drawn before.
+"""Random numbers that depend on (seed, epoch, step, process) only, never on earlier draws.
 
-A run that is resumed at step k then draws what the uninterrupted run drew at step k.
+A run that is resumed at step k therefore draws the same numbers as an uninterrupted run at step k.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MASK = (1 << 64) - 1
 
 
 def mix(*parts: int) -> int:
-    """A 63-bit hash of integers (splitmix64 over the sequence); equal on every machine and Python version."""
+    """Hash a sequence of integers to 63 bits with splitmix64; equal on every machine and Python version."""
     state = 0x9E3779B97F4A7C15
     for part in parts:
         state = (state ^ (part & _MASK)) * 0xBF58476D1CE4E5B9 & _MASK
@@ -24,7 +24,16 @@ def mix(*parts: int) -> int:
 
 
 class Counter(NamedTuple):
-    """Where in a run a draw happens."""
+    """The place in a run at which random numbers are drawn.
+
+    Example:
+        >>> at_step_3 = Counter(seed=1, epoch=0, step=3)
+        >>> first, again = (torch.rand(2, generator=at_step_3.generator("negatives")) for _ in range(2))
+        >>> torch.equal(first, again)
+        True
+        >>> torch.equal(first, torch.rand(2, generator=at_step_3.generator("dropout")))
+        False
+    """
 
     seed: int
     epoch: int = 0
@@ -32,17 +41,17 @@ class Counter(NamedTuple):
     process_rank: int = 0
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A fresh generator; draws for different purposes at the same place are independent."""
+        """Return a new generator. Draws for different purposes at the same place are independent."""
         return torch.Generator().manual_seed(mix(*self, *purpose.encode()))
 
 
 def run_seed() -> int:
-    """The seed of this run: Lightning's ``seed_everything`` leaves it in the environment; 0 without it."""
+    """Return the seed that Lightning's ``seed_everything`` stored in the environment, or 0."""
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))
 
 
 def seed_torch(seed: int, device: torch.device) -> None:
-    """Seed what torch draws from, on the CPU and on this device."""
+    """Seed torch's global generators of the CPU and of ``device``."""
     torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a hundred times as long
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The known names that are most like an unknown one."""
+"""Find the known names that are most similar to an unknown name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """At most ``most`` known names, the most similar one first, whatever their case.
+    """Return at most ``most`` known names, the most similar first; upper and lower case are equal.
 
     Example:
         >>> nearest_names("relu", ["ReLU", "Tanh"], 1)
@@ -18,7 +18,7 @@ def nearest_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean …?``, or nothing where no known name is similar.
+    """Return ``; did you mean …?`` with the most similar known name, or an empty text if no known name is similar.
 
     Example:
         >>> did_you_mean("titel", ["title", "genre"])

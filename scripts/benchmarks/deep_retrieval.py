@@ -17,14 +17,14 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from benchmarks.inputs import made_up_100k
 from benchmarks.report import Row, Section, alternate, clock, rates
 from benchmarks.rivals import PlainDeepRetrieval
-from dssm_lightning.api import load_data, load_untrained
+from dssm_lightning.api import load_datamodule, load_untrained
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import TEST
 from dssm_lightning.data.sources import MovieLens
 from dssm_lightning.evaluation.evaluator import SEEN_KEPT, Evaluation, resolve_ks
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
-from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO
+from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.hard_negative_mining import evaluating
 from dssm_lightning.training.module import TwoTower
 from dssm_lightning.utils.seeding import Counter
@@ -73,7 +73,7 @@ def deep_retrieval(
 
 def film_data(folder: Path, num_ratings: int | None, batch_size: int) -> RetrievalDataModule:
     """The config's data: MovieLens-100K, or as many made-up ratings (or so many)."""
-    data = load_data([CONFIG])
+    data = load_datamodule([CONFIG])
     data.cache_dir, data.batch_size, source = folder, batch_size, data.recipe.source
     assert isinstance(source, MovieLens)
     given = None if num_ratings else os.environ.get("DSSM_DATA")

@@ -13,7 +13,7 @@ from benchmarks import rivals
 from benchmarks.inputs import shipped_lines
 from benchmarks.report import Row, Section, alternate, rates
 from benchmarks.training import Training, step_limit
-from dssm_lightning.api import load_data, load_untrained
+from dssm_lightning.api import load_datamodule, load_untrained
 from dssm_lightning.features import HashedTrigrams
 
 TLDR = Path(__file__).resolve().parents[2] / "configs" / "tldr.yaml"
@@ -47,7 +47,7 @@ def text_table(batch_size: int = 1024, steps: int = 3, repeats: int = 9) -> Sect
     with the same weights and see the same batches.
     """
     with TemporaryDirectory() as folder:
-        data = load_data([str(TLDR)])
+        data = load_datamodule([str(TLDR)])
         data.cache_dir = Path(folder)
         section = yaml.safe_load(TLDR.read_text(encoding="utf-8"))["model"]
         models = [load_untrained([str(TLDR)])]

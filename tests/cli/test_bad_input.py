@@ -18,7 +18,7 @@ import yaml
 from helpers.small import small_trainer, write_config
 from lightning.pytorch import Trainer
 
-from dssm_lightning.api import load_data, load_untrained
+from dssm_lightning.api import load_datamodule, load_untrained
 from dssm_lightning.cli.main import main
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
@@ -80,7 +80,7 @@ def fit(path: Path) -> None:
     """What ``fit`` does, without its command line, which takes a second."""
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     callbacks = [BestCheckpoint(**settings["checkpoint"]), LastCheckpoint()]
-    model, data = load_untrained([str(path)]), load_data([str(path)])
+    model, data = load_untrained([str(path)]), load_datamodule([str(path)])
     small_trainer(path.parent, enable_checkpointing=True, callbacks=callbacks).fit(model, datamodule=data)
 
 

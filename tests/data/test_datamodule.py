@@ -127,7 +127,7 @@ def test_labels_are_left_out_where_the_loss_has_no_use_for_them(tmp_path: Path) 
 def test_more_processes_than_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = small_data(tmp_path)
     assert len(data.assembler.rows) > 60
-    monkeypatch.setattr(type(data), "_share", (0, 10_000))
+    monkeypatch.setattr(type(data), "share", (0, 10_000))
     with pytest.raises(ValueError, match="training rows are fewer than the 10000 processes"):
         data.train_dataloader()
 

@@ -55,7 +55,7 @@ def test_intervals_equal_scipys() -> None:
         assert found[metric].tolist() == pytest.approx([theirs.low, theirs.high], abs=0.004)
 
 
-def test_the_interval_is_as_wide_as_queries_are_few_not_rows() -> None:
+def test_the_width_of_an_interval_depends_on_queries_not_rows() -> None:
     values, query = torch.rand(60, 1, generator=torch.Generator().manual_seed(1)), torch.arange(60)
     alone = bootstrap.intervals(values, query)
     repeated = bootstrap.intervals(values.repeat(10, 1), query.repeat(10))  # ten equal events of each query
@@ -84,7 +84,7 @@ def test_a_difference_on_every_query_is_certain() -> None:
     assert found.p.tolist() == pytest.approx([2 / 1000] * 3)
 
 
-def test_the_p_value_is_that_of_a_paired_test() -> None:
+def test_the_p_value_equals_a_paired_t_test() -> None:
     generator = torch.Generator().manual_seed(3)
     a = torch.rand(400, 4, generator=generator).double()
     b = a + torch.tensor([0.0, 0.01, 0.02, -0.02]) + 0.2 * torch.randn(400, 4, generator=generator)
@@ -96,7 +96,7 @@ def test_the_p_value_is_that_of_a_paired_test() -> None:
     assert found.high.tolist() == pytest.approx(interval.high.tolist(), abs=0.002)
 
 
-def test_rows_count_where_they_count_in_both() -> None:
+def test_a_row_counts_only_if_it_counts_for_both_sides() -> None:
     a, b = torch.tensor([[1.0], [0.0], [torch.nan]]), torch.tensor([[0.5], [torch.nan], [1.0]])
     found = bootstrap.compare(a, b, torch.arange(3))
     assert (found.a.item(), found.b.item()) == (1.0, 0.5)

@@ -1,4 +1,4 @@
-"""Candidates that nobody has liked yet: held out whole, ranked among themselves, told apart by what they have."""
+"""Candidates without a training positive: held out with all their rows, ranked among themselves, divided into slices."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def data(folder: Path, **changes: Any) -> RetrievalDataModule:
     return RetrievalDataModule(**(settings | changes))
 
 
-def test_a_candidate_stands_in_one_fold(tmp_path: Path) -> None:
+def test_a_candidate_is_in_one_fold(tmp_path: Path) -> None:
     interactions = data(tmp_path).data.interactions
     sets = [set(interactions.candidate[interactions.rows(fold)].tolist()) for fold in (TRAIN, VALIDATION, TEST)]
     assert not sets[0] & sets[1] | sets[0] & sets[2] | sets[1] & sets[2]
@@ -70,12 +70,12 @@ def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
     shuffled = Frames(**{**frames(), "interactions": tables.interactions[rows]}).tables().resolve([], [])
     split = ColdCandidates(test=0.3, validation=0.1)
     assert (split.assign(tables)[rows] == split.assign(shuffled)).all()
-    with pytest.raises(ValueError, match=r"ColdCandidates: test is 1.2; it is a fraction in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"ColdCandidates: test is 1\.2"):
         ColdCandidates(test=1.2)
 
 
 def test_held_out_candidates_are_ranked_among_themselves(tmp_path: Path) -> None:
-    """Metrics equal those of a ranking of the test candidates alone, computed without the data module's help."""
+    """Metrics equal those of a ranking of the test candidates alone, computed without the data module."""
     made, trained = data(tmp_path), small_model()
     trainer = small_trainer(tmp_path, max_epochs=2)
     trainer.fit(trained, datamodule=made)
@@ -103,19 +103,19 @@ def test_held_out_candidates_are_ranked_among_themselves(tmp_path: Path) -> None
     for name, each in values.items():
         assert metrics[f"test/{name}recall@10"] == pytest.approx(sum(each) / len(each), abs=1e-6)
     assert metrics["test/with_note/queries"] == len(values["with_note/"])
-    assert "test/cold_queries/mrr" not in metrics  # what they liked is known, though none of it is ranked
+    assert "test/cold_queries/mrr" not in metrics  # every query has training positives, though they are not ranked
     assert metrics["test/cold_candidates/queries"] == len(values[""])
 
 
 def test_baselines_rank_the_same_candidates(tmp_path: Path) -> None:
     made = data(tmp_path)
-    found = measure_baselines(made)
+    found = {name: metrics for name, metrics, _ in measure_baselines(made)}
     ranked = len(made.data.interactions.candidate[made.data.interactions.rows(TEST)].unique())
     assert "recall@50" not in found["Popularity()"]
     assert ranked < 50
-    assert found["Popularity()"]["query_auroc"] == pytest.approx(0.5)  # nobody liked any of them
+    assert found["Popularity()"]["query_auroc"] == pytest.approx(0.5)  # all have 0 training positives
     assert found["AttributePopularity(attribute='topics')"]["query_auroc"] != 0.5
-    # topics are shared words: who likes some of a topic's candidates likes the others
+    # topics are shared words: a query that likes candidates of a topic likes the topic's other candidates
     assert found["ContentTfIdf()"]["query_auroc"] > 0.8
     assert {"with_note/mrr", "without_note/mrr"} <= set(found["ContentTfIdf()"])
 
@@ -128,7 +128,7 @@ def test_ids_of_cold_candidates_are_unknown(tmp_path: Path) -> None:
     assert not ids[rows].any()
 
 
-def test_the_whole_corpus_is_ranked_unless_asked_otherwise(tmp_path: Path) -> None:
+def test_with_rank_corpus_the_whole_corpus_is_ranked(tmp_path: Path) -> None:
     made = data(tmp_path, rank="corpus")
     assert made.ranking(TEST).rows is None
     assert made.ranking(TEST).size == made.num_candidates == 60
@@ -137,14 +137,14 @@ def test_the_whole_corpus_is_ranked_unless_asked_otherwise(tmp_path: Path) -> No
     assert Recall(10).value(rank(scores, batch.relevant, batch.seen)).isfinite().all()
 
 
-def test_what_tells_apart_must_be_a_column(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="slice_by: neither side has a column 'notes'; candidates have candidate_id"):
+def test_slice_by_must_be_a_column(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="slice_by.*'notes'.*candidate_id"):
         data(tmp_path, slice_by=["notes"]).ranking(TEST)
-    with pytest.raises(ValueError, match="the queries' 'query_id' has 80 values, each of which would be a slice"):
+    with pytest.raises(ValueError, match="slice_by.*'query_id' has 80 values"):
         data(tmp_path, slice_by=["query_id"]).ranking(TEST)
 
 
-def test_queries_are_told_apart_by_the_value_of_a_column(tmp_path: Path) -> None:
+def test_queries_are_sliced_by_the_value_of_a_column(tmp_path: Path) -> None:
     tables = frames()
     half = pl.Series("team", ["red" if row % 2 else "blue" for row in range(79)] + [None])
     made = data(
@@ -155,11 +155,11 @@ def test_queries_are_told_apart_by_the_value_of_a_column(tmp_path: Path) -> None
     assert sorted(groups) == ["team=blue", "team=red"]
     teams = made.data.queries["team"].to_list()
     assert groups["team=red"].tolist() == [team == "red" for team in teams]
-    found = measure_baselines(made)["Popularity()"]
+    found = next(metrics for name, metrics, _ in measure_baselines(made) if name == "Popularity()")
     assert found["team=red/queries"] + found["team=blue/queries"] == 79
 
 
-def test_numbering_anew_drops_what_is_not_ranked_with_its_grade() -> None:
+def test_renumbering_drops_candidates_that_are_not_ranked_and_their_grades() -> None:
     batch = EvaluationBatch(
         query={},
         query_row=torch.tensor([7, 8]),
@@ -176,11 +176,11 @@ def test_numbering_anew_drops_what_is_not_ranked_with_its_grade() -> None:
     assert found.liked.tolist() == [1, 1]
 
 
-def test_trec_files_and_the_hybrid_are_of_what_is_ranked(tmp_path: Path) -> None:
-    """ir_measures finds our means in the files, by raw ids; a fusion in which words have no say ranks as we do."""
+def test_trec_files_and_the_hybrid_rank_the_held_out_candidates(tmp_path: Path) -> None:
+    """ir_measures computes our means from the files, by raw ids; a fusion with weight 0 for BM25 ranks as the model."""
     graded = frames()
     graded["interactions"] = graded["interactions"].with_columns(grade=pl.int_range(pl.len()) % 3 + 1)
-    graded["candidates"] = graded["candidates"].with_columns(serial=pl.int_range(pl.len()))  # no two alike: no ties
+    graded["candidates"] = graded["candidates"].with_columns(serial=pl.int_range(pl.len()))  # all different: no ties
     source, text = Frames(**graded, grade="grade"), HashedWords(name="text", num_buckets=300)
     made = data(tmp_path, source=source, query=[text], candidate=[text, Numeric(name="serial")])
     hybrid = HybridTest(weight=0.0)
@@ -198,10 +198,10 @@ def test_trec_files_and_the_hybrid_are_of_what_is_ranked(tmp_path: Path) -> None
         assert hybrid.metrics[name] == pytest.approx(ours[f"test/{name}"], abs=1e-6)
 
 
-def test_held_out_candidates_have_assembled_features_too(tmp_path: Path) -> None:
+def test_held_out_candidates_have_assembled_features(tmp_path: Path) -> None:
     text = HashedWords(name="text", num_buckets=300)
     made = data(tmp_path, query=[text], candidate=[text, LikedBy(name="asked", of="text")])
     [features] = made.corpus_batches(TEST)
     asked = features["asked"]
     assert isinstance(asked, Ragged)
-    assert not asked.lengths.any()  # nobody has asked for one of them in training
+    assert not asked.lengths.any()  # no training query likes them

@@ -1,4 +1,4 @@
-"""Names and protocols by hand, labelled pairs against scikit-learn, precision, ranks without queries, cuts."""
+"""Names and protocols by hand, labelled pairs against scikit-learn, precision, empty processes, cut-offs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dssm_lightning.utils.ragged import Ragged
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
-    lengths = torch.tensor([0] + [len(row) for row in rows])
-    return Ragged(torch.tensor([value for row in rows for value in row], dtype=torch.int64), lengths.cumsum(0))
+    values = torch.tensor([value for row in rows for value in row], dtype=torch.int64)
+    return Ragged.from_lengths(values, torch.tensor([len(row) for row in rows], dtype=torch.int64))
 
 
 def make_batch(relevant: list[list[int]], seen: list[list[int]], shown: list[list[int]] | None) -> EvaluationBatch:
@@ -91,7 +91,7 @@ def test_auroc_is_over_observed_pairs_of_all_queries() -> None:
 
 
 def test_metrics_of_one_batch_size_are_those_of_another() -> None:
-    # equal first batches must not tie two metrics together for good (torchmetrics' compute groups)
+    # equal first batches must not merge two metrics forever (torchmetrics' compute groups)
     first = (torch.tensor([[2.0, 1.0, 0.0]]), make_batch([[0]], [[]], [[1]]))
     second = (torch.tensor([[0.0, 1.0, 2.0]]), make_batch([[0, 1]], [[]], [[2]]))
     both = (torch.cat([first[0], second[0]]), make_batch([[0], [0, 1]], [[], []], [[1], [2]]))
@@ -129,11 +129,11 @@ def test_a_module_in_half_precision_still_counts_exactly(cast: object) -> None:
     assert evaluate(evaluation, batches[1:]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_nothing_of_it_is_saved_with_the_model() -> None:
+def test_an_evaluation_is_not_saved_with_the_model() -> None:
     assert Evaluation([5], labelled=True).state_dict() == {}
 
 
-def test_no_query_at_all_is_no_number_and_no_warning() -> None:
+def test_without_a_query_all_metrics_are_nan_without_a_warning() -> None:
     assert all(math.isnan(value) for value in Evaluation([5], labelled=True).compute().values())
 
 
@@ -150,7 +150,7 @@ def test_rows_average_to_the_means_and_are_sorted() -> None:
     means = evaluate(evaluation, batches[::-1])
     rows = evaluation.by_row()
     assert rows.query.tolist() == list(range(11))
-    told = {
+    expected_names = {
         "ndcg@10",
         "precision@10",
         "seen_kept/ndcg@10",
@@ -159,7 +159,7 @@ def test_rows_average_to_the_means_and_are_sorted() -> None:
         "head/recall@10",
         "tail/mrr",
     }
-    assert told <= set(rows.names)
+    assert expected_names <= set(rows.names)
     for name, value in zip(rows.names, rows.values.double().nanmean(0).tolist(), strict=True):
         if name not in means:  # a slice without a query
             assert math.isnan(value)
@@ -169,7 +169,7 @@ def test_rows_average_to_the_means_and_are_sorted() -> None:
     assert len(evaluation.by_row().values) == 0
 
 
-def test_a_row_that_does_not_count_is_no_number() -> None:
+def test_a_row_that_does_not_count_is_nan() -> None:
     evaluation = DetailedEvaluation([1], True, torch.ones(3))
     batch = make_batch([[], [0], [0, 1, 2]], [[], [], []], [[1], [], []])._replace(row=torch.tensor([7, 9, 4]))
     evaluation.update(torch.rand(3, 3), batch._replace(query_row=torch.tensor([5, 5, 2])))
@@ -181,7 +181,7 @@ def test_a_row_that_does_not_count_is_no_number() -> None:
     assert found["query_auroc"] == [True, True, False]  # nothing but relevant candidates: no pair
 
 
-def test_default_cuts_are_those_that_the_corpus_has() -> None:
+def test_default_cut_offs_fit_the_corpus() -> None:
     assert resolve_ks(None, 7425) == [1, 5, 10, 50, 100]
     assert resolve_ks(None, 60) == [1, 5, 10, 50]
     assert resolve_ks([20, 3, 20], 20) == [3, 20]
@@ -190,37 +190,37 @@ def test_default_cuts_are_those_that_the_corpus_has() -> None:
 @pytest.mark.parametrize(
     ("ks", "message"),
     [
-        ([10, 500], r"ks: k = 500 is larger than the corpus, which has 60 candidates \(got \[10, 500\]\)"),
-        ([0], r"ks: 0 is not a cut of a ranking; each k must be at least 1 \(got \[0\]\)"),
-        ([5, -1], r"ks: -1 is not a cut"),
+        ([10, 500], r"ks: k = 500 .* 60 candidates .*\[10, 500\]"),
+        ([0], r"ks: k is 0.*\[0\]"),
+        ([5, -1], r"ks: k is -1.*\[5, -1\]"),
     ],
 )
-def test_a_cut_that_cannot_be_is_refused(ks: list[int], message: str) -> None:
+def test_an_impossible_cut_off_is_refused(ks: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolve_ks(ks, 60)
 
 
-def _on_rank(rank: int, world_size: int, folder: Path) -> None:
+def _in_process(process: int, world_size: int, folder: Path) -> None:
     dist.init_process_group(
-        "gloo", f"file://{folder}/store", rank=rank, world_size=world_size, timeout=timedelta(seconds=60)
+        "gloo", f"file://{folder}/store", rank=process, world_size=world_size, timeout=timedelta(seconds=60)
     )
     batches = random_batches(5)
-    # the last rank has no query, the others unequal numbers
-    own = batches[:4] if rank == 0 else batches[4:] if rank == 1 else []
+    # the last process has no query, the others unequal numbers
+    own = batches[:4] if process == 0 else batches[4:] if process == 1 else []
     evaluation = DetailedEvaluation([1, 5, 10], True, POPULARITY)
-    torch.save((evaluate(evaluation, own), tuple(evaluation.by_row())), folder / f"{rank}.pt")
-    dist.barrier()  # nobody leaves while another still talks
+    torch.save((evaluate(evaluation, own), tuple(evaluation.by_row())), folder / f"{process}.pt")
+    dist.barrier()  # no process ends while another still communicates
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_ranks_with_unequal_shards_find_what_one_process_finds(tmp_path: Path) -> None:
-    mp.spawn(_on_rank, args=(3, tmp_path), nprocs=3)
+def test_processes_with_unequal_shards_equal_one_process(tmp_path: Path) -> None:
+    mp.spawn(_in_process, args=(3, tmp_path), nprocs=3)
     evaluation = DetailedEvaluation([1, 5, 10], True, POPULARITY)
     expected, rows = evaluate(evaluation, random_batches(5)), evaluation.by_row()
     assert {"head/queries", "tail/mrr", "gini@5", "auroc"} <= set(expected)
-    for rank in range(3):
-        values, (names, query, event, by_row) = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for process in range(3):
+        values, (names, query, event, by_row) = torch.load(tmp_path / f"{process}.pt", weights_only=True)
         assert values == pytest.approx(expected, abs=1e-12)
         assert (names, event) == (rows.names, None)
         assert torch.equal(query, rows.query)
@@ -230,8 +230,8 @@ def test_ranks_with_unequal_shards_find_what_one_process_finds(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("num_candidates", "queries"), [(100, 1024), (16_384, 1024), (100_000, 167), (524_288, 32), (5_000_000, 32)]
 )
-def test_scores_of_a_large_corpus_are_few_queries_at_a_time(num_candidates: int, queries: int) -> None:
-    """64 MiB of scores, or those of 32 queries, from which a product with the corpus is as fast as it gets."""
+def test_a_larger_corpus_is_scored_for_fewer_queries_at_a_time(num_candidates: int, queries: int) -> None:
+    """64 MiB of scores; at least 32 queries, since a smaller matrix product is no faster."""
     corpus = pl.DataFrame({"id": pl.int_range(num_candidates, eager=True)})
     assembler = SimpleNamespace(data=SimpleNamespace(candidates=corpus))
     assert evaluation_batches._queries_at_once(cast(Assembler, assembler)) == queries

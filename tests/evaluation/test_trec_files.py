@@ -1,4 +1,4 @@
-"""Runs and judgements in TREC's format: ir_measures (pytrec_eval) finds in them what we measure."""
+"""Runs and judgements in TREC's format: ir_measures (pytrec_eval) computes our metrics from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dssm_lightning.utils.ragged import Features, Ragged
 
 
 def world(tmp_path: Path, **changes: Any) -> RetrievalDataModule:
-    """60 queries with ids of several words, 40 candidates, 14 of them liked or not by each query, with grades."""
+    """60 queries with ids of several words; 40 candidates, 14 of them shown to each query; grades of liked ones."""
     generator = torch.Generator().manual_seed(5)
     shown = torch.stack([torch.randperm(40, generator=generator)[:14] for _ in range(60)])
     liked = torch.rand(shown.shape, generator=generator) < 0.6
@@ -48,7 +48,7 @@ def world(tmp_path: Path, **changes: Any) -> RetrievalDataModule:
     )
 
 
-def measured(
+def run_test(
     tmp_path: Path, data: RetrievalDataModule, model: TwoTower, depth: int = 40
 ) -> tuple[Path, dict[str, float]]:
     folder = tmp_path / "trec"
@@ -65,7 +65,7 @@ def read_run(folder: Path) -> pl.DataFrame:
 @pytest.mark.parametrize("evaluate", ["query", "event"])
 def test_ir_measures_agrees_on_graded_relevance(tmp_path: Path, evaluate: str) -> None:
     data = world(tmp_path, evaluate=evaluate)
-    folder, ours = measured(tmp_path, data, small_model())
+    folder, ours = run_test(tmp_path, data, small_model())
     qrels = list(ir_measures.read_trec_qrels(str(folder / "qrels.trec")))
     assert evaluate == "event" or {qrel.relevance for qrel in qrels} == {0, 1, 2, 3}
     names = {"ndcg": nDCG, "recall": R, "precision": P, "map": AP}
@@ -76,9 +76,9 @@ def test_ir_measures_agrees_on_graded_relevance(tmp_path: Path, evaluate: str) -
     }
 
 
-def test_a_run_leaves_out_what_was_seen_and_is_cut(tmp_path: Path) -> None:
+def test_a_run_leaves_out_seen_candidates_and_ends_at_the_depth(tmp_path: Path) -> None:
     data = world(tmp_path)
-    folder, _ = measured(tmp_path, data, small_model(), depth=7)
+    folder, _ = run_test(tmp_path, data, small_model(), depth=7)
     run = read_run(folder)
     topics = run["topic"].unique(maintain_order=True).to_list()
     ranked = data.evaluation_batches(2).make(torch.arange(60)).query_row
@@ -94,14 +94,14 @@ def test_a_run_leaves_out_what_was_seen_and_is_cut(tmp_path: Path) -> None:
 
 def test_the_same_run_twice(tmp_path: Path) -> None:
     data, model = world(tmp_path), small_model()
-    first, _ = measured(tmp_path / "1", data, model)
-    second, _ = measured(tmp_path / "2", data, model)
+    first, _ = run_test(tmp_path / "1", data, model)
+    second, _ = run_test(tmp_path / "2", data, model)
     for name in ("run.trec", "qrels.trec"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-class Given(TwoTower):
-    """Scores that are given: neighbours in single precision, and ties."""
+class FixedScores(TwoTower):
+    """Fixed scores: neighbours in single precision, and ties."""
 
     def score(self, query: Features, corpus: Tensor) -> Tensor:
         row = torch.tensor([1.0, 1.0, 0.1, 16777216.0]).repeat(10)
@@ -111,10 +111,10 @@ class Given(TwoTower):
 
 def test_ties_stay_ties_and_neighbours_stay_apart(tmp_path: Path) -> None:
     plain = small_model()
-    model = Given(
+    model = FixedScores(
         **{name: plain.hparams[name] for name in ("query_tower", "candidate_tower", "scorer", "loss", "optimizer")}
     )
-    folder, _ = measured(tmp_path, world(tmp_path), model)
+    folder, _ = run_test(tmp_path, world(tmp_path), model)
     found = read_run(folder)["score"].cast(pl.Float32).unique().sort()
     assert (
         found.to_list()
@@ -122,7 +122,7 @@ def test_ties_stay_ties_and_neighbours_stay_apart(tmp_path: Path) -> None:
     )
 
 
-def test_ids_lose_their_white_space_and_nothing_else() -> None:
+def test_only_white_space_percent_and_bar_are_encoded_in_ids() -> None:
     assert encoded(pl.Series(["a b", "tab\there", "50%", "x|y", "näïve/猫", "n\u00a0b"])).to_list() == [
         "a%20b",
         "tab%09here",
@@ -134,14 +134,14 @@ def test_ids_lose_their_white_space_and_nothing_else() -> None:
     assert encoded(pl.Series([7])).to_list() == ["7"]
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.trec").touch()
-    with pytest.raises(ValueError, match=r"--trec .* exists and is not empty: remove it, or name another folder"):
+    with pytest.raises(ValueError, match=r"--trec .* is not empty"):
         TrecFiles(str(tmp_path))
-    with pytest.raises(ValueError, match=r"run.trec exists and is not empty"):
+    with pytest.raises(ValueError, match=r"--trec .*run\.trec .* is not empty"):
         TrecFiles(str(tmp_path / "run.trec"))
 
 
 def test_a_run_without_depth_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--trec_depth is 0; a run holds at least 1 candidate"):
+    with pytest.raises(ValueError, match="--trec_depth is 0"):
         TrecFiles(str(tmp_path), 0)

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import re
 import struct
 import zlib
 
@@ -11,6 +12,7 @@ import pytest
 
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.image import Image
+from dssm_lightning.utils.errors import UserError
 
 RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -184,39 +186,35 @@ def test_an_unreadable_picture_is_an_error_with_its_path(tmp_path):
     feature = Image(name="poster", root=str(tmp_path))
     for name in damaged(tmp_path):
         message = rf"Image feature 'poster': cannot read '.*{name}' in row 1 .*on_error: skip"
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(UserError, match=message):
             feature.encode(pl.Series(["good.png", name]))
-    with pytest.raises(ValueError, match=r"absent.png' in row 0 .*: no such file"):
+    with pytest.raises(UserError, match=r"'poster': .*absent.png' in row 0 .*no such file"):
         feature.encode(pl.Series(["absent.png"]))
-    with pytest.raises(ValueError, match=r"text.png' in row 0 .*: no picture in a format that Pillow knows"):
+    with pytest.raises(UserError, match=r"'poster': .*text.png' in row 0 .*Pillow"):
         feature.encode(pl.Series(["text.png"]))
-    with pytest.raises(ValueError, match="the 5 bytes in row 0"):
+    with pytest.raises(UserError, match="'poster': .*5 bytes in row 0"):
         feature.encode(pl.Series([b"12345"]))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("text.jpg", b"Dear reader, this is no picture.", "no picture in a format that Pillow knows"),
-        ("empty.jpg", b"", "no picture in a format that Pillow knows"),
+        ("text.jpg", b"Dear reader, this is no picture.", "format that Pillow"),
+        ("empty.jpg", b"", "format that Pillow"),
         ("cut.png", encoded_file(noise(64, 64))[:5000], r"image file is truncated|broken PNG|unrecognized data"),
         ("cut.jpg", encoded_file(noise(64, 64), "JPEG")[:900], r"image file is truncated \(\d+ bytes not processed\)"),
-        ("nothing.png", header_of(0, 0), "no picture in a format that Pillow knows, or one of 0 pixels"),
-        ("line.png", header_of(7, 0), "no picture in a format that Pillow knows, or one of 0 pixels"),
-        ("giant.png", header_of(30_000, 30_000), r"more than 64,000,000 pixels"),
-        ("large.png", header_of(9_000, 8_000), "9,000 × 8,000 pixels, at most 64,000,000 are possible"),
-        (
-            "floats.tiff",
-            encoded_file(PIL.Image.new("F", (4, 4)), "TIFF"),
-            "its pixels are floats, whose range is unknown",
-        ),
+        ("nothing.png", header_of(0, 0), "0 pixels"),
+        ("line.png", header_of(7, 0), "0 pixels"),
+        ("giant.png", header_of(30_000, 30_000), "64,000,000 pixels"),
+        ("large.png", header_of(9_000, 8_000), "9,000 × 8,000 pixels; .*64,000,000"),
+        ("floats.tiff", encoded_file(PIL.Image.new("F", (4, 4)), "TIFF"), "pixels are floats"),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value[-5:] else "",
 )
-def test_the_reason_is_told(tmp_path, name, content, reason):
+def test_an_error_has_the_reason(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(
-        ValueError, match=rf"Image feature 'p': cannot read '.*{name}' in row 0 \(counted.*: ({reason})"
+        UserError, match=rf"Image feature 'p': cannot read '.*{name}' in row 0 \(counted.*: .*({reason})"
     ):
         Image(name="p", root=str(tmp_path)).encode(pl.Series([name]))
 
@@ -227,33 +225,32 @@ def test_unreadable_pictures_can_be_skipped_and_are_counted(tmp_path, caplog):
         encoded = Image(name="p", root=str(tmp_path), on_error="skip").encode(pl.Series(["good.png", *names, None]))
     assert (encoded[0, 3] == 255).all()
     assert (encoded[1:] == 0).all()
-    assert "6 of 8 pictures cannot be read and count as missing; first: " in caplog.text
-    assert "truncated.png" in caplog.text
+    assert re.search(r"Image feature 'p': 6 of 8 pictures .*truncated\.png", caplog.text)
 
 
 @pytest.mark.parametrize("size", [(9_000, 8_000), (10_000, 10_000), (30_000, 30_000)])
 def test_giants_are_refused_by_their_header(size):
-    with pytest.raises(ValueError, match=r"(000 pixels, at most|more than) 64,000,000"):
+    with pytest.raises(UserError, match=r"pixels.* 64,000,000|64,000,000 pixels"):
         encode_one(header_of(*size))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 0}, "size must be at least 1 pixel, found 0"),
-        ({"mode": "HSV"}, "mode must be RGB, RGBA or L; found 'HSV'"),
-        ({"on_error": "ignore"}, "on_error must be error or skip; found 'ignore'"),
+        ({"size": 0}, "size is 0"),
+        ({"mode": "HSV"}, "mode is 'HSV'; .*RGB, RGBA, L"),
+        ({"on_error": "ignore"}, "on_error is 'ignore'; .*error, skip"),
     ],
 )
 def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=f"Image feature 'p': {message}"):
+    with pytest.raises(UserError, match=f"Image feature 'p': {message}"):
         Image(name="p", **arguments)
 
 
 def test_bad_columns(tmp_path):
-    with pytest.raises(ValueError, match=r"must hold paths \(strings\) or the bytes of picture files, found Int64"):
+    with pytest.raises(UserError, match="'p': column 'p' holds Int64"):
         Image(name="p").encode(pl.Series([1]))
-    with pytest.raises(ValueError, match=r"root '.*nowhere' is not a folder"):
+    with pytest.raises(UserError, match=r"'p': root is '.*nowhere'"):
         Image(name="p", root=str(tmp_path / "nowhere")).encode(pl.Series(["a.png"]))
 
 

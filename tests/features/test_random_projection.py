@@ -11,6 +11,7 @@ import torch
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.text.random_projection import BagOfWordsRandomProjection, johnson_lindenstrauss_dim
 from dssm_lightning.models.encoders import Identity, Linear, default_encoder
+from dssm_lightning.utils.errors import UserError
 
 GOLDEN = [-0.121194, -0.009815, -0.99258]  # in saved models: the vector of word 7, in three dimensions, with seed 0
 
@@ -106,15 +107,15 @@ def test_encoders():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: bag(dimension=0), "'text': dimension is 0; it must lie in 1 …"),
-        (lambda: bag().encode(pl.Series([["a"]])), "column 'text' holds lists of String; word ids are integers"),
-        (lambda: bag().encode(pl.Series([[0.5]])), "holds lists of Float64"),
-        (lambda: bag().encode(pl.Series([1])), "column 'text' holds Int64, not text"),
-        (lambda: bag().encode(pl.Series(["a", ""])), "'text': 1 of 2 texts are null or empty"),
-        (lambda: johnson_lindenstrauss_dim(0, 0.1), "num_samples is 0; it must be at least 1"),
-        (lambda: johnson_lindenstrauss_dim(10, 1.0), r"eps is 1.0; it must lie in \(0, 1\)"),
+        (lambda: bag(dimension=0), "'text': dimension is 0"),
+        (lambda: bag().encode(pl.Series([["a"]])), "'text': column 'text' holds lists of String"),
+        (lambda: bag().encode(pl.Series([[0.5]])), "'text': column 'text' holds lists of Float64"),
+        (lambda: bag().encode(pl.Series([1])), "'text': column 'text' holds Int64"),
+        (lambda: bag().encode(pl.Series(["a", ""])), "'text': 1 of 2 texts .* row 1"),
+        (lambda: johnson_lindenstrauss_dim(0, 0.1), "johnson_lindenstrauss_dim: num_samples is 0"),
+        (lambda: johnson_lindenstrauss_dim(10, 1.0), "johnson_lindenstrauss_dim: eps is 1.0"),
     ],
 )
 def test_wrong_arguments_are_an_error(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         make()

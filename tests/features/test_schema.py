@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 import torch
 
 from dssm_lightning.features import Categorical, History, Numeric, Vector
 from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.utils.errors import UserError
 
 AGE = Numeric(name="age", mean=3.0, std=2.0)
 ITEM = Categorical(name="item", vocabulary=("a", "b"))
@@ -22,18 +25,18 @@ def test_features_are_found_by_name_in_order() -> None:
     assert schema.names == ["age", "item"]
     assert list(schema) == [AGE, ITEM]
     assert schema["item"] is ITEM
-    with pytest.raises(KeyError, match=r"no feature 'size'; there are \['age', 'item'\]"):
+    with pytest.raises(KeyError, match=r"no feature 'size'; .*\['age', 'item'\]"):
         schema["size"]
 
 
 def test_names_must_be_distinct() -> None:
-    with pytest.raises(ValueError, match=r"feature names \['age'\] occur more than once; give each its own name"):
+    with pytest.raises(UserError, match=r"\['age'\] occur more than once"):
         Schema((AGE, Categorical(name="age")))
 
 
 @pytest.mark.parametrize("name", ["a.b", "a#b", "a/b", "", "items", "keys", "forward", "train"])
 def test_names_that_no_module_can_have(name: str) -> None:
-    with pytest.raises(ValueError, match="cannot be used"):
+    with pytest.raises(UserError, match=re.escape(f"[{name!r}] cannot be used")):
         Schema((Categorical(name=name),))
 
 
@@ -79,13 +82,13 @@ def test_differences_are_named() -> None:
     assert len((mine.difference(two) or "").split("; ")) == 3
 
 
-def test_long_differences_are_told_by_their_size() -> None:
+def test_long_differences_are_described_by_their_size() -> None:
     long = Categorical(name="item", vocabulary=tuple(f"value {number}" for number in range(1500)))
     difference = both(AGE).difference(both(AGE, candidate=long))
     assert difference == "candidate feature 'item': vocabulary ['a', 'b'] against (1,500 entries)"
 
 
-def test_a_kind_that_nobody_defined_is_named() -> None:
+def test_an_unknown_kind_is_named() -> None:
     text = both(AGE).to_json().replace('"Numeric"', '"Nmeric"')
-    with pytest.raises(ValueError, match=r"unknown feature kind 'Nmeric'; import the module that defines it first"):
+    with pytest.raises(UserError, match="unknown feature kind 'Nmeric'.*import"):
         Schemas.from_json(text)

@@ -15,6 +15,7 @@ import torch
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.text.hashed import HashedNgrams, HashedTrigrams, HashedWords
 from dssm_lightning.features.text.trigrams import Trigrams, WordTrigrams
+from dssm_lightning.utils.errors import UserError
 
 TEXTS = pl.Series("text", ["The cat", "C#, c++!", "Кот и кот", "猫", "e\u0301te\u0301 👍🏽"])
 FEATURES = [
@@ -35,7 +36,7 @@ def row(feature, text):
 
 
 def test_golden_ids():
-    """These numbers are in saved models: if they change, ``letters.VERSION`` must rise."""
+    """These numbers are in saved models: if they change, ``words_and_letters.VERSION`` must rise."""
     assert row(HashedTrigrams(name="t"), "cat") == [53217, 1552, 30769]
     assert row(HashedTrigrams(name="t", num_buckets=30_000), "Кот №5") == [12979, 4237, 15634, 27271, 16340, 3495]
     assert row(HashedWords(name="t"), "the cat 猫") == [1352, 33670, 41412]
@@ -160,7 +161,7 @@ def test_a_text_too_short_for_its_ngrams_is_no_error():
 @pytest.mark.parametrize("verb", ["fit", "encode"])
 def test_null_and_empty_texts_are_an_error(text, verb):
     column = pl.Series("title", ["a", text, "b", text])
-    with pytest.raises(ValueError, match=r"'t': 2 of 4 texts are null or empty, the first in row 1 of column 'title'"):
+    with pytest.raises(UserError, match=r"'t': 2 of 4 texts .* row 1 of column 'title'"):
         getattr(HashedTrigrams(name="t", column="title"), verb)(column)
 
 
@@ -176,24 +177,24 @@ def test_categories_are_texts(dtype):
     [(pl.Series([1, 2]), "Int64"), (pl.Series([["a"]]), r"List\(String\)"), (pl.Series([b"a"]), "Binary")],
 )
 def test_other_types_are_an_error(column, found):
-    with pytest.raises(ValueError, match=rf"'t': column 'text' holds {found}, not text"):
+    with pytest.raises(UserError, match=rf"HashedWords feature 't': column 'text' holds {found}"):
         HashedWords(name="t", column="text").encode(column)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: HashedTrigrams(name="t", num_buckets=0), "'t': num_buckets is 0; it must lie in 1 … 2,147,483,647"),
+        (lambda: HashedTrigrams(name="t", num_buckets=0), "'t': num_buckets is 0"),
         (lambda: HashedWords(name="t", num_buckets=2**31), "'t': num_buckets is 2147483648"),
-        (lambda: HashedNgrams(name="t", unit="bytes"), "'t': unit is 'bytes'; it can be 'letters' or 'words'"),
-        (lambda: HashedNgrams(name="t", unit="words", min_n=3, max_n=2), "'t': min_n is 3 and max_n 2; 1 <= min_n"),
-        (lambda: HashedTrigrams(name="t", max_word_n=-1), "'t': max_word_n is -1; it must be at least 0"),
-        (lambda: HashedTrigrams(name="t", max_characters=0), "'t': max_characters is 0; it must lie in 1 … 2,147"),
-        (lambda: HashedTrigrams(name="t", text_version=2), "'t': its texts were encoded by version 2 of the algorithm"),
+        (lambda: HashedNgrams(name="t", unit="bytes"), "'t': unit is 'bytes'; .*letters, words"),
+        (lambda: HashedNgrams(name="t", unit="words", min_n=3, max_n=2), "'t': min_n is 3 and max_n is 2"),
+        (lambda: HashedTrigrams(name="t", max_word_n=-1), "'t': max_word_n is -1"),
+        (lambda: HashedTrigrams(name="t", max_characters=0), "'t': max_characters is 0"),
+        (lambda: HashedTrigrams(name="t", text_version=2), "'t': text_version is 2, .* version 1"),
     ],
 )
 def test_wrong_arguments_are_an_error(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         make()
 
 
@@ -204,7 +205,7 @@ def test_other_unicode_tables_warn_of_what_is_not_ascii():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert row(other, "plain") == row(fitted, "plain")
-    with pytest.warns(UserWarning, match=r"'t' was fitted with the tables of Unicode 9\.0\.0"):
+    with pytest.warns(UserWarning, match=r"'t' was fitted with Unicode 9\.0\.0"):
         assert row(other, "Кот") == row(fitted, "Кот")
 
 
@@ -224,7 +225,7 @@ def test_as_many_trigrams_share_a_row_as_the_docstring_says(trigrams, bits, shar
     "foreign", [{0: "кот"}, {199: "größe"}, {7: "猫", 8: "", 9: "naïve ’cat’"}, {0: "ﬁ", 199: "Å"}]
 )
 def test_a_few_foreign_texts_among_many_change_no_row(feature, foreign):
-    """They are encoded apart, which nobody must notice: each row is that of its text alone."""
+    """They are encoded separately, without an effect on the result: each row equals the row of its text alone."""
     texts = pl.Series("text", [foreign.get(i, f"line {i} of C++ code" if i % 3 else None) for i in range(200)])
     fitted = dataclasses.replace(feature, on_empty="allow").fit(texts)
     found = fitted.encode(texts)

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.text.tokens import Tokens
 from dssm_lightning.features.text.vocabulary_words import Words
+from dssm_lightning.utils.errors import UserError
 
 TEXTS = pl.Series("text", ["The cat, the dog.", "A dog (1995)", "кот & cat", "dog"])
 
@@ -43,9 +44,9 @@ def test_empty_rows_and_their_error():
     assert list(map(len, rows(tokens, ["", "dog", None, " "]))) == [0, 1, 0, 0]
     assert tokens.encode(pl.Series([], dtype=pl.String)).offsets.tolist() == [0]
     for feature in (Words(name="text"), Tokens(name="text")):
-        with pytest.raises(ValueError, match="'text': 1 of 2 texts are null or empty, the first in row 1"):
+        with pytest.raises(UserError, match="'text': 1 of 2 texts .* row 1"):
             feature.fit(pl.Series(["a", None]))
-        with pytest.raises(ValueError, match="column 'text' holds Int64, not text"):
+        with pytest.raises(UserError, match="'text': column 'text' holds Int64"):
             feature.fit(pl.Series([1]))
 
 
@@ -96,33 +97,28 @@ def test_json_gives_an_equal_feature(feature, fit):
 
 
 def test_what_is_no_tokenizer_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'text': there is no tokenizer file 'nowhere\.json'"):
+    with pytest.raises(FileNotFoundError, match=r"'text': .*'nowhere\.json'"):
         Tokens(name="text", tokenizer="nowhere.json").fit(TEXTS)
     for content in (b"\xff\xfe", b"[1]", b'{"model": 3}', b"{", b""):
         (tmp_path / "t.json").write_bytes(content)
-        with pytest.raises(ValueError, match=r"'text': .*`tokenizers` library"):
+        with pytest.raises(UserError, match=r"'text': .*`tokenizers` library"):
             Tokens(name="text", tokenizer=str(tmp_path / "t.json")).fit(TEXTS)
 
 
 def test_a_json_file_of_another_kind_is_named(tmp_path):
     path = tmp_path / "tokenizer_config.json"
     path.write_text('{"do_lower_case": true, "unk_token": "[UNK]", "model_max_length": 512}', encoding="utf-8")
-    message = (
-        r"'text': '.*tokenizer_config.json' is another kind of file: it holds do_lower_case, unk_token, .*no `model`"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=r"'text': '.*tokenizer_config.json' .* do_lower_case, unk_token, .*no `model`"):
         Tokens(name="text", tokenizer=str(path)).fit(TEXTS)
 
 
 def test_a_text_of_ten_megabytes_is_cut_and_counted():
     texts = pl.Series("text", ["cat dog", "dog " * 2_500_000, "猫" * 100_001])
-    message = (
-        "'t': 2 of 3 texts have more than 100,000 characters, the first \\(10,000,000\\) in row 1 of column 'text'"
-    )
+    message = r"'t': 2 of 3 texts .*100,000 characters, .*\(10,000,000\) in row 1 of column 'text'.*max_characters"
     for feature in (Words(name="t", column="text"), Tokens(name="t", column="text", vocab_size=20)):
         with pytest.warns(UserWarning, match=message):
             fitted = feature.fit(texts)
-        with pytest.warns(UserWarning, match=r"what follows is left out \(max_characters sets the limit\)"):
+        with pytest.warns(UserWarning, match=message):
             lengths = fitted.encode(texts).lengths.tolist()
         assert lengths[1] <= 50_000
     assert Words(name="t", vocabulary=("dog",)).encode(pl.Series(["dog " * 25_000])).lengths.tolist() == [25_000]
@@ -131,15 +127,15 @@ def test_a_text_of_ten_megabytes_is_cut_and_counted():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Words(name="t", max_tokens=0), "'t': max_tokens is 0; it must lie in 1 …"),
+        (lambda: Words(name="t", max_tokens=0), "'t': max_tokens is 0"),
         (lambda: Words(name="t", max_length=-1), "'t': max_length is -1"),
-        (lambda: Words(name="t").encode(TEXTS), "'t': its vocabulary is not known yet"),
-        (lambda: Tokens(name="t", model="char"), "'t': model is 'char'; it can be bpe, wordpiece, unigram"),
+        (lambda: Words(name="t").encode(TEXTS), "'t': vocabulary is not known"),
+        (lambda: Tokens(name="t", model="char"), "'t': model is 'char'; .*bpe, wordpiece, unigram"),
         (lambda: Tokens(name="t", vocab_size=0), "'t': vocab_size is 0"),
-        (lambda: Tokens(name="t").encode(TEXTS), "'t': its tokenizer is not known yet; fit it first"),
-        (lambda: Tokens(name="t", tokenizer="some.json").cardinality, "'t': its tokenizer is not known yet"),
+        (lambda: Tokens(name="t").encode(TEXTS), "'t': tokenizer is not known.*fit"),
+        (lambda: Tokens(name="t", tokenizer="some.json").cardinality, "'t': tokenizer is not known"),
     ],
 )
 def test_wrong_arguments_are_an_error(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         make()

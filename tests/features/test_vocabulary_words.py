@@ -1,4 +1,4 @@
-"""Words of a vocabulary that is fitted or given; what they have in common with tokens stands in test_tokens.py."""
+"""Words of a vocabulary that is fitted or given; test_tokens.py has the tests that words share with tokens."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.text.vocabulary_words import Words
+from dssm_lightning.utils.errors import UserError
 
 TEXTS = pl.Series("text", ["The cat, the dog.", "A dog (1995)", "кот & cat", "dog"])
 
@@ -39,7 +40,7 @@ def test_the_table_may_be_larger_than_the_words_need():
         feature.encode(texts).values.tolist() == Words(name="w", max_tokens=2).fit(texts).encode(texts).values.tolist()
     )
     assert feature_from_dict(feature.to_dict()) == feature
-    with pytest.raises(ValueError, match=r"'w': num_embeddings is 3, but 4 rows are needed .* or lower max_tokens"):
+    with pytest.raises(UserError, match=r"'w': num_embeddings is 3, but 4 rows .*max_tokens"):
         Words(name="w", num_embeddings=3).fit(texts)
 
 
@@ -61,7 +62,7 @@ def test_a_given_vocabulary_is_kept_and_checked():
     assert rows(given, ["C# dog cat"]) == [[2, 1, 0]]
     assert Words(name="text", vocabulary=()).encode(TEXTS).values.tolist() == [0] * 11
     for word in ("New York", "Dog", "dog,", ""):
-        with pytest.raises(ValueError, match=f"'text': '{word}' of its vocabulary is not a word as texts are split"):
+        with pytest.raises(UserError, match=f"'text': vocabulary holds '{word}'"):
             Words(name="text", vocabulary=("dog", word)).fit(TEXTS)
-    with pytest.raises(ValueError, match="'text': its vocabulary holds some word twice"):
+    with pytest.raises(UserError, match="'text': vocabulary holds 'dog'"):
         Words(name="text", vocabulary=("dog", "dog"))

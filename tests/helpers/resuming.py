@@ -10,7 +10,7 @@ from helpers.paths import EVERY_KIND
 from helpers.small import small_trainer
 from lightning.pytorch.callbacks import Callback
 
-from dssm_lightning.api import load_data, load_untrained
+from dssm_lightning.api import load_datamodule, load_untrained
 from dssm_lightning.training.callbacks.averaged_weights import AveragedWeights
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
@@ -87,7 +87,7 @@ def fit(
 ) -> None:
     """What ``fit`` does, without a command line; the callback comes before those that save."""
     configs = [str(path) for path in (CONFIG, *((over,) if isinstance(over, Path) else over))]
-    model, data = load_untrained(configs), load_data(configs)
+    model, data = load_untrained(configs), load_datamodule(configs)
     data.batch_size = batch_size or data.batch_size
     callbacks = [*also, *([] if callback is None else [callback]), BestCheckpoint("val/ndcg@10"), LastCheckpoint(every)]
     settings = {"max_epochs": 4, "enable_checkpointing": True, "callbacks": callbacks, **more}

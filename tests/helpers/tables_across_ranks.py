@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dssm_lightning import TwoTower
-from dssm_lightning.api import load_data, load_untrained
+from dssm_lightning.api import load_datamodule, load_untrained
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables
 
 CONFIGS = TESTS / "configs"
@@ -40,7 +40,7 @@ def fit(
 ) -> TwoTower:
     """A model after so many epochs, the first of them those of a checkpoint."""
     seed_everything(3, verbose=False)
-    model, data = load_untrained(configs), load_data(configs)
+    model, data = load_untrained(configs), load_datamodule(configs)
     data.batch_size = batch_size or data.batch_size
     settings = {
         "gradient_clip_val": 0.5,

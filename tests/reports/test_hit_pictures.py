@@ -93,12 +93,12 @@ def test_any_text_can_be_drawn(text: str, data: RetrievalDataModule, tmp_path: P
     assert thumbnails(tmp_path / "hits.png", 1, 1) == [[COLOURS["red"]]]
 
 
-def test_what_cannot_be_written_is_left_out_of_the_caption() -> None:
+def test_texts_that_no_font_can_write_are_left_out_of_the_caption() -> None:
     assert hit_pictures._caption(Hit("1F63A", 1.0, {"emoji": "😺", "name": "cat", "n": 3})) == "cat · 3"
     assert hit_pictures._caption(Hit("1F63A", 1.0, {"emoji": "😺"})) == "1F63A"
 
 
-def test_without_further_fonts_all_is_drawn_with_pillows_own(
+def test_without_further_fonts_pillows_font_draws_every_text(
     data: RetrievalDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hit_pictures, "FURTHER_FONTS", ("no such font.ttf",))
@@ -111,9 +111,9 @@ def test_without_further_fonts_all_is_drawn_with_pillows_own(
     assert thumbnails(tmp_path / "hits.png", 1, 1) == [[COLOURS["red"]]]
 
 
-def test_lines_are_no_wider_than_asked() -> None:
+def test_lines_are_no_wider_than_the_width() -> None:
     font = ImageFont.load_default(20)
-    lines = hit_pictures._wrapped("a name of so many words that three lines cannot hold them all", 20, 100, at_most=3)
+    lines = hit_pictures._wrapped("a name with more words than three lines of this width can hold", 20, 100, at_most=3)
     assert len(lines) == 3
     assert all(font.getlength(line) <= 100 for line in lines)
     assert lines[-1].endswith("…")
@@ -139,12 +139,12 @@ def test_grey_colour_and_transparent_pictures(
 def test_a_corpus_without_pictures_is_refused(tmp_path: Path) -> None:
     text = [HashedWords(name="name", num_buckets=50)]
     data = RetrievalDataModule(Frames(**tables()), [HashedWords(name="text", num_buckets=50)], text, RandomRows())
-    with pytest.raises(ValueError, match=r"none of their features is an Image: name \(HashedWords\)"):
+    with pytest.raises(ValueError, match=r"--picture.*name \(HashedWords\)"):
         hit_pictures.picture_feature(data)
 
 
-def test_another_ending_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"--picture hits\.jpg: .* ends in \.png"):
+def test_a_picture_file_must_be_a_png() -> None:
+    with pytest.raises(ValueError, match=r"--picture hits\.jpg: .*\.png"):
         hit_pictures.require_png(Path("hits.jpg"))
 
 

@@ -109,7 +109,7 @@ def test_an_unknown_candidate_is_embedded_by_its_attributes(
     frames = tables(cold=20)
     row = frames["candidates"].tail(1).with_columns(candidate_id=pl.lit(NEW))
     grown = world(tmp_path, QUERY, **{**frames, "candidates": pl.concat([frames["candidates"], row])})
-    grown.fitted = trained.schemas
+    grown.encode_with(trained.schemas)
     larger = make_retriever(trained, grown)
     assert larger.corpus.shape == (101, 16)
     torch.testing.assert_close(larger.corpus[100], alone[0])

@@ -12,25 +12,17 @@ from helpers.small import small_data, small_model, small_trainer, write_config
 
 from dssm_lightning.api import load_run
 from dssm_lightning.cli.main import main
-from dssm_lightning.data.interactions import TRAIN, Interactions
-from dssm_lightning.data.preparation.cache import Prepared
+from dssm_lightning.data.interactions import TRAIN
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.data.sources import Synthetic
-from dssm_lightning.evaluation.baselines import BM25
 from dssm_lightning.evaluation.hybrid_test import HybridTest
-from dssm_lightning.features import Categorical, HashedTrigrams, HashedWords, LikedBy, Tokens
-from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.features import Categorical, HashedWords, LikedBy, Tokens
+from dssm_lightning.features.schema import Schema
 from dssm_lightning.retrieval.hybrid import Hybrid, reciprocal_ranks
+from dssm_lightning.retrieval.term_search import BM25
+from dssm_lightning.utils.errors import UserError
 
-TEXTS = Schemas(Schema((HashedTrigrams(name="asks"),)), Schema((HashedWords(name="says"), Categorical(name="kind"))))
-PAGES = pl.DataFrame({"says": ["red cat", "blue dog", "red red dog", "bird"], "kind": ["a", "b", "a", "b"]})
-
-
-def prepared(schemas: Schemas = TEXTS) -> Prepared:
-    """Nothing but what a fusion reads: the schemas and the corpus; nobody has liked any of it."""
-    nobody = torch.zeros(0, dtype=torch.int64)
-    interactions = Interactions(nobody, nobody, nobody.to(torch.int8), None, None, None, None)
-    return Prepared(schemas, {}, {}, {}, interactions, pl.DataFrame({"asks": ["red"]}), PAGES, [], {})
+PAGES = ["red cat", "blue dog", "red red dog", "bird"]
 
 
 def test_ranks_by_hand() -> None:
@@ -51,8 +43,8 @@ def test_ranks_by_a_loop() -> None:
 @pytest.mark.parametrize("weight", [1.0, 0.25, 0.0])
 def test_fusion_by_hand(weight: float) -> None:
     """BM25 of "red dog": the page with all words first, "bird" not at all; a model that ranks the other way round."""
-    hybrid = Hybrid(prepared(), weight)
-    words = hybrid.words.search(["red dog"])[0]
+    hybrid = Hybrid(PAGES, ["asks"], weight)
+    words = hybrid.index.search(["red dog"])[0]
     assert words.argsort(descending=True).tolist()[0] == 2
     assert words[0] > words[3] == 0
     fused = hybrid.fuse(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), pl.DataFrame({"asks": ["red dog"]}))[0].tolist()
@@ -63,7 +55,7 @@ def test_fusion_by_hand(weight: float) -> None:
 
 def test_words_of_any_text_are_searched_as_those_of_the_data() -> None:
     words = BM25()
-    words.fit_corpus(PAGES["says"].to_list())
+    words.fit(PAGES)
     both = words.search(["red dog", "bird unknown"])
     assert torch.equal(both[1:], words.search(["bird unknown"]))
     assert both[1].nonzero().flatten().tolist() == [3]
@@ -94,7 +86,8 @@ def test_test_measures_both(place: Path) -> None:
 def test_search_ranks_as_test_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     model, data = load_run(place / "runs/texts/version_0/checkpoints/best.ckpt")
-    hybrid, texts = Hybrid(data.data, 0.5), Synthetic(num_queries=100, num_candidates=60).tables()
+    hybrid = Hybrid(corpus_texts(data.data), data.schemas.query.text_columns, 0.5)
+    texts = Synthetic(num_queries=100, num_candidates=60).tables()
     assert texts.queries is not None
     text = texts.queries["text"][3]
     [hits] = main(["search", "--query", text, "--hybrid", "--hybrid_weight", "0.5", "--k", "60"])
@@ -107,16 +100,11 @@ def test_search_ranks_as_test_does(place: Path, monkeypatch: pytest.MonkeyPatch)
     assert [hit.id for hit in hits] != [hit.id for hit in plain]
 
 
-@pytest.mark.parametrize(
-    ("schemas", "message"),
-    [
-        (Schemas(Schema((Categorical(name="id"),)), TEXTS.candidate), r"no query feature reads one \(\['id'\]\)"),
-        (Schemas(TEXTS.query, Schema((Categorical(name="kind"),))), r"no candidate feature reads one \(\['kind'\]\)"),
-    ],
-)
-def test_a_side_without_a_text_is_refused(schemas: Schemas, message: str) -> None:
-    with pytest.raises(ValueError, match=f"hybrid needs a text on both sides: {message}"):
-        Hybrid(prepared(schemas))
+def test_a_side_without_a_text_is_refused() -> None:
+    with pytest.raises(UserError, match=r"hybrid.*no query feature"):
+        Hybrid(["a text"], [])
+    with pytest.raises(UserError, match=r"hybrid.*no candidate feature"):
+        Hybrid(None, ["text"])
 
 
 def test_tokens_are_texts_as_well() -> None:
@@ -143,8 +131,8 @@ def test_what_was_asked_before_is_read_where_the_model_reads_it(tmp_path: Path) 
 
 
 def test_a_weight_below_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"hybrid: the weight of the words is -0.1; it must be 0 or more"):
-        Hybrid(prepared(), -0.1)
+    with pytest.raises(ValueError, match=r"hybrid: weight is -0\.1"):
+        Hybrid(["a"], ["text"], -0.1)
 
 
 def test_it_says_so_before_anything_is_ranked(tmp_path: Path) -> None:

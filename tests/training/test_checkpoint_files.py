@@ -10,7 +10,8 @@ import pytest
 import torch
 from helpers.small import small_data, small_model, small_trainer
 
-from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint, read_schemas
+from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
+from dssm_lightning.training.checkpoint_files import read_checkpoint, read_schemas
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from dssm_lightning.losses.base import Scores
 from dssm_lightning.models.encoders import EmbeddingBag
 from dssm_lightning.models.fusion import Concat
 from dssm_lightning.models.scorers import Dot
-from dssm_lightning.reports.metric_tables import LISTS
+from dssm_lightning.evaluation.metric_tables import LISTS
 
 
 def built(data: RetrievalDataModule, **changes: Any) -> TwoTower:

@@ -1,4 +1,4 @@
-"""Draws are a function of where a run is."""
+"""Draws depend only on the place in a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_mix_is_a_function_of_all_its_parts_in_order() -> None:
     assert all(0 <= value < 2**63 for value in values)
 
 
-def test_equal_places_draw_alike_and_others_do_not() -> None:
+def test_equal_places_draw_equal_numbers_and_others_do_not() -> None:
     def draw(counter: Counter, purpose: str) -> list[float]:
         return torch.rand(4, generator=counter.generator(purpose)).tolist()
 

@@ -1,4 +1,4 @@
-"""The command that measures what needs no training."""
+"""The command that measures methods without training."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from dssm_lightning.cli.checkpoint_arguments import find_checkpoint
-from dssm_lightning.reports.metric_tables import print_metrics
+from dssm_lightning.utils.console import show_text
 
 
 def baseline(
     config: list[str], corpus_columns: list[str] | None = None, fold: Literal["test", "validation"] = "test"
 ) -> dict[str, dict[str, float]]:
-    """Measure what needs no training, fitted on the same rows and ranked by the same evaluation.
+    """Measure methods that need no training, by the evaluation that a model goes through.
 
-    Writes ``baselines.json`` beside the newest run of the config, or into the working folder where there is none, and
+    Writes ``baselines.json`` beside the newest run of the config, or into the working folder if there is no run, and
     from the test rows ``per_query.<baseline>.parquet``, which ``compare`` reads.
 
     Args:
         config: configs, later ones over earlier ones.
-        corpus_columns: candidate columns whose text TF-IDF and BM25 search; by default all that the candidates' text
-            features read, the training queries of ``LikedBy`` too.
-        fold: what is ranked.
+        corpus_columns: candidate columns whose text TF-IDF and BM25 search; by default the columns of the candidates'
+            text features, and the training queries of ``LikedBy``.
+        fold: which rows are ranked.
 
     Returns:
         the metrics of each baseline, by its name with its settings.
     """
     from dssm_lightning.api import load_data
+    from dssm_lightning.cli.checkpoint_arguments import find_checkpoint
     from dssm_lightning.evaluation.measure_baselines import measure_baselines
+    from dssm_lightning.evaluation.metric_tables import show_comparison
+    from dssm_lightning.evaluation.result_files import per_query, per_query_of, write_parquet
 
     data = load_data(config)
     newest = find_checkpoint("best", config[0])
     folder = Path() if newest is None else newest.parent.parent
-    results = measure_baselines(data, corpus_columns, fold, folder if fold == "test" else None)
+    results = {}
+    for name, metrics, rows in measure_baselines(data, corpus_columns, fold):
+        results[name] = metrics
+        if fold == "test":
+            write_parquet(folder / per_query_of(name), per_query(rows, data.data))
     (folder / "baselines.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print_metrics(results)
-    print(f"all metrics: {folder / 'baselines.json'}")
+    show_comparison(results)
+    show_text(f"all metrics: {folder / 'baselines.json'}")
     return results

@@ -1,60 +1,73 @@
-"""The command that compares what the tests of two runs found, query by query."""
+"""The command that compares the tests of two runs, query by query."""
 
 from __future__ import annotations
 
 import json as json_format
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+from dssm_lightning.utils.console import show, show_text
+from dssm_lightning.utils.errors import UserError, require_at_least
 
-from dssm_lightning.evaluation import bootstrap
-from dssm_lightning.evaluation.paired_comparison import Difference, _differences, _in_common, _row_name
-from dssm_lightning.evaluation.result_files import PER_QUERY
-from dssm_lightning.training import run_folders
-from dssm_lightning.utils.errors import UserError
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.table import Table
+
+    from dssm_lightning.evaluation.paired_comparison import Difference, PairedRows
+
+FEWEST_QUERIES = 20
+"""Queries of a slice that the table shows: an interval over fewer queries says little."""
 
 
-def compare(a: str, b: str, resamples: int = bootstrap.RESAMPLES, json: bool = False) -> list[Difference]:
-    """Compare what the tests of two runs found, query by query, by a paired bootstrap.
+def compare(a: str, b: str, resamples: int = 1000, json: bool = False) -> list[Difference]:
+    """Compare the tests of two runs query by query.
+
+    Intervals and p-values are those of a paired bootstrap over queries. The table leaves out slices with fewer than 20
+    queries; the JSON object and the return value have every slice.
 
     Args:
-        a: a run folder, a checkpoint in one, or a file per_query.parquet.
-        b: likewise; differences are B − A.
+        a: a run folder, a checkpoint in a run folder, or a file per_query.parquet.
+        b: the same for the second run; differences are B − A.
         resamples: how often queries are drawn with replacement.
         json: print a JSON object instead of a table.
 
     Returns:
-        a row for each metric that both have.
+        the difference of each metric that both tests have.
     """
-    if resamples < 1:
-        raise UserError(f"--resamples {resamples}: queries must be drawn at least once")
-    frames = [_read(given) for given in (a, b)]
-    keys, metrics = _in_common(frames, (a, b))
-    both = frames[0].join(frames[1], on=keys, suffix=" of B").sort(keys)
-    if both.is_empty():
-        raise UserError(f"{a} and {b} have no {_row_name(keys)} in common: were they tested on the same rows?")
-    differences = _differences(both, metrics, resamples)
-    queries = both["query_id"].n_unique()
+    from dssm_lightning.evaluation.paired_comparison import pair_rows, paired_differences, slice_of
+
+    require_at_least("compare", "--resamples", resamples)
+    frames = [_read_results(path) for path in (a, b)]
+    rows = pair_rows(frames[0], frames[1], (a, b))
+    differences = paired_differences(rows, resamples)
     if json:
-        found = [each._asdict() for each in differences]
-        print(json_format.dumps({"a": a, "b": b, "queries": queries, "rows": len(both), "metrics": found}))
+        counts = {"queries": rows.num_queries, "rows": len(rows.table)}
+        metrics = [each._asdict() for each in differences]
+        show_text(json_format.dumps({"a": a, "b": b, **counts, "metrics": metrics}))
     else:
-        _print_table(differences)
-        print(f"A {a}\nB {b}\n{_rows_told(both, frames, keys, queries)}")
+        small = {name: size for name, size in rows.slice_sizes.items() if size < FEWEST_QUERIES}
+        show(*_tables([each for each in differences if slice_of(each.metric) not in small], rows))
+        if small:
+            names = ", ".join(f"{name} ({size})" for name, size in small.items())
+            show(f"left out: slices with fewer than {FEWEST_QUERIES} queries: {names}")
+        show_text(f"A {a}\nB {b}\n{_describe_rows(rows, frames)}")
     return differences
 
 
-def _read(given: str) -> pl.DataFrame:
-    path = Path(given)
+def _read_results(name: str) -> pl.DataFrame:
+    import polars as pl
+
+    from dssm_lightning.evaluation.result_files import PER_QUERY
+    from dssm_lightning.training import run_folders
+
+    path = Path(name)
     if not path.exists():
-        raise UserError(f"{given}: no such run folder, checkpoint or file")
+        raise UserError(f"{name}: no such run folder, checkpoint or file")
     if path.suffix == ".ckpt":
         run = run_folders.run_of(path)
         if run is None:
-            raise UserError(f"{given} lies in no run folder: name a run folder or a file {PER_QUERY}")
+            raise UserError(f"{name} is in no run folder: give a run folder or a file {PER_QUERY}")
         path = run
     if path.is_dir():
         path = path / PER_QUERY
@@ -63,22 +76,54 @@ def _read(given: str) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(path)
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{given} is no Parquet file: {error}") from error
+        raise UserError(f"{name} is not a Parquet file: {error}") from error
     if "query_id" not in frame.columns:
-        raise UserError(f"{given}: no column query_id, so test did not write it; it has {', '.join(frame.columns)}")
+        raise UserError(f"{name}: no column query_id, so test did not write it; it has {', '.join(frame.columns)}")
     return frame
 
 
-def _rows_told(both: pl.DataFrame, frames: list[pl.DataFrame], keys: list[str], queries: int) -> str:
-    rows = f"{queries:,} queries" if len(keys) == 1 else f"{len(both):,} events of {queries:,} queries"
-    alone = [len(frame) - len(both) for frame in frames]
-    return rows if alone == [0, 0] else f"{rows}; left out: {alone[0]:,} that only A has, {alone[1]:,} that only B has"
+def _describe_rows(rows: PairedRows, frames: Sequence[pl.DataFrame]) -> str:
+    total = f"{rows.num_queries:,} queries"
+    if len(rows.id_columns) > 1:
+        total = f"{len(rows.table):,} events of {total}"
+    only_a, only_b = (len(frame) - len(rows.table) for frame in frames)
+    return total if only_a == only_b == 0 else f"{total}; left out: {only_a:,} only in A, {only_b:,} only in B"
 
 
-def _print_table(differences: list[Difference]) -> None:
-    table = Table("metric", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in ("A", "B", "B − A", "95 %", "p"):
-        table.add_column(header, justify="right")
-    for name, a, b, difference, low, high, p in differences:
-        table.add_row(name, f"{a:.4f}", f"{b:.4f}", f"{difference:+.4f}", f"{low:+.4f} – {high:+.4f}", f"{p:.3f}")
-    Console().print(table)
+def _tables(differences: Sequence[Difference], rows: PairedRows) -> list[Table]:
+    """Make a table of all queries and one for each slice, so that no slice's name widens the column of metrics."""
+    from dssm_lightning.evaluation.evaluator import SEEN_KEPT
+    from dssm_lightning.evaluation.metrics.slices import SLICES
+    from dssm_lightning.evaluation.paired_comparison import slice_of
+
+    found = {slice_of(each.metric) for each in differences}
+    order = [name for name in ("", SEEN_KEPT.rstrip("/"), *SLICES) if name in found]
+    order += sorted(found - set(order))
+    width = max((len(_short_name(each)) for each in differences), default=0)
+    tables = []
+    for name in order:
+        table = _empty_table(width, show_header=not tables)
+        if name:
+            size = rows.slice_sizes.get(name)
+            table.title = name.replace("_", " ") + ("" if size is None else f", {size:,} queries")
+        for each in differences:
+            if slice_of(each.metric) == name:
+                means = (f"{each.a:.4f}", f"{each.b:.4f}", f"{each.difference:+.4f}")
+                table.add_row(_short_name(each), *means, f"{each.low:+.4f} – {each.high:+.4f}", f"{each.p:.3f}")
+        tables.append(table)
+    return tables
+
+
+def _empty_table(metric_width: int, show_header: bool) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_header=show_header, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
+    table.add_column("metric", min_width=metric_width, no_wrap=True)
+    for header, width in (("A", 6), ("B", 6), ("B − A", 7), ("95 %", 17), ("p", 5)):
+        table.add_column(header, min_width=width, justify="right", no_wrap=True)
+    return table
+
+
+def _short_name(difference: Difference) -> str:
+    return difference.metric.rpartition("/")[2]

@@ -1,26 +1,28 @@
-"""The command that tells what word hashing confuses: words with the same letter trigrams, and trigrams with one row."""
+"""The command that reports which words and trigrams word hashing confuses."""
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING
 
-from dssm_lightning.reports.hash_collisions import Collisions, _reads_trigrams, count_collisions
+from dssm_lightning.utils.console import show, show_text
 from dssm_lightning.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from dssm_lightning.reports.hash_collisions import Collisions
 
 
 def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
-    """Count the words that letter trigrams cannot tell apart, by feature.
+    """Count the words that letter trigrams confuse, by feature.
 
     Args:
-        config: configs, later ones over earlier ones, whose text features of letter trigrams are looked at.
-        examples: how many groups of such words to print.
+        config: configs, later ones over earlier ones; their text features of letter trigrams are examined.
+        examples: how many groups of confused words to show.
 
     Returns:
-        what was found for each feature.
+        the counts of each feature.
     """
     from dssm_lightning.api import load_data
+    from dssm_lightning.reports.hash_collisions import count_collisions, reads_trigrams
 
     data = load_data(config)
     tables = {"query": data.data.queries, "candidate": data.candidates}
@@ -28,17 +30,20 @@ def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
         count_collisions(side, feature, table[feature.source_column])
         for side, table in tables.items()
         for feature in getattr(data.schemas, side)
-        if _reads_trigrams(feature) and feature.source_column in table.columns
+        if reads_trigrams(feature) and feature.source_column in table.columns
     ]
     if not found:
         raise UserError(
             f"{', '.join(config)}: no HashedTrigrams, Trigrams or WordTrigrams reads a column of queries or candidates"
         )
-    _print(found, examples)
+    _show(found, examples)
     return found
 
 
-def _print(found: list[Collisions], examples: int) -> None:
+def _show(found: list[Collisions], examples: int) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table("feature", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for header in ("words", "trigrams", "rows", "sharing a row", "same trigrams", "same rows only"):
         table.add_column(header, justify="right")
@@ -47,10 +52,9 @@ def _print(found: list[Collisions], examples: int) -> None:
         share = f"{each.trigrams_sharing:,} ({each.trigrams_sharing / max(each.trigrams, 1):.1%})"
         counts = [f"{count:,}" for count in (each.words, each.trigrams, each.rows)]
         table.add_row(f"{each.side} {each.feature}", *counts, share, *(f"{len(groups):,}" for groups in kinds))
-    console = Console()
-    console.print(table)
-    print("sharing a row: trigrams; same trigrams, same rows only: groups of words that cannot be told apart")
+    show(table)
+    show_text("sharing a row: trigrams; same trigrams, same rows only: groups of words with equal inputs")
     for each in found:
         for kind, groups in (("same trigrams", each.same_trigrams), ("same rows only", each.same_rows)):
             for group in groups[:examples]:
-                console.print(f"{each.side} {each.feature}, {kind}: {', '.join(group)}", markup=False, highlight=False)
+                show_text(f"{each.side} {each.feature}, {kind}: {', '.join(group)}")

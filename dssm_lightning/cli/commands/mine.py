@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
+from dssm_lightning.utils.console import show_text
+from dssm_lightning.utils.errors import require_choice
 
-from dssm_lightning.cli.checkpoint_arguments import find_checkpoint
-from dssm_lightning.data.batching.evaluation_batches import shard_mining_queries
-from dssm_lightning.data.negatives import Hard
-from dssm_lightning.training.hard_negative_mining import evaluating
-from dssm_lightning.training.hard_negative_mining import mine_pools as mine_pools
-from dssm_lightning.utils.atomic_files import atomic_write
-from dssm_lightning.utils.errors import UserError
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dssm_lightning.data.negatives import Hard
 
 SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -27,55 +26,49 @@ def mine(
     output: str = "mined.parquet",
     column: str = "negatives",
 ) -> pl.DataFrame:
-    """Write what a trained model ranks high for each training query, and nobody likes, to train on as negatives.
+    """Write hard negatives of each training query, mined from a trained model.
 
-    A row for each query of the training rows: its id, and a list of candidate ids, best first (in CSV as JSON), as
-    ``FromColumn(column, file=output)`` reads it. What the query is known to like is left out. The pools are those of
+    Hard negatives are candidates that the model ranks high and the query does not like.
+
+    The file has a row for each query of the training rows: its id, and a list of candidate ids, best first (in CSV as
+    JSON), as ``FromColumn(column, file=output)`` reads it. Known positives are left out. The pools are those of
     ``Hard``, mined once.
 
     Args:
-        config: configs whose data are mined; None = those of the checkpoint's run.
+        config: configs whose data are mined; None = the data of the checkpoint's run.
         ckpt_path: a checkpoint of a run, or best, or last: of the newest run (of the config).
         rank_range: [first, end]: 0-based ranks first ≤ rank < end, known positives not counted.
-        margin: only what scores at least this much below the mean of the query's positives, in units of the logits.
-        relative_margin: likewise, as a part of that mean: .05 keeps what scores at most 95 % of it.
+        margin: keep only candidates that score at least this much below the mean of the query's positives, in logits.
+        relative_margin: the same as a part of that mean: .05 keeps candidates of at most 95 % of it.
         output: a file .parquet, .jsonl or .csv.
         column: name of the lists.
 
     Returns:
-        what was written.
+        the written table.
     """
     from dssm_lightning.api import load_data, load_run
+    from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
+    from dssm_lightning.data.negatives import Hard
+    from dssm_lightning.training.hard_negative_mining import mine_once
 
     path = Path(output)
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"--output {output}: negatives are written as {', '.join(SUFFIXES)}")
+    require_choice("mine", "the suffix of --output", path.suffix, SUFFIXES)
     sampler = Hard(1, rank_range, margin=margin, relative_margin=relative_margin)
-    found = find_checkpoint(ckpt_path, config[0] if config else None)
-    if found is None:
-        raise UserError(f"no run of {config[0] if config else 'any config'} has a {ckpt_path}.ckpt: fit first")
-    model, data = load_run(found)
+    model, data = load_run(require_checkpoint(ckpt_path, config[0] if config else None))
     if config:
-        fitted, data = data.fitted, load_data(config)
-        data.fitted = fitted
-    if data.data.event:
-        raise UserError(
-            f"mine: each query is mined once, but {sorted(data.data.event)} are columns of the interactions, one value "
-            "for each event: put the columns into the query table"
-        )
-    sampler.bind(data.data.interactions, len(data.data.queries), data.num_candidates)
-    with evaluating(model):
-        corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
-        batches = shard_mining_queries(data.assembler, sampler.queries, 0, 1)
-        total = mine_pools([sampler], batches, lambda query: model.score(query, corpus), 0)
-    mined = _frame(sampler, data.data.queries.to_series(0), data.candidates.to_series(0), column)
+        data = load_data(config)
+        data.encode_with(model.schemas)
+    total = mine_once(sampler, model, data)
+    mined = _table(sampler, data.data.queries.to_series(0), data.candidates.to_series(0), column)
     _write(path, mined, column)
-    print(f"{total:,} queries, on average {len(sampler.pools.values) / total:.1f} negatives: {path}")
+    show_text(f"{total:,} queries, on average {len(sampler.pools.values) / total:.1f} negatives: {path}")
     return mined
 
 
-def _frame(sampler: Hard, queries: pl.Series, candidates: pl.Series, column: str) -> pl.DataFrame:
-    """A row for each mined query: its id, and the ids of its pool."""
+def _table(sampler: Hard, queries: pl.Series, candidates: pl.Series, column: str) -> pl.DataFrame:
+    """Return a row for each mined query: its id, and the ids of its pool."""
+    import polars as pl
+
     pools, rows = sampler.pools, sampler.queries.numpy()
     owner = pl.Series("row", pools.rows.numpy())
     lists = pl.DataFrame({"row": owner, column: candidates[pools.values.numpy()]})
@@ -87,6 +80,10 @@ def _frame(sampler: Hard, queries: pl.Series, candidates: pl.Series, column: str
 
 
 def _write(path: Path, mined: pl.DataFrame, column: str) -> None:
+    import polars as pl
+
+    from dssm_lightning.utils.atomic_files import atomic_write
+
     with atomic_write(path) as temporary:
         if path.suffix == ".parquet":
             mined.write_parquet(temporary)

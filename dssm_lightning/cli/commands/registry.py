@@ -1,33 +1,56 @@
-"""Commands that need no trainer: plain functions whose arguments are the options of the command line."""
+"""The commands that are plain functions: the arguments of the function are the options of the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from types import FunctionType
+from typing import Any, NamedTuple, get_type_hints
 
-from dssm_lightning.cli.command_arguments import as_json
-from dssm_lightning.cli.commands.baseline import baseline
-from dssm_lightning.cli.commands.compare import compare
-from dssm_lightning.cli.commands.curves import curves
-from dssm_lightning.cli.commands.hashing_report import hashing_report
-from dssm_lightning.cli.commands.mine import mine
-from dssm_lightning.cli.commands.score import score
-from dssm_lightning.cli.commands.search import search
-from dssm_lightning.cli.commands.summary import summary
-from dssm_lightning.cli.spelling_parser import SpellingParser
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    each.__name__.replace("_", "-"): each
-    for each in (baseline, search, score, summary, compare, curves, mine, hashing_report)
+class Command(NamedTuple):
+    """A command, of which nothing is imported before it runs."""
+
+    about: str  # the first line of the function's docstring
+    positional: bool = False  # whether required arguments stand without their names
+
+
+COMMANDS = {
+    "baseline": Command("Measure methods that need no training, by the evaluation that a model goes through."),
+    "search": Command("Answer queries with a trained model."),
+    "score": Command("Embed a query and candidates given as raw values, and compare them."),
+    "summary": Command("Show output shape and parameters of every branch and layer of a model."),
+    "compare": Command("Compare the tests of two runs query by query.", positional=True),
+    "curves": Command("Draw a metric of several runs, epoch by epoch."),
+    "mine": Command("Write hard negatives of each training query, mined from a trained model."),
+    "hashing-report": Command("Count the words that letter trigrams confuse, by feature."),
 }
 
 
-def run(arguments: list[str]) -> Any:
-    """Run the command that the first argument names, with the others as its options."""
-    name, *options = arguments
-    command = COMMANDS[name]
-    description = (command.__doc__ or "").partition("\n")[0]
-    parser = SpellingParser(prog=f"dssm-lightning {name}", description=description)
-    # auto_cli would take --config for itself; what is compared needs no name
-    parser.add_function_arguments(command, as_group=False, as_positional=command is compare)
-    return command(**parser.parse_args(as_json(options, command)).as_dict())
+def function_of(name: str) -> Callable[..., Any]:
+    """Return the function of a command, from the module of its name."""
+    module = name.replace("-", "_")
+    function: Callable[..., Any] = getattr(import_module(f"dssm_lightning.cli.commands.{module}"), module)
+    return function
+
+
+def _without_result(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function without the type of its result, which the parser would import."""
+    assert isinstance(function, FunctionType)
+    bare = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    bare.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name != "return"}
+    bare.__annotations__ = get_type_hints(bare)
+    bare.__doc__, bare.__module__ = function.__doc__, __name__  # of a module without imports for types alone
+    return bare
+
+
+def run_command(words: list[str]) -> Any:
+    """Run the command that the first word names, with the others as its options."""
+    from dssm_lightning.cli.command_arguments import as_json
+    from dssm_lightning.cli.spelling_parser import SpellingParser
+
+    name, *options = words
+    function = _without_result(function_of(name))
+    parser = SpellingParser(prog=f"dssm-lightning {name}", description=COMMANDS[name].about)
+    parser.add_function_arguments(function, as_group=False, as_positional=COMMANDS[name].positional)
+    return function(**parser.parse_args(as_json(options, function)).as_dict())

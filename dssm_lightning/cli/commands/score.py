@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dssm_lightning.cli.checkpoint_arguments import _checkpoint
+from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
 
 
@@ -23,9 +23,10 @@ def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dic
         the same keys, each with its value, its vector and (candidates) its similarity to the query.
     """
     from dssm_lightning.api import load_retriever
+    from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
 
     given = _read_score_input(Path(input))
-    retriever = load_retriever(_checkpoint(ckpt_path))
+    retriever = load_retriever(require_checkpoint(ckpt_path))
     documents = [given["positive_doc"], *given["negative_docs"]]
     query = retriever.embed("query", [given["query"]])
     candidates = retriever.embed("candidate", documents)
@@ -41,7 +42,7 @@ def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dic
     }
     text = json.dumps(result, ensure_ascii=False)
     if output is None:
-        print(text)
+        show_text(text)
     else:
         Path(output).write_text(text + "\n", encoding="utf-8")
     return result

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
-from dssm_lightning.cli.checkpoint_arguments import _checkpoint
-from dssm_lightning.retrieval.retriever import Hit, RawValues
+from dssm_lightning.utils.console import show, show_text
 from dssm_lightning.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from dssm_lightning.retrieval.retriever import Hit, RawValues
 
 
 def search(
@@ -30,27 +29,26 @@ def search(
         query: raw values as a JSON object such as '{"query": "grinning cat"}', or a bare text where the query side
             reads one column; give the option again for a further query.
         ckpt_path: a checkpoint of a run, or best, or last: of the newest run.
-        k: how many answers; None = 10, or all where the corpus has fewer.
+        k: how many answers; None = 10, or the whole corpus if it is smaller.
         json: print JSON lines instead of tables.
-        picture: a PNG file for what was found, where candidates have pictures: a row for each query.
-        exclude_history: leave out what stands in the history that a query gives.
+        picture: a PNG file that shows the pictures of the answers, one row for each query.
+        exclude_history: leave out the candidates in the history that a query gives.
         hybrid: rank by the reciprocal rank fusion of the model with BM25.
-        hybrid_weight: weight of BM25's list in it.
+        hybrid_weight: weight of BM25's list in the fusion.
 
     Returns:
-        for each query its hits, best first.
+        the hits of each query, best first.
     """
     from dssm_lightning.api import load_run, make_retriever
+    from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
     from dssm_lightning.reports import hit_pictures
-    from dssm_lightning.retrieval.hybrid import Hybrid
 
     values = [_raw(text) for text in query]
-    model, data = load_run(_checkpoint(ckpt_path))
-    if picture is not None:  # what cannot be drawn is said before the corpus is embedded
+    model, data = load_run(require_checkpoint(ckpt_path))
+    if picture is not None:  # refuse what cannot be drawn before the corpus is embedded
         hit_pictures.picture_feature(data)
         hit_pictures.require_png(Path(picture))
-    words = Hybrid(data.data, hybrid_weight) if hybrid else None
-    retriever = make_retriever(model, data, words)
+    retriever = make_retriever(model, data, hybrid_weight if hybrid else None)
     k = min(10, len(retriever.candidates)) if k is None else k
     answers = [retriever.search(value, k, exclude_history) for value in values]
     for text, hits in zip(query, answers, strict=True):
@@ -58,7 +56,7 @@ def search(
     if picture is not None:
         hit_pictures.draw_hits([_title(value) for value in values], answers, data, Path(picture))
         if not json:
-            print(f"the hits as pictures: {picture}")
+            show_text(f"the hits as pictures: {picture}")
     return answers
 
 
@@ -81,10 +79,14 @@ def _title(value: RawValues) -> str:
 
 def _print_table(query: str, hits: list[Hit]) -> None:
     shown = list(hits[0].display)
-    table = Table("", "id", "score", *shown, title=query, title_justify="left")
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "id", "score", *shown, title=Text(query), title_justify="left")
     for place, hit in enumerate(hits, 1):
-        table.add_row(str(place), str(hit.id), f"{hit.score:.4f}", *(_cell(hit.display[name]) for name in shown))
-    Console().print(table)
+        cells = [Text(_cell(value)) for value in (hit.id, *(hit.display[name] for name in shown))]
+        table.add_row(str(place), cells[0], f"{hit.score:.4f}", *cells[1:])
+    show(table)
 
 
 def _cell(value: Any) -> str:
@@ -93,4 +95,5 @@ def _cell(value: Any) -> str:
 
 
 def _print_json(query: str, hits: list[Hit]) -> None:
-    print(json.dumps({"query": query, "hits": [hit._asdict() for hit in hits]}, ensure_ascii=False, default=str))
+    found = {"query": query, "hits": [hit._asdict() for hit in hits]}
+    show_text(json.dumps(found, ensure_ascii=False, default=str))

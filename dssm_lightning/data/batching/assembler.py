@@ -5,6 +5,8 @@ A training batch is a function of (seed, epoch, step, rank, world size), so that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -82,6 +84,21 @@ class Assembler:
                     timelines[feature.events] = Timeline(self.data.interactions, len(self.data.queries), feature.events)
                 made[feature.name] = HistoryAssembler(feature, self.data.candidate, timelines[feature.events])
         return made
+
+    def replace_columns(self, columns: Mapping[str, Features]) -> None:
+        """Use other columns in place of encoded ones, such as the features of a frozen backbone in place of pictures.
+
+        Args:
+            columns: by table ("query", "event" or "candidate") and feature.
+        """
+        data = self.data
+        self.data = data._replace(
+            query={**data.query, **columns.get("query", {})},
+            event={**data.event, **columns.get("event", {})},
+            candidate={**data.candidate, **columns.get("candidate", {})},
+        )
+        for history in self.histories.values():
+            history.candidates = self.data.candidate
 
     # -- training ---------------------------------------------------------------------------------------------------
 

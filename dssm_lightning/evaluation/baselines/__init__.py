@@ -6,10 +6,10 @@ from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
 from dssm_lightning.evaluation.baselines.candidate_content import AttributePopularity, ContentTfIdf
 from dssm_lightning.evaluation.baselines.collaborative import EASE, ItemKNN, PopularityBaseline
 from dssm_lightning.evaluation.baselines.label_means import LabelMeans
+from dssm_lightning.evaluation.baselines.text import TermBaseline
 from dssm_lightning.retrieval.term_search import BM25, TfIdf
 
 __all__ = [
-    "BM25",
     "EASE",
     "AttributePopularity",
     "Baseline",
@@ -18,7 +18,7 @@ __all__ = [
     "ItemKNN",
     "LabelMeans",
     "PopularityBaseline",
-    "TfIdf",
+    "TermBaseline",
     "default_baselines",
 ]
 
@@ -31,4 +31,5 @@ def default_baselines(attributes: Iterable[str] = ()) -> list[Baseline]:
     """
     eases = [EASE(l2=100.0), EASE(l2=300.0), EASE(l2=1000.0)]
     of_attributes = [AttributePopularity(name) for name in attributes]
-    return [PopularityBaseline(), *of_attributes, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), TfIdf(), BM25()]
+    by_terms = [TermBaseline(TfIdf()), TermBaseline(BM25())]
+    return [PopularityBaseline(), *of_attributes, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), *by_terms]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
 from dssm_lightning.evaluation.baselines.collaborative import ItemToItem
 from dssm_lightning.retrieval.term_search import TfIdf
-from dssm_lightning.utils.ragged import Ragged
 
 
 @dataclass(eq=False)
@@ -59,9 +58,7 @@ class ContentTfIdf(ItemToItem):
 
     def fit(self, data: BaselineData) -> None:
         """Compares each text with each other one."""
-        texts = TfIdf()
-        texts.fit(replace(data, query_texts=data.corpus_texts))
-        none = torch.zeros(0, dtype=torch.int64)
-        nobody = Ragged(none, torch.zeros(data.num_candidates + 1, dtype=torch.int64))
-        everyone = EvaluationBatch({}, torch.arange(data.num_candidates), nobody, nobody, None)
-        self._positives, self._weights = data.positives, texts.scores(everyone).contiguous()
+        assert data.corpus_texts is not None
+        index = TfIdf()
+        index.fit(data.corpus_texts)
+        self._positives, self._weights = data.positives, index.search(data.corpus_texts).contiguous()

@@ -1,16 +1,15 @@
-"""How a ranking is judged: places of the relevant candidates, and metrics that are functions of them."""
+"""Metrics of a ranking: the ranks of the relevant candidates, and functions of these ranks."""
 
+from dssm_lightning.evaluation.metrics.base import CutMetric, RankMetric
 from dssm_lightning.evaluation.metrics.pair_auroc import ObservedAUROC
 from dssm_lightning.evaluation.metrics.ranking_metrics import (
     MAP,
     MRR,
     NDCG,
-    CutMetric,
     HitRate,
     NumQueries,
     Precision,
     QueryAUROC,
-    RankMetric,
     Recall,
 )
 from dssm_lightning.evaluation.metrics.ranks import Ranks, rank, rank_both

@@ -1,115 +1,88 @@
-"""Ranking metrics over the whole corpus: each a function of :class:`Ranks`, averaged over queries in constant memory.
+"""Ranking metrics over the whole corpus: functions of :class:`Ranks`, averaged over queries in constant memory.
 
 With ties, each metric is its **expectation over a random order of the tied candidates**, in closed form. A model that
-scores everything alike thus gets what a random order gets. Queries without a relevant candidate are left out.
+gives every candidate the same score thus has the metrics of a random order. Queries without a relevant candidate do
+not count.
 
-Letters a, m, n and h are those of :mod:`dssm_lightning.evaluation.metrics.ties`.
+The letters a, m, n and h are defined in :mod:`dssm_lightning.evaluation.metrics.ties`. A place is a rank plus 1.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from dssm_lightning.evaluation.metrics.base import CutMetric, RankMetric
 from dssm_lightning.evaluation.metrics.ranks import Ranks
 from dssm_lightning.evaluation.metrics.ties import expected_reciprocal, hit_probability
-from dssm_lightning.utils.errors import UserError
-
-
-class RankMetric(Metric):
-    """The mean over queries of one value for each query; NaN as long as no query counted.
-
-    A subclass defines :meth:`value`. States are a float64 sum and an integer count: exact beyond 2^24 queries, and
-    under any number of ranks.
-    """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) float64: the metric of each query; anything where the query does not count."""
-        raise NotImplementedError
-
-    def counts(self, ranks: Ranks) -> Tensor:
-        """(Q,) bool: which queries have a value: those with a relevant candidate."""
-        return ranks.num_relevant > 0
-
-    def by_row(self, ranks: Ranks) -> Tensor:
-        """(Q,) float64: the metric of each query, NaN where it does not count."""
-        return torch.where(self.counts(ranks), self.value(ranks), torch.nan)
-
-    def update(self, ranks: Ranks) -> None:
-        """Adds the queries of a batch."""
-        counts = self.counts(ranks)
-        # not in place: a state that was reset in inference mode must take an update outside of it
-        self.total = self.total + torch.where(counts, self.value(ranks), 0.0).sum()
-        self.count = self.count + counts.sum()
-
-    def compute(self) -> Tensor:
-        """() float64 mean over all queries that counted."""
-        return self.total / self.count
-
-
-class CutMetric(RankMetric):
-    """A metric of the ``k`` best candidates.
-
-    Raises:
-        ValueError: ``k`` is not positive.
-    """
-
-    def __init__(self, k: int) -> None:
-        if k < 1:
-            raise UserError(f"k={k}: a ranking is cut after at least one candidate")
-        super().__init__()
-        self.k = k
-
-    def places(self, ranks: Ranks) -> Tensor:
-        """(T,) of the a + 1 … a + m places that each relevant candidate may take, how many are among the first k."""
-        return torch.minimum((self.k - ranks.above).clamp(min=0), ranks.ties + 1)
 
 
 class HitRate(CutMetric):
     """P(a relevant candidate is among the first k): 1 − C(m − n, k − a) / C(m, k − a) of the first tie group.
 
-    Also known as success@k, and with one relevant candidate for each query as recall@k.
+    Also known as success@k. With one relevant candidate for each query it equals recall@k.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> relevant = Ragged.from_lengths(torch.tensor([0, 3]), torch.tensor([2]))
+        >>> ranks = rank(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), relevant)  # ranks 0 and 3
+        >>> HitRate(1).value(ranks).tolist()
+        [1.0]
     """
 
     def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) as :meth:`RankMetric.value`."""
+        """Return (Q,) the metric of each query."""
         return hit_probability(ranks.first_group, self.k)
 
 
 class Recall(CutMetric):
-    """Relevant candidates among the first k, divided by all relevant ones of the query."""
+    """The number of relevant candidates among the first k, divided by the query's number of relevant candidates.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> relevant = Ragged.from_lengths(torch.tensor([0, 3]), torch.tensor([2]))
+        >>> ranks = rank(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), relevant)  # ranks 0 and 3
+        >>> Recall(2).value(ranks).tolist()
+        [0.5]
+    """
 
     def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) as :meth:`RankMetric.value`."""
+        """Return (Q,) the metric of each query."""
         return _sum(self.places(ranks).double() / (ranks.ties + 1), ranks) / ranks.num_relevant
 
 
 class Precision(CutMetric):
-    """Relevant candidates among the first k, divided by k, even where fewer than k candidates are ranked."""
+    """The number of relevant candidates among the first k, divided by k, even if fewer than k candidates are ranked.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> relevant = Ragged.from_lengths(torch.tensor([0, 3]), torch.tensor([2]))
+        >>> ranks = rank(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), relevant)  # ranks 0 and 3
+        >>> Precision(4).value(ranks).tolist()
+        [0.5]
+    """
 
     def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) as :meth:`RankMetric.value`."""
+        """Return (Q,) the metric of each query."""
         return _sum(self.places(ranks).double() / (ranks.ties + 1), ranks) / self.k
 
 
 class NDCG(CutMetric):
-    """Discounted gain of the first k places, gain / log2(place + 1) for a relevant one, divided by the best possible.
+    """The discounted gain of the first k places, divided by the discounted gain of the ideal ranking's first k places.
 
-    The gain is the grade, or 1 where relevance has no grades. The ideal ranking is cut at k, too: trec_eval's
-    ``ndcg_cut``. Source: Järvelin and Kekäläinen 2002.
+    The discounted gain is the sum of gain / log2(place + 1) over relevant candidates. The gain is the grade, or 1 if
+    relevance has no grades. Equals trec_eval's ``ndcg_cut``. Source: Järvelin and Kekäläinen 2002.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> relevant = Ragged.from_lengths(torch.tensor([0, 3]), torch.tensor([2]))
+        >>> ranks = rank(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), relevant)  # ranks 0 and 3
+        >>> round(NDCG(4).value(ranks).item(), 3)  # (1 + 1 / log2(5)) / (1 + 1 / log2(3))
+        0.877
     """
 
     def __init__(self, k: int) -> None:
@@ -117,7 +90,7 @@ class NDCG(CutMetric):
         self._discounts = _prefix_sums(1.0 / torch.log2(torch.arange(2.0, k + 2.0, dtype=torch.float64)))
 
     def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) as :meth:`RankMetric.value`."""
+        """Return (Q,) the metric of each query."""
         discounts = self._discounts.to(ranks.above.device)
         start = ranks.above.clamp(max=self.k)
         found = (discounts[start + self.places(ranks)] - discounts[start]) / (ranks.ties + 1)
@@ -129,10 +102,18 @@ class NDCG(CutMetric):
 
 
 class MAP(CutMetric):
-    """Precision at the place of each relevant candidate among the first k, summed, divided by all relevant ones.
+    """The precision at each relevant candidate among the first k, summed, divided by the number of relevant candidates.
 
-    trec_eval's ``map_cut``. Under a random order of ties a relevant candidate at place a + j has, on average,
-    h + 1 + (n − 1)(j − 1) / (m − 1) relevant ones at or above its place, so the sum over j is a harmonic one.
+    Equals trec_eval's ``map_cut``. Under a random order of ties, a relevant candidate at place a + j has on average
+    h + 1 + (n − 1)(j − 1) / (m − 1) relevant candidates at its place or above it. The sum over j is thus harmonic.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> relevant = Ragged.from_lengths(torch.tensor([0, 3]), torch.tensor([2]))
+        >>> ranks = rank(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), relevant)  # ranks 0 and 3
+        >>> round(MAP(4).value(ranks).item(), 3)  # (1 / 1 + 2 / 4) / 2
+        0.75
     """
 
     def __init__(self, k: int) -> None:
@@ -140,7 +121,7 @@ class MAP(CutMetric):
         self._harmonic = _prefix_sums(1.0 / torch.arange(1.0, k + 1.0, dtype=torch.float64))
 
     def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) as :meth:`RankMetric.value`."""
+        """Return (Q,) the metric of each query."""
         harmonic = self._harmonic.to(ranks.above.device)
         relevant_above, group_relevant = ranks.relevant_around
         places = self.places(ranks)
@@ -152,51 +133,78 @@ class MAP(CutMetric):
 
 
 class NumQueries(RankMetric):
-    """How many queries have a relevant candidate: what the means of the other metrics are over."""
+    """The number of queries with a relevant candidate: the other metrics are means over these queries.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> metric = NumQueries()
+        >>> metric.update(rank(torch.rand(2, 5), Ragged(torch.tensor([3]), torch.tensor([0, 0, 1]))))
+        >>> metric.compute().item()
+        1
+    """
 
     def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) ones."""
+        """Return (Q,) ones."""
         return torch.ones_like(ranks.num_relevant, dtype=torch.float64)
 
     def compute(self) -> Tensor:
-        """() int64."""
+        """Return () int64."""
         return self.count
 
 
 class MRR(RankMetric):
-    """1 / place of the first relevant candidate."""
+    """1 / place of the first relevant candidate.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> relevant = Ragged(torch.tensor([1]), torch.tensor([0, 1]))
+        >>> MRR().value(rank(torch.tensor([[4.0, 3.0, 2.0]]), relevant)).tolist()
+        [0.5]
+        >>> round(MRR().value(rank(torch.tensor([[3.0, 3.0, 2.0]]), relevant)).item(), 3)  # a tie: (1 + 1/2) / 2
+        0.75
+    """
 
     def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) as :meth:`RankMetric.value`."""
+        """Return (Q,) the metric of each query."""
         return expected_reciprocal(ranks.first_group)
 
 
 class QueryAUROC(RankMetric):
-    """P(a relevant candidate stands above another that is ranked), a tie counting half: area under the query's ROC.
+    """P(a relevant candidate ranks above an irrelevant one), a tie counting half: the area under the query's ROC curve.
 
-    Queries count that have both relevant and other candidates. Pairs of two relevant candidates add up to
-    R (R − 1) / 2 whatever their order, so they are taken off at once.
+    A query counts if it has both relevant and irrelevant candidates. Pairs of two relevant candidates add up to
+    R (R − 1) / 2 in any order and are subtracted at once.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> relevant = Ragged.from_lengths(torch.tensor([0, 3]), torch.tensor([2]))
+        >>> ranks = rank(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), relevant)  # ranks 0 and 3
+        >>> QueryAUROC().value(ranks).tolist()
+        [0.5]
     """
 
     def counts(self, ranks: Ranks) -> Tensor:
-        """(Q,) bool: queries with a relevant and another candidate."""
+        """Return (Q,) bool: whether a query has a relevant and an irrelevant candidate."""
         return (ranks.num_relevant > 0) & (ranks.eligible > ranks.num_relevant)
 
     def value(self, ranks: Ranks) -> Tensor:
-        """(Q,) as :meth:`RankMetric.value`."""
+        """Return (Q,) the metric of each query."""
         relevant = ranks.num_relevant.double()
-        others = ranks.eligible - relevant
+        irrelevant = ranks.eligible - relevant
         wrong = _sum(ranks.above + 0.5 * ranks.ties.double(), ranks) - relevant * (relevant - 1.0) / 2.0
-        return 1.0 - wrong / (relevant * others)
+        return 1.0 - wrong / (relevant * irrelevant)
 
 
 def _sum(values: Tensor, ranks: Ranks) -> Tensor:
-    """(T,) summed by query -> (Q,) float64."""
+    """Sum by query: (T,) -> (Q,) float64."""
     return torch.zeros(len(ranks.eligible), dtype=torch.float64, device=values.device).index_add_(
         0, ranks.rows, values.double()
     )
 
 
 def _prefix_sums(values: Tensor) -> Tensor:
-    """(k,) -> (k + 1,): sums of the first 0 … k values. On the CPU, where a sum has one order."""
+    """Return sums of the first 0 … k values: (k,) -> (k + 1,). On the CPU, where the order of a sum is fixed."""
     return torch.cat([values.new_zeros(1), values.cumsum(0)])

@@ -1,4 +1,4 @@
-"""Who and what is served well: metrics again for some of the queries, or for some of the relevant candidates."""
+"""Metrics of slices: of some of the queries, or of some of the relevant candidates."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from dssm_lightning.evaluation.metrics.base import RankMetric
 from dssm_lightning.evaluation.metrics.ranking_metrics import (
     MRR,
     NDCG,
     HitRate,
     NumQueries,
     QueryAUROC,
-    RankMetric,
     Recall,
 )
 from dssm_lightning.evaluation.metrics.ranks import Ranks
@@ -25,18 +25,30 @@ HEAD, MIDDLE, TAIL = 0, 1, 2
 
 
 class MetricSlices(nn.Module):
-    """A few metrics of each slice, as ``head/recall@10``, and ``head/queries``: how many queries it has.
+    """A few metrics of each slice, named as in ``head/recall@10``, and its number of queries, as ``head/queries``.
 
-    ``cold_queries`` are those without a training positive. The other slices say which relevant candidates count:
-    ``cold_candidates`` are nobody's training positive, ``head``, ``middle`` and ``tail`` are :func:`popularity_bands`.
-    ``groups`` name further slices of candidates, ``query_groups`` of queries. What a slice leaves out stays in the
-    ranking as a rival, so a value is what an evaluation would find to which only the slice's candidates are relevant.
+    The slice ``cold_queries`` has the queries without a training positive. The other slices select relevant
+    candidates: ``cold_candidates`` are no query's training positive; ``head``, ``middle`` and ``tail`` are the
+    :func:`popularity_bands`. ``groups`` add slices of candidates, ``query_groups`` add slices of queries. A relevant
+    candidate outside a slice stays in the ranking as a rival. A slice's value therefore equals the value of an
+    evaluation in which only the slice's candidates are relevant.
 
     Args:
-        ks: cuts of the evaluation; hit rate, recall and NDCG at 10 and recall at 100 are given if they are among them.
+        ks: cut-offs of the evaluation; each slice has hit rate, recall and NDCG at 10 and recall at 100 if ``ks`` has
+            10 and 100.
         popularity: (N,) training positives of each candidate.
-        groups: by name (N,) which candidates count.
-        query_groups: by name, for every row of the queries' table, whether it counts.
+        groups: by name (N,) bool, the candidates of the slice.
+        query_groups: by name (rows of the query table,) bool, the queries of the slice.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> slices = MetricSlices([10], popularity=torch.tensor([5, 0, 1]))
+        >>> relevant = Ragged.from_lengths(torch.tensor([0, 1]), torch.tensor([2]))  # ranks 2 and 0
+        >>> ranks = rank(torch.tensor([[1.0, 3.0, 2.0]]), relevant)
+        >>> _ = slices.update(ranks, relevant, liked=torch.tensor([1]), query_row=torch.tensor([0]))
+        >>> values = slices.compute()
+        >>> round(values["head/mrr"].item(), 3), values["cold_candidates/mrr"].item()
+        (0.333, 1.0)
     """
 
     def __init__(
@@ -49,46 +61,47 @@ class MetricSlices(nn.Module):
         super().__init__()
         band = popularity_bands(popularity)
         bands = {name: band == number for name, number in (("head", HEAD), ("middle", MIDDLE), ("tail", TAIL))}
-        self._chosen = {"cold_candidates": popularity == 0, **bands, **(groups or {})}  # (N,) each
-        self._asking = query_groups or {}
-        self._names = ["cold_queries", *self._chosen, *self._asking]
+        self._candidate_masks = {"cold_candidates": popularity == 0, **bands, **(groups or {})}  # (N,) each
+        self._query_masks = query_groups or {}
+        self._names = ["cold_queries", *self._candidate_masks, *self._query_masks]
         self.collections = nn.ModuleList(_collection(ks, name) for name in self._names)
 
     @property
     def metrics(self) -> list[tuple[str, RankMetric]]:
-        """What is measured in each slice, by its name: how many queries it has apart."""
+        """The metrics of all slices with their names, without the numbers of queries."""
         named = [item for collection in self._collections for item in collection.items()]
         return [(name, cast(RankMetric, metric)) for name, metric in named if not isinstance(metric, NumQueries)]
 
     def update(self, ranks: Ranks, relevant: Ragged, liked: Tensor, query_row: Tensor) -> Tensor:
-        """Adds a batch of queries, and returns (Q, M) their values for each of ``metrics``, NaN where one has none.
+        """Add a batch of queries.
 
         Args:
-            ranks: places of their T relevant candidates.
-            relevant: which candidates these are.
-            liked: (Q,) how many training positives each query has.
-            query_row: (Q,) its row in the queries' table.
+            ranks: ranks of their T relevant candidates.
+            relevant: the corpus rows of these candidates.
+            liked: (Q,) number of training positives of each query.
+            query_row: (Q,) its row in the query table.
+
+        Returns:
+            (Q, M) the value of each query for each of ``metrics``, NaN where a query has no value.
         """
         candidate = relevant.values.long()
-        cold_query = (liked == 0)[ranks.rows]
-        asked = query_row.long()[ranks.rows]
-        slices = [
-            cold_query,
-            *(chosen.to(candidate.device)[candidate] for chosen in self._chosen.values()),
-            *(chosen.to(asked.device)[asked] for chosen in self._asking.values()),
+        is_cold = (liked == 0)[ranks.rows]
+        owner = query_row.long()[ranks.rows]
+        masks = [
+            is_cold,
+            *(mask.to(candidate.device)[candidate] for mask in self._candidate_masks.values()),
+            *(mask.to(owner.device)[owner] for mask in self._query_masks.values()),
         ]
         values = []
-        for collection, chosen in zip(self._collections, slices, strict=True):
-            kept = ranks.only(chosen)
+        for collection, mask in zip(self._collections, masks, strict=True):
+            kept = ranks.only(mask)
             collection.update(kept)
-            measured = [
-                cast(RankMetric, metric) for metric in collection.values() if not isinstance(metric, NumQueries)
-            ]
-            values += [metric.by_row(kept) for metric in measured]
+            metrics = [cast(RankMetric, each) for each in collection.values() if not isinstance(each, NumQueries)]
+            values += [metric.by_row(kept) for metric in metrics]
         return torch.stack(values, dim=1)
 
     def compute(self) -> dict[str, Tensor]:
-        """Every metric of every slice that has a query: a collective that every rank must call."""
+        """Return every metric of every slice that has a query. This is a collective: every process must call it."""
         values: dict[str, Tensor] = {}
         for name, collection in zip(self._names, self._collections, strict=True):
             found = collection.compute()
@@ -97,7 +110,7 @@ class MetricSlices(nn.Module):
         return values
 
     def reset(self) -> None:
-        """Forgets all queries."""
+        """Remove all queries."""
         for collection in self._collections:
             collection.reset()
 
@@ -107,15 +120,19 @@ class MetricSlices(nn.Module):
 
 
 def popularity_bands(popularity: Tensor) -> Tensor:
-    """(N,) training positives of each candidate -> (N,) int64 HEAD, MIDDLE or TAIL.
+    """Divide candidates by training positives (N,) into HEAD, MIDDLE and TAIL: (N,) int64.
 
-    Candidates are sorted by training positives, most first, those with equally many by corpus row. The head is as many
-    of the first as it takes to hold a third of all training positives, the middle as many of the next as it takes to
-    hold two thirds together with the head, the tail all the rest: also what nobody liked.
+    Candidates are sorted by training positives, most first; equal numbers stay in the order of the corpus. The head is
+    the shortest beginning with at least a third of all training positives. Head and middle together are the shortest
+    beginning with at least two thirds. The tail is the rest, candidates without a training positive included.
+
+    Example:
+        >>> popularity_bands(torch.tensor([1, 3, 0, 5, 2, 1])).tolist()
+        [2, 1, 2, 0, 2, 2]
     """
     order = popularity.argsort(descending=True, stable=True)
-    held = popularity[order].cumsum(0)
-    before, total = held - popularity[order], popularity.sum()
+    through = popularity[order].cumsum(0)
+    before, total = through - popularity[order], popularity.sum()
     band = torch.empty_like(order)
     band[order] = torch.where(3 * before < total, HEAD, torch.where(3 * before < 2 * total, MIDDLE, TAIL))
     return band
@@ -125,4 +142,4 @@ def _collection(ks: list[int], name: str) -> MetricCollection:
     wanted = [("hit_rate", HitRate, 10), ("recall", Recall, 10), ("recall", Recall, 100), ("ndcg", NDCG, 10)]
     metrics: dict[str, Metric | MetricCollection] = {f"{label}@{k}": make(k) for label, make, k in wanted if k in ks}
     metrics |= {"mrr": MRR(), "query_auroc": QueryAUROC(), "queries": NumQueries()}
-    return MetricCollection(metrics, prefix=f"{name}/", compute_groups=False)  # why none: see `evaluation.py`
+    return MetricCollection(metrics, prefix=f"{name}/", compute_groups=False)  # see `evaluator._collection`

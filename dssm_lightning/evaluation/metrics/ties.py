@@ -1,7 +1,8 @@
-"""Groups of tied candidates, and what a random order of their members leads to.
+"""Expectations over a random order of tied candidates.
 
-Letters, for one tie group of one query: ``a`` candidates stand above it, ``m`` are in it, ``n`` of these are relevant
-and ``h`` relevant ones stand above it. Each of its members then stands at place a + 1 … a + m with probability 1 / m.
+Letters, for one tie group of one query: ``a`` candidates rank above the group, ``m`` are in it, ``n`` of these are
+relevant, and ``h`` relevant candidates rank above the group. Each member of the group then takes each of the places
+a + 1 … a + m with probability 1 / m.
 """
 
 from __future__ import annotations
@@ -14,23 +15,35 @@ from torch import Tensor
 from dssm_lightning.evaluation.metrics.ranks import TieGroup
 
 TERM_CHUNK = 1 << 20
-"""Terms of a sum over tied places that are spelt out at a time."""
+"""Terms of a sum over tied places that are in memory at a time."""
 
 
 def hit_probability(group: TieGroup, k: int) -> Tensor:
-    """(Q,) P(one of the group's relevant members is among the first k): 1 − C(m − n, k − a) / C(m, k − a)."""
+    """Return (Q,) P(a relevant member of the group is among the first k): 1 − C(m − n, k − a) / C(m, k − a).
+
+    Example:
+        >>> one = torch.tensor([1])
+        >>> hit_probability(TieGroup(above=one, size=4 * one, relevant=one), k=2).round(decimals=6).tolist()
+        [0.25]
+    """
     drawn = torch.minimum((k - group.above).clamp(min=0), group.size)
-    value = (drawn > 0).double()  # right unless the cut goes through the group
-    cut = ((drawn > 0) & (drawn < group.size)).nonzero().squeeze(1)
-    if len(cut):
-        d, m, n = drawn[cut], group.size[cut], group.relevant[cut]
+    value = (drawn > 0).double()  # right unless place k is inside the group
+    divided = ((drawn > 0) & (drawn < group.size)).nonzero().squeeze(1)
+    if len(divided):
+        d, m, n = drawn[divided], group.size[divided], group.relevant[divided]
         log_none = (_log_factorial(m - n) - _log_factorial(m - n - d)) - (_log_factorial(m) - _log_factorial(m - d))
-        value[cut] = 1.0 - torch.where(d > m - n, 0.0, log_none.exp())
+        value[divided] = 1.0 - torch.where(d > m - n, 0.0, log_none.exp())
     return value
 
 
 def expected_reciprocal(group: TieGroup) -> Tensor:
-    """(Q,) E[1 / (a + J)], where the first of the n relevant among m in random order is the J-th."""
+    """Return (Q,) E[1 / (a + J)], where J is the place of the first of n relevant among m members in random order.
+
+    Example:
+        >>> one = torch.tensor([1])
+        >>> expected_reciprocal(TieGroup(above=0 * one, size=2 * one, relevant=one)).round(decimals=6).tolist()
+        [0.75]
+    """
     value = 1.0 / (group.above + 1).double()  # right if every member is relevant
     tied = (group.relevant < group.size).nonzero().squeeze(1)
     if len(tied):
@@ -56,7 +69,7 @@ def _first_reciprocal(above: Tensor, size: Tensor, relevant: Tensor) -> Tensor:
 
 
 def _expand(lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Elements of rows with the given lengths as (row, place in the row), at most ``TERM_CHUNK`` at a time."""
+    """Yield the elements of rows with the given lengths as (row, place in the row), ``TERM_CHUNK`` at a time."""
     stops = lengths.cumsum(0)
     total = int(stops[-1])
     for start in range(0, total, TERM_CHUNK):
@@ -66,5 +79,5 @@ def _expand(lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _log_factorial(n: Tensor) -> Tensor:
-    """log n! in float64; 0 for a negative n, which only stands where the result is not used."""
+    """Return log n! in float64; 0 for a negative n, whose result is never used."""
     return torch.lgamma(n.double().clamp(min=0.0) + 1.0)

@@ -1,1 +1,1 @@
-"""Features of text: hashed n-grams, trigrams, words, tokens."""
+"""Text features: hashed n-grams, letter trigrams, words, tokens, random projections."""

@@ -1,7 +1,7 @@
-"""Text as bags of hashed n-grams: what the deep structured semantic model reads.
+"""Texts as bags of hashed n-grams, the input of the deep structured semantic model (DSSM).
 
-The original (Huang et al., CIKM 2013) calls it word hashing: every word becomes its letter trigrams, so that a small
-table serves an open vocabulary, and a misspelt word still shares most of its trigrams with the right one.
+The DSSM paper (Huang et al., CIKM 2013) calls this word hashing: each word is replaced by its letter trigrams. A small
+table then serves an open vocabulary, and a misspelt word shares most of its trigrams with the correct word.
 """
 
 from __future__ import annotations
@@ -14,43 +14,48 @@ import polars as pl
 import torch
 
 from dssm_lightning.features.text.ngrams import ngrams
-from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_positive
+from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_sizes
 from dssm_lightning.features.text.words_and_letters import pieces
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
 from dssm_lightning.utils.hashing import buckets
 from dssm_lightning.utils.ragged import Ragged
 
 
 @dataclass(frozen=True, kw_only=True)
 class HashedNgrams(TextFeature):
-    """All n-grams of letters or words with min_n <= n <= max_n, hashed into a fixed number of rows.
+    """All n-grams of letters or words with min_n <= n <= max_n, hashed to a fixed number of rows.
 
-    Letter n-grams see a word's beginning and end (``#c ca at t#``); word n-grams stay within the text. Nothing is
-    learnt, nothing is unknown: texts never seen before, in any script, are encoded like all others.
+    Letter n-grams include the boundaries of a word (``#c ca at t#``). Word n-grams do not. Nothing is learnt and no
+    n-gram is unknown: new texts, in any script, are encoded in the same way.
+
+    Example:
+        >>> import polars as pl
+        >>> feature = HashedNgrams(name="title", unit="words", min_n=1, max_n=2, num_buckets=1000)
+        >>> feature.encode(pl.Series(["toy story", "toy"])).lengths.tolist()  # toy, toy story, story · toy
+        [3, 1]
     """
 
     unit: Literal["letters", "words"]
-    """What is counted off."""
+    """The parts that form an n-gram."""
     min_n: int = 1
     """Length of the shortest n-grams."""
     max_n: int = 3
-    """Length of the longest."""
+    """Length of the longest n-grams."""
     num_buckets: int = 1 << 18
-    """Rows of the table. Of K distinct n-grams, a share of about K / (2 · num_buckets) falls on a row already taken."""
+    """Number of rows of the table. Of K distinct n-grams, a share of about K / (2 · num_buckets) collides."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, num_buckets=self.num_buckets)
-        if self.unit not in ("letters", "words"):
-            raise UserError(f"feature {self.name!r}: unit is {self.unit!r}; it can be 'letters' or 'words'")
+        require_sizes(self, num_buckets=self.num_buckets)
+        require_choice(self._label, "unit", self.unit, ("letters", "words"))
         if not 1 <= self.min_n <= self.max_n:
             raise UserError(
-                f"feature {self.name!r}: min_n is {self.min_n} and max_n {self.max_n}; 1 <= min_n <= max_n must hold"
+                f"{self._label}: min_n is {self.min_n} and max_n is {self.max_n}; 1 <= min_n <= max_n must hold"
             )
 
     @property
     def cardinality(self) -> int:
-        """Rows of the embedding table; none of them means unknown."""
+        """Number of rows of the embedding table; no row is for unknown n-grams."""
         return self.num_buckets
 
     def _encode(self, texts: pl.Series) -> Ragged:
@@ -59,18 +64,24 @@ class HashedNgrams(TextFeature):
 
 @dataclass(frozen=True, kw_only=True)
 class HashedWords(TextFeature):
-    """Whole words, in the order of the text, hashed into a fixed number of rows: ``HashedNgrams`` of one word."""
+    """Whole words in the order of the text, hashed to a fixed number of rows: ``HashedNgrams`` of one word.
+
+    Example:
+        >>> import polars as pl
+        >>> HashedWords(name="title").encode(pl.Series(["the cat", "The dog"])).values.tolist()
+        [1352, 33670, 1352, 5272]
+    """
 
     num_buckets: int = 1 << 16
-    """Rows of the table."""
+    """Number of rows of the table."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, num_buckets=self.num_buckets)
+        require_sizes(self, num_buckets=self.num_buckets)
 
     @property
     def cardinality(self) -> int:
-        """Rows of the embedding table; none of them means unknown."""
+        """Number of rows of the embedding table; no row is for unknown words."""
         return self.num_buckets
 
     def _encode(self, texts: pl.Series) -> Ragged:
@@ -79,47 +90,51 @@ class HashedWords(TextFeature):
 
 @dataclass(frozen=True, kw_only=True)
 class HashedTrigrams(TextFeature):
-    """The letter trigrams of the words, ``#ca cat at#``, hashed: word hashing of the DSSM (Huang et al., CIKM 2013).
+    """The hashed letter trigrams of the words, ``#ca cat at#``: word hashing of the DSSM (Huang et al., CIKM 2013).
 
-    ``HashedNgrams`` of three letters: nothing is learnt and every script is served. A letter is a code point, so that
-    a script needs no rules of its own: *кот* is ``#ко кот от#``, *猫* ``#猫#``, and a word of one sign has one trigram.
-    What people see as one sign may be several: a flag, a family or a thumb with a skin tone is a run of code points
-    (joined by U+200D, say), whose trigrams overlap, and so shares some with its relatives. Right-to-left scripts are
-    taken in the order in which they are stored, which is the order of reading. Chinese and Japanese, which put no
-    blanks between words, give the trigrams of a whole phrase. The paper's own way, a row for each trigram that occurs,
-    is :class:`~dssm_lightning.features.text.trigrams.Trigrams`.
+    Equal to ``HashedNgrams`` of three letters: nothing is learnt, and every script works. A letter is a code point, so
+    that no script needs special rules: *кот* has the trigrams ``#ко кот от#``, and *猫*, a word of one letter, has the
+    trigram ``#猫#``. One visible sign may be several code points: a flag, a family or a thumb with a skin tone is a
+    sequence, for example joined by U+200D, and shares some trigrams with similar signs. Right-to-left scripts are read
+    in the order of storage, which is the order of reading. Chinese and Japanese have no blanks between words, so the
+    trigrams are those of a whole phrase. :class:`~dssm_lightning.features.text.trigrams.Trigrams` has one row for each
+    trigram that occurs, as in the paper.
+
+    Example:
+        >>> import polars as pl
+        >>> HashedTrigrams(name="title").encode(pl.Series(["cat", "cats"])).values.tolist()
+        [53217, 1552, 30769, 53217, 1552, 34733, 20985]
     """
 
     num_buckets: int = 1 << 16
-    """Rows of the table.
+    """Number of rows of the table.
 
-    40,000 English words have 10,306 trigrams and 500,000 have 30,621 (the paper's table 1). Hashed, 7 % and 20 % of
-    them share a row of 2^16 with another, 2 % and 6 % of 2^18; of 30,000 rows, 37 % would. 2^16 rows are still few
-    enough that an optimizer may sweep over all of them in each step.
+    40,000 English words have 10,306 trigrams, and 500,000 words have 30,621 (table 1 of the paper). With 2^16 rows, 7 %
+    and 20 % of these trigrams share a row with another one; with 2^18 rows, 2 % and 6 %; with 30,000 rows, 37 % of the
+    30,621 do. An optimizer can still update all of 2^16 rows in each step.
     """
     max_word_n: int = 0
-    """Hash a text's n-grams of words with n up to this into the same rows, after its trigrams; 0 = none of them."""
+    """Also hash the n-grams of up to this many words to the same rows, after the trigrams of the text; 0 = no words."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, num_buckets=self.num_buckets)
-        if self.max_word_n < 0:
-            raise UserError(f"feature {self.name!r}: max_word_n is {self.max_word_n}; it must be at least 0")
+        require_sizes(self, num_buckets=self.num_buckets)
+        require_at_least(self._label, "max_word_n", self.max_word_n, minimum=0)
 
     @property
     def cardinality(self) -> int:
-        """Rows of the embedding table; none of them means unknown."""
+        """Number of rows of the embedding table; no row is for unknown trigrams."""
         return self.num_buckets
 
     def _encode(self, texts: pl.Series) -> Ragged:
         trigrams = _hashed(texts, "letters", 3, 3, self.num_buckets)
         if self.max_word_n == 0:
             return trigrams
-        return _joined(trigrams, _hashed(texts, "words", 1, self.max_word_n, self.num_buckets))
+        return _concatenate_rows(trigrams, _hashed(texts, "words", 1, self.max_word_n, self.num_buckets))
 
 
-def _joined(first: Ragged, second: Ragged) -> Ragged:
-    """Each row's values of the first, then those of the second."""
+def _concatenate_rows(first: Ragged, second: Ragged) -> Ragged:
+    """Append to each row of the first column the row of the second column."""
     order = torch.cat([first.rows, second.rows]).argsort(stable=True)
     return Ragged(torch.cat([first.values, second.values])[order], first.offsets + second.offsets)
 

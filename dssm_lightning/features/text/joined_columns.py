@@ -1,4 +1,4 @@
-"""Several text columns as one text for each row."""
+"""Join several text columns into one text for each row."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import polars as pl
 
 
 def join_text_columns(table: pl.DataFrame, columns: list[str]) -> list[str]:
-    """(B,) the columns of each row side by side, lists too, with a blank between; nulls are left out."""
-    words = [
+    """Join the columns of each row (B,), texts and lists of texts, with blanks; nulls are removed.
+
+    Example:
+        >>> table = pl.DataFrame({"title": ["Toy Story", None], "genres": [["Animation", "Comedy"], ["Drama"]]})
+        >>> join_text_columns(table, ["title", "genres"])
+        ['Toy Story Animation Comedy', 'Drama']
+    """
+    texts = [
         pl.col(name).list.join(" ") if isinstance(table.schema[name], pl.List) else pl.col(name).cast(pl.String)
         for name in columns
     ]
-    together = pl.concat_str(words, separator=" ", ignore_nulls=True)
-    return table.select(together).to_series().to_list()
+    joined = pl.concat_str(texts, separator=" ", ignore_nulls=True)
+    return table.select(joined).to_series().to_list()

@@ -1,9 +1,10 @@
-"""N-grams of letters or words as 64-bit keys, and keys as ids: whole columns at once, the same on every machine.
+"""N-grams of letters or words as 64-bit keys, for whole columns at once; equal on every machine.
 
-A word's letters stand between two boundaries, the code point 0, which no text can forge. People write it ``#``: the
-trigrams of *cat* are ``#ca cat at#``. The key of an n-gram is the number with its symbols as digits in base
-:data:`BASE`, plus n × :data:`GOLDEN`, modulo 2^64; a letter's symbol is its code point, a word's a hash of its letters
-and their places. An id is the upper half of the mixed key, scaled to the number of buckets.
+A word begins and ends with a boundary, the code point 0, which no text can contain. Documentation writes it ``#``: the
+trigrams of *cat* are ``#ca cat at#``. The key of an n-gram is the number whose digits in base :data:`BASE` are its
+symbols, plus n × :data:`GOLDEN`, modulo 2^64. A letter's symbol is its code point; a word's symbol is a hash of its
+letters and their places. An id is the upper half of the mixed key, scaled to the number of buckets
+(:func:`~dssm_lightning.utils.hashing.buckets`).
 """
 
 from __future__ import annotations
@@ -18,28 +19,29 @@ from dssm_lightning.features.text.words_and_letters import Counts, Letters, word
 from dssm_lightning.utils.hashing import GOLDEN, HashKeys, mix64_
 
 BASE = (1 << 21) + 1
-"""Odd, so that no digit is ever lost; above every code point and below the cube root of 2^64, so that up to three
-letters have a key of their own."""
+"""Odd, so that no digit is lost modulo 2^64; above every code point and below the cube root of 2^64, so that different
+n-grams of up to three letters have different keys."""
 
 
 def ngrams(letters: Letters, unit: Literal["letters", "words"], min_n: int, max_n: int) -> tuple[HashKeys, Counts]:
-    """Keys (T,) of all n-grams with min_n <= n <= max_n, by text, place and n; and how many each text has (B,).
+    """Return the keys (T,) of all n-grams with min_n <= n <= max_n, and the number of n-grams of each text (B,).
 
-    An n-gram of letters lies within a word and its two boundaries, and has a letter; one of words lies within a text.
-    A word of fewer than n − 2 letters has no n-gram of that n, a text of fewer than n words neither.
+    Keys are ordered by text, then place, then n. An n-gram of letters lies within a word and its two boundaries, and
+    has at least one letter; a word of fewer than n − 2 letters has none. An n-gram of words lies within a text; a text
+    of fewer than n words has none.
     """
     if unit == "letters":
         symbols, starts = letters.codes[:-1].astype(np.uint64), letters.starts
         exists = _letter_windows(letters, min_n, max_n)
     else:
         symbols, starts = word_hashes(letters)
-        end = np.repeat(starts[1:], np.diff(starts))  # (W,) of each word's text
+        end = np.repeat(starts[1:], np.diff(starts))  # (W,) end of the text of each word
         exists = [np.arange(n, n + len(symbols)) <= end for n in range(min_n, max_n + 1)]
-    there = _interleaved(exists)
-    keys = _interleaved(_keys(symbols, min_n, max_n)).take(np.flatnonzero(there))  # (T,)
-    before = np.zeros(len(there) + 1, np.int32)  # a running count is cheaper than a search for each text's first
-    np.cumsum(there, dtype=np.int32, out=before[1:])
-    first = before[starts * len(exists)].astype(np.int64)  # n-gram of each text
+    is_ngram = _interleaved(exists)
+    keys = _interleaved(_keys(symbols, min_n, max_n)).take(np.flatnonzero(is_ngram))  # (T,)
+    before = np.zeros(len(is_ngram) + 1, np.int32)  # a running count is cheaper than a search for each text's first
+    np.cumsum(is_ngram, dtype=np.int32, out=before[1:])
+    first = before[starts * len(exists)].astype(np.int64)  # number of each text's first n-gram
     return keys, first[1:] - first[:-1]
 
 
@@ -48,23 +50,23 @@ def _interleaved(columns: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _letter_windows(letters: Letters, min_n: int, max_n: int) -> list[NDArray[np.bool_]]:
-    """For each n, whether an n-gram starts at a place (starts[B],)."""
+    """Return for each n whether an n-gram starts at each place (starts[B],)."""
     places = len(letters.codes) - 1
     real = np.zeros(places + max_n, np.bool_)
     np.not_equal(letters.codes, 0, out=real[: places + 1])
     windows = [real[:places], real[:places] | real[1 : places + 1]]
-    for n in range(3, max_n + 1):  # the first and the last letter may be boundaries, the others not
+    for n in range(3, max_n + 1):  # only the first and the last symbol may be boundaries
         inner = real[n - 2 : n - 2 + places]
         windows.append(inner if n == 3 else windows[-1] & inner)
     return windows[min_n - 1 : max_n]
 
 
 def _keys(symbols: HashKeys, min_n: int, max_n: int) -> list[HashKeys]:
-    """For each n, the key of the n symbols from each place on; nothing but zeros follow the last."""
+    """Return for each n the keys of the n symbols from each place on; zeros follow the last symbol."""
     digits, keys = symbols, []
     for n in range(1, max_n + 1):
         if n == 2:
-            digits = digits * np.uint64(BASE)  # the symbols stay as they are
+            digits = digits * np.uint64(BASE)  # not in place, because the symbols are needed again
         elif n > 2:
             digits *= np.uint64(BASE)
         if n > 1:
@@ -75,16 +77,19 @@ def _keys(symbols: HashKeys, min_n: int, max_n: int) -> list[HashKeys]:
 
 
 def salt(n: int) -> np.uint64:
-    """What tells the key of an n-gram from that of another n."""
+    """Return the number that distinguishes the keys of n-grams of different n."""
     total: np.uint64 = np.uint64((n * GOLDEN) & ((1 << 64) - 1))
     return total
 
 
 def word_hashes(letters: Letters) -> tuple[HashKeys, Counts]:
-    """A hash of each word (W,): the mixed sum of its mixed (letter, place) pairs; each text's first word (B + 1,)."""
+    """Return a hash of each word (W,), and the number of the first word of each text (B + 1,).
+
+    A hash is the mixed sum of the mixed (letter, place) pairs of the word.
+    """
     begins, starts = word_places(letters)
     place = np.flatnonzero(letters.codes)
-    first = np.searchsorted(place, begins)  # of each word's letters
+    first = np.searchsorted(place, begins)  # number of each word's first letter
     digits = (place - np.repeat(begins, np.diff(first, append=len(place)))).astype(np.uint64)
     digits *= np.uint64(GOLDEN)
     digits += letters.codes[place]
@@ -93,17 +98,17 @@ def word_hashes(letters: Letters) -> tuple[HashKeys, Counts]:
 
 
 def lookup(keys: HashKeys, known: HashKeys, rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(T,) the row of each key; 0 for one that is not known.
+    """Return the row (T,) of each key; 0 for an unknown key.
 
     Args:
         keys: (T,).
-        known: (V,) ascending.
+        known: (V,) the known keys, ascending.
         rows: (V,) the row of each known key.
     """
     if len(keys) >= len(known):
         found = pl.Series(keys).replace_strict(pl.Series(known), pl.Series(rows), default=0, return_dtype=pl.Int32)
         ids: NDArray[np.int32] = found.to_numpy(writable=True)
         return ids
-    # The join above hashes all that is known each time; too slow where a single query is served.
+    # The join above hashes all known keys in each call, which is too slow for a single query in serving.
     place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.where(known[place] == keys, rows[place], np.int32(0))

@@ -1,4 +1,4 @@
-"""Text as a sequence of tokens, by a ``tokenizers`` tokenizer that is given or trained."""
+"""Texts as sequences of tokens, by a tokenizer of the ``tokenizers`` library that is given or trained."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import polars as pl
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.text.text_feature import MAX_CHARACTERS, ragged, require_positive, text_column
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.features.text.text_feature import MAX_CHARACTERS, ragged, require_sizes, text_column
+from dssm_lightning.utils.errors import UserError, require_choice
 from dssm_lightning.utils.ragged import Ragged
 
 TokensT = TypeVar("TokensT", bound="Tokens")
@@ -24,67 +24,73 @@ TokensT = TypeVar("TokensT", bound="Tokens")
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens(Feature):
-    """The tokens of a text, in its order, by a ``tokenizers`` tokenizer: a file's, or one trained in ``fit``.
+    """The tokens of a text in their order, by a tokenizer that is read from a file or trained by ``fit``.
 
-    The fitted feature holds the tokenizer itself, so that a saved model needs no file. One trained here folds case and
-    compatibility forms (NFKC), splits at whitespace and punctuation, and has ``[UNK]`` in row 0. Rows stay as long as
-    their texts: encoders pad, and what the file says of padding and truncation is not used.
+    The fitted feature contains the tokenizer, so that a saved model needs no file. A trained tokenizer normalises case
+    and compatibility forms (NFKC), splits at whitespace and punctuation, and has ``[UNK]`` in row 0. The padding and
+    truncation settings of a file are ignored: a row is as long as its text, and encoders pad rows.
+
+    Example:
+        >>> import polars as pl
+        >>> texts = pl.Series(["low lower", "lowest low"])
+        >>> feature = Tokens(name="title", vocab_size=12).fit(texts)
+        >>> feature.cardinality, feature.encode(texts).lengths.tolist()
+        (12, [3, 3])
     """
 
     reads_text = True
 
     on_empty: Literal["error", "allow"] = "error"
-    """What a null, empty or blank text is: an error, or a row without tokens."""
+    """Treatment of a null, empty or blank text. "error": raise an error. "allow": encode it as a row without tokens."""
     max_characters: int = MAX_CHARACTERS
-    """What a text has beyond is left out, and such texts are counted in a warning."""
+    """Longest text. Longer texts are truncated, with a warning that has their number."""
     tokenizer: str | None = None
-    """Path of a tokenizer file (JSON), read by ``fit``; from then on its content. null = train one."""
+    """Before ``fit``: the path of a tokenizer file (JSON); None = train a tokenizer. After ``fit``: the content."""
     model: Literal["bpe", "wordpiece", "unigram"] = "bpe"
-    """Kind of tokenizer that is trained where none is given. "unigram" adds up probabilities in no fixed order: trained
-    again, it can differ a little; the others cannot."""
+    """Model of a trained tokenizer. "unigram" sums probabilities in no fixed order, so that training it twice can give
+    slightly different tokenizers; the other models are deterministic."""
     vocab_size: int = 8192
-    """Number of tokens that it may have."""
+    """Largest number of tokens of a trained tokenizer."""
     max_length: int | None = None
-    """Keep at most so many tokens of each text, the first ones; null = all."""
+    """Keep only the first ``max_length`` tokens of each text; None keeps all."""
     add_special_tokens: bool = False
-    """Whether the tokenizer's own marks, as ``[CLS]`` and ``[SEP]``, are put around each text."""
+    """Whether to add the tokenizer's special tokens, such as ``[CLS]`` and ``[SEP]``, to each text."""
 
     def __post_init__(self) -> None:
-        require_positive(
-            self, vocab_size=self.vocab_size, max_length=self.max_length, max_characters=self.max_characters
-        )
-        if self.model not in _MODELS:
-            raise UserError(f"feature {self.name!r}: model is {self.model!r}; it can be {', '.join(_MODELS)}")
+        require_sizes(self, vocab_size=self.vocab_size, max_length=self.max_length, max_characters=self.max_characters)
+        require_choice(self._label, "model", self.model, _MODELS)
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the tokenizer itself is known, not only its path."""
+        """Whether ``tokenizer`` is the content of a tokenizer, not only its path."""
         return self.tokenizer is not None and self.tokenizer.lstrip().startswith("{")
 
     @property
     def cardinality(self) -> int:
-        """Rows of the embedding table: one for each token, added and special ones too."""
+        """Number of rows of the embedding table: one for each token, including added and special tokens."""
         return max(self._loaded().get_vocab(with_added_tokens=True).values()) + 1
 
     def fit(self: TokensT, column: pl.Series) -> TokensT:
-        """A copy that holds the tokenizer: as given, read from its file, or trained on texts (B,).
+        """Return a copy that contains the tokenizer, which is read from its file or trained on texts (B,).
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file holds no tokenizer, the column no texts, or (unless allowed) an empty one.
+            FileNotFoundError: the file does not exist.
+            UserError: the file does not hold a tokenizer, the column does not hold texts, or, with
+                ``on_empty="error"``, a text is empty.
         """
         texts = text_column(self, column, self.on_empty, self.max_characters)
         if self.tokenizer is None:
             return replace(self, tokenizer=_train(texts.fill_null(""), self.model, self.vocab_size))
         fitted = self if self.is_fitted else replace(self, tokenizer=self._read(Path(self.tokenizer)))
-        fitted._loaded()  # raises if it is no tokenizer
+        fitted._loaded()  # raises if the content is not a tokenizer
         return fitted
 
     def encode(self, column: pl.Series) -> Ragged:
-        """Texts (B,) as B rows of int32 ids.
+        """Encode texts (B,) as B rows of int32 ids.
 
         Raises:
-            ValueError: the feature is not fitted, the column holds no texts, or (unless allowed) an empty one.
+            UserError: the feature is not fitted, the column does not hold texts, or, with ``on_empty="error"``, a text
+                is empty.
         """
         tokenizer = self._loaded()
         texts = text_column(self, column, self.on_empty, self.max_characters).fill_null("").to_list()
@@ -96,31 +102,30 @@ class Tokens(Feature):
 
     def _read(self, path: Path) -> str:
         if not path.is_file():
-            raise FileNotFoundError(f"feature {self.name!r}: there is no tokenizer file {str(path)!r}")
+            raise FileNotFoundError(f"{self._label}: the tokenizer file {str(path)!r} does not exist")
         text = path.read_bytes().decode(errors="replace")
-        label = f"feature {self.name!r}: {str(path)!r}"
+        label = f"{self._label}: {str(path)!r}"
         if not text.lstrip().startswith("{"):
-            raise UserError(f"{label} is no file of the `tokenizers` library (a JSON object)")
+            raise UserError(f"{label} is not a file of the `tokenizers` library (a JSON object)")
         try:
             keys = list(json.loads(text))
         except json.JSONDecodeError as error:
-            raise UserError(f"{label} is no file of the `tokenizers` library: {error}") from error
-        if "model" not in keys:  # a model's settings, or a bare vocabulary, which lie beside it under similar names
+            raise UserError(f"{label} is not a file of the `tokenizers` library: {error}") from error
+        if "model" not in keys:  # settings of a model, or a plain vocabulary: files with similar names in one folder
             raise UserError(
-                f"{label} is another kind of file: it holds {', '.join(keys[:4])}, …, and no `model`, as the file "
-                "tokenizer.json of the `tokenizers` library does"
+                f"{label} is not a tokenizer: it holds {', '.join(keys[:4])}, … but no `model`; give the file "
+                "tokenizer.json, which the `tokenizers` library saves"
             )
         return text
 
     def _loaded(self) -> Tokenizer:
         if self.tokenizer is None or not self.is_fitted:
-            raise UserError(f"feature {self.name!r}: its tokenizer is not known yet; fit it first")
+            raise UserError(f"{self._label}: tokenizer is not known yet; call `fit` first")
         try:
             return _load(self.tokenizer, self.max_length)
-        except Exception as error:  # tokenizers raises this very class
+        except Exception as error:  # the tokenizers library raises plain Exception
             raise UserError(
-                f"feature {self.name!r}: its tokenizer cannot be read ({error}); "
-                "it must be a file that the `tokenizers` library saved"
+                f"{self._label}: tokenizer cannot be read ({error}); give a file that the `tokenizers` library saved"
             ) from error
 
 
@@ -130,7 +135,7 @@ def _load(content: str, max_length: int | None) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     if max_length is not None:
-        tokenizer.enable_truncation(max_length)  # counts the special tokens, and keeps them
+        tokenizer.enable_truncation(max_length)  # counts special tokens and never removes them
     return tokenizer
 
 
@@ -139,17 +144,17 @@ _MODELS = ("bpe", "wordpiece", "unigram")
 
 
 def _train(texts: pl.Series, model: str, vocab_size: int) -> str:
-    """The content of a tokenizer that is trained on texts (B,) without nulls."""
+    """Train a tokenizer on texts (B,) without nulls; return its content."""
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    # WordPiece numbers the letters inside words as its hash table yields them, and merges by these numbers: named
-    # beforehand, they have the same numbers in every run.
+    # WordPiece numbers the letters inside words in the order of a hash table, and these numbers decide between merges.
+    # As special tokens, the letters have the same numbers in every run.
     inner = sorted({f"##{letter}" for letter in normalizer.normalize_str("".join(texts)) if not letter.isspace()})
     tokenizer = Tokenizer(_untrained(model))
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.train_from_iterator(texts.to_list(), _trainer(model, vocab_size, inner))
     content = json.loads(tokenizer.to_str())
-    content["added_tokens"] = content["added_tokens"][:1]  # [UNK] alone is special
+    content["added_tokens"] = content["added_tokens"][:1]  # only [UNK] stays special
     return json.dumps(content)
 
 

@@ -1,7 +1,7 @@
-"""Tables of word vectors that others have trained: text files as GloVe's and word2vec's, or safetensors.
+"""Read files of trained word vectors: text files of GloVe and word2vec, or safetensors.
 
-- Text (any suffix but ``.safetensors``, UTF-8): a word and its numbers in each line, blanks between; a first line of
-  two whole numbers, as word2vec writes it, is passed over.
+- Text (any suffix except ``.safetensors``, UTF-8): each line has a word and its numbers, separated by blanks. A first
+  line of two whole numbers, which word2vec writes, is ignored.
 - safetensors: one tensor (V, D), and in the file's metadata, under ``words``, a JSON list of V words::
 
       save_file({"vectors": matrix}, path, metadata={"words": json.dumps(words)})
@@ -22,31 +22,41 @@ from dssm_lightning.features.text.words_and_letters import normalised, word_stri
 from dssm_lightning.utils.errors import UserError
 
 _LINES = 20_000
-"""Lines that are parsed at once: as strings, numbers take several times their memory."""
+"""Number of lines parsed at once, because numbers need several times their memory as strings."""
 
 
 class VectorTable(NamedTuple):
-    """Words, each once and as texts are split into words, and their vectors."""
+    """Words without duplicates, spelled like the words of texts, and their vectors.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "vectors.txt").write_text("The 1 0\\nNew,York 0 1\\ncat 1 1\\n")
+        ...     table = read_vector_table(Path(folder, "vectors.txt"), "feature 'title'")
+        >>> table.words.to_list(), table.vectors.tolist()
+        (['the', 'cat'], [[1.0, 0.0], [1.0, 1.0]])
+    """
 
     words: pl.Series  # (V,)
     vectors: NDArray[np.float32]  # (V, D)
 
 
 def read_vector_table(path: Path, label: str) -> VectorTable:
-    """The table of a file, in its order, without what no text would ever hold as a word ("New York", "</s>").
+    """Read a file of word vectors in its order, without the words that no text can contain ("New York", "</s>").
 
-    A word that occurs in several spellings (*Turkey*, *turkey*) has the vector that comes first.
+    A word with several spellings (*Turkey*, *turkey*) gets the first vector.
 
     Args:
         path: the file.
-        label: whom an error names.
+        label: name of the feature in error messages.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no table, its lines are of different widths, or none of its words is one.
+        FileNotFoundError: the file does not exist.
+        UserError: the file is not a table of word vectors, its lines have different lengths, or no text can contain
+            any of its words.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{label}: there is no table of word vectors {str(path)!r}")
+        raise FileNotFoundError(f"{label}: the file of word vectors {str(path)!r} does not exist")
     label = f"{label}: {str(path)!r}"
     words, vectors = _read_safetensors(path, label) if path.suffix == ".safetensors" else _read_text(path, label)
     if not np.isfinite(vectors).all():
@@ -59,7 +69,8 @@ def read_vector_table(path: Path, label: str) -> VectorTable:
     kept = np.flatnonzero(fits & spelled.is_first_distinct().to_numpy())
     if len(kept) == 0:
         raise UserError(
-            f"{label}: none of its {len(words):,} words is one as texts are split (first {words.head(3).to_list()})"
+            f"{label}: no text can contain any of its {len(words):,} words, first {words.head(3).to_list()}; "
+            "a word has no blanks, and no punctuation around it"
         )
     return VectorTable(spelled[kept], vectors[kept])
 
@@ -69,9 +80,7 @@ def _read_text(path: Path, label: str) -> tuple[pl.Series, NDArray[np.float32]]:
         lines = path.read_bytes().decode().rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
         line = 1 + error.object.count(b"\n", 0, error.start)
-        raise UserError(
-            f"{label}: line {line} is no UTF-8; a text table holds a word and its numbers in each"
-        ) from error
+        raise UserError(f"{label}: line {line} is not UTF-8; each line must have a word and its numbers") from error
     header = int(re.fullmatch(r"\d+ \d+\s*", lines[0]) is not None)
     words, parts, width = [], [], None
     for start in range(header, len(lines), _LINES):
@@ -81,19 +90,19 @@ def _read_text(path: Path, label: str) -> tuple[pl.Series, NDArray[np.float32]]:
         width = int(lengths[0]) if width is None else width
         if (odd := (lengths != width).arg_true()).len():
             raise UserError(
-                f"{label}: line {start + odd[0] + 1} has {lengths[odd[0]]} numbers, the first one {width}; each must "
-                "have a word and as many numbers"
+                f"{label}: line {start + odd[0] + 1} has {lengths[odd[0]]} numbers, and the first line has {width}; "
+                "each line must have a word and the same number of numbers"
             )
         if width == 0:
-            raise UserError(f"{label}: line {start + 1} has no numbers; each must have a word and its numbers")
+            raise UserError(f"{label}: line {start + 1} has no numbers; each line must have a word and its numbers")
         numbers = split.list.tail(width).explode().cast(pl.Float32, strict=False)
         if numbers.null_count():
             row = numbers.is_null().arg_true()[0] // width
-            raise UserError(f"{label}: line {start + row + 1} holds something that is no number: {chunk[row][:60]!r}")
+            raise UserError(f"{label}: line {start + row + 1} has a value that is not a number: {chunk[row][:60]!r}")
         words.append(split.list.first())
         parts.append(numbers.to_numpy().reshape(-1, width))
     if not words:
-        raise UserError(f"{label}: it holds no vectors")
+        raise UserError(f"{label}: the file holds no vectors")
     return pl.concat(words), np.concatenate(parts)
 
 
@@ -105,11 +114,13 @@ def _read_safetensors(path: Path, label: str) -> tuple[pl.Series, NDArray[np.flo
             names, metadata = list(file.keys()), file.metadata() or {}
             tensors = [file.get_tensor(name) for name in names[:1]]
     except SafetensorError as error:
-        raise UserError(f"{label}: it is no safetensors file ({error})") from error
+        raise UserError(f"{label}: the file is not a safetensors file ({error})") from error
     if len(names) != 1 or tensors[0].ndim != 2 or "words" not in metadata:
         found = f"{len(names)} tensors, metadata {sorted(metadata)}"
-        raise UserError(f"{label}: it must hold one tensor (V, D), and in its metadata `words`; found {found}")
+        raise UserError(f"{label}: the file holds {found}; it must hold one tensor (V, D), and `words` in its metadata")
     words, vectors = pl.Series(json.loads(metadata["words"]), dtype=pl.String), tensors[0]
     if len(words) != len(vectors):
-        raise UserError(f"{label}: it has {len(words):,} words for {len(vectors):,} vectors; each needs one")
+        raise UserError(
+            f"{label}: the file has {len(words):,} words for {len(vectors):,} vectors; the numbers must match"
+        )
     return words, vectors.astype(np.float32)

@@ -1,15 +1,16 @@
-"""Whole columns of text as code points with word boundaries. Nothing here loops over texts, words or characters.
+"""Split whole columns of text into words and letters, without a loop over texts, words or characters.
 
-What a text's words are (with ``hashing.py``: version 1 of the algorithm, see :data:`VERSION`):
+The rules, version 1 of the algorithm (see :data:`VERSION`) together with the hashes of ``ngrams.py``:
 
-1. A text becomes ``NFKC(casefold(NFKC(text)))``: one spelling, whatever its case, width or ligatures (Unicode, D146).
-2. Whitespace and control characters end a word. So does punctuation, except that
+1. A text becomes ``NFKC(casefold(NFKC(text)))``: spellings that differ in case, width or ligatures become equal
+   (Unicode, D146).
+2. Whitespace and control characters end a word. Punctuation ends a word, with these exceptions:
 
-   - a joiner (``. ' & @ * : ·``, a dash or ``_``) stays between two letters: *node.js*, *don't*, *sci-fi*, *at&t*;
-   - ``# % +``, digits, marks and symbols, emoji among them, are letters: *c#*, *c++*, *50%*, *1995* in *(1995)*;
-   - what has no letter at all stays whole: *!?* is a word, so that every visible text has one.
+   - A joiner (``. ' & @ * : ·``, a dash or ``_``) between two letters stays: *node.js*, *don't*, *sci-fi*, *at&t*.
+   - ``# % +``, digits, combining marks and symbols such as emoji are letters: *c#*, *c++*, *50%*, *1995* in *(1995)*.
+   - Punctuation between two blanks stays as a word: *!?*. Every visible text therefore has a word.
 
-3. Between words stands the code point 0. No word contains it, being a control character it ends words itself.
+3. The code point 0 separates words. No word contains it, because it is a control character.
 """
 
 from __future__ import annotations
@@ -27,30 +28,36 @@ from numpy.typing import NDArray
 from dssm_lightning.features.text.unicode_folding import folded_column
 
 VERSION = 1
-"""Raised whenever some text would get other words or other ids than before; part of every fitted text feature."""
+"""Increase this number whenever any text would get other words or ids. Every fitted text feature records it."""
 
 Counts = NDArray[np.int64]
 
-_PIECE = 1 << 16  # characters worked on at once: the arrays of a piece then fit into a second-level cache
+_PIECE = 1 << 16  # number of characters processed at once, so that the arrays fit into the second-level cache
 _UTF32 = f"utf-32-{sys.byteorder[0]}e"
 _SPACE, _LETTER, _JOINER, _MARK = range(4)
 _JOINERS, _LETTERS, _MARKS = frozenset(".'’&@*:·"), frozenset("#%+"), frozenset("<=>^`|~")
-_LAST = 0x1FFFF  # a letter, and above it there is neither punctuation nor whitespace: it stands for all of them
+_LAST = 0x1FFFF  # a letter that represents all higher code points, none of which is punctuation or whitespace
 
 
 class Letters(NamedTuple):
-    """Code points of B texts, 0 wherever no letter is. Text b is ``codes[starts[b] : starts[b + 1]]``."""
+    """The code points of B texts; 0 between words. Text b is ``codes[starts[b] : starts[b + 1]]``.
+
+    Example:
+        >>> letters = next(pieces(normalised(pl.Series(["At sea", "C#"]))))
+        >>> letters.codes.tobytes().replace(bytes(1), b"-"), letters.starts.tolist()
+        (b'-at-sea-c#-', [0, 7, 10])
+    """
 
     codes: NDArray[np.uint8] | NDArray[np.uint32]  # (starts[B] + 1,) begins and ends with 0
-    starts: Counts  # (B + 1,) the boundary before each text, and the one after the last
+    starts: Counts  # (B + 1,) the boundary before each text, and the boundary after the last text
 
 
 def normalised(texts: pl.Series) -> pl.Series:
-    """Texts (B,) in one spelling (step 1); null becomes the empty text."""
+    """Normalise the spelling of texts (B,), which is step 1; null becomes the empty text."""
     texts = texts.fill_null("")
     foreign = has_foreign(texts)
     if not foreign.any():
-        return texts.str.to_lowercase()  # of ASCII, all that step 1 does
+        return texts.str.to_lowercase()  # equals step 1 for ASCII
     plain, rest = texts.filter(~foreign).str.to_lowercase(), texts.filter(foreign)
     row = np.empty(len(texts), np.int64)
     row[np.argsort(foreign.to_numpy(), kind="stable")] = np.arange(len(texts))
@@ -59,15 +66,15 @@ def normalised(texts: pl.Series) -> pl.Series:
 
 
 def has_foreign(texts: pl.Series) -> pl.Series:
-    """(B,) bool: whether each text holds anything but ASCII."""
+    """Return (B,) bool: whether each text has a character that is not ASCII."""
     foreign: pl.Series = texts.str.len_bytes() != texts.str.len_chars()
     return foreign
 
 
 def pieces(texts: pl.Series) -> Iterator[Letters]:
-    """The letters of normalised texts (B,), some texts at a time, in order; at least one piece."""
+    """Yield the letters of normalised texts (B,), some texts at a time, in order; at least one piece."""
     joined = f"\0{texts.str.join(chr(0))[0]}\0"
-    lengths = texts.str.len_bytes() if joined.isascii() else texts.str.len_chars()  # bytes need not be counted
+    lengths = texts.str.len_bytes() if joined.isascii() else texts.str.len_chars()  # bytes are cheaper to count
     starts = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(lengths.to_numpy() + 1, out=starts[1:])
     cuts = np.searchsorted(starts[:-1], np.arange(0, int(starts[-1]) + 1, _PIECE))
@@ -78,9 +85,9 @@ def pieces(texts: pl.Series) -> Iterator[Letters]:
 
 
 def _codes(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
-    """(P,) the code points of a text that begins and ends with U+0000, 0 wherever no letter is."""
+    """Return the code points (P,) of a text that begins and ends with U+0000; 0 for every character outside a word."""
     codes: NDArray[np.uint8] | NDArray[np.uint32]
-    if text.isascii():  # the same, on a quarter of the memory
+    if text.isascii():  # the same with a quarter of the memory
         raw = bytearray(text, "ascii")
         codes, kinds = np.frombuffer(raw, np.uint8), np.frombuffer(raw.translate(_ascii_kinds()), np.uint8)
     else:
@@ -92,7 +99,7 @@ def _codes(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
 
 
 def _silent(kinds: NDArray[np.uint8]) -> Counts:
-    """Places of the punctuation that belongs to no word. All is done on the few characters that are punctuation."""
+    """Return the places of the punctuation outside words. Only punctuation is examined, which is rare."""
     place = np.flatnonzero(kinds > _LETTER)
     before, after = kinds[place - 1], kinds[place + 1]
     joins = (kinds[place] == _JOINER) & (before == _LETTER) & (after == _LETTER)
@@ -124,21 +131,21 @@ def _kind(letter: str) -> int:
 
 
 def word_places(letters: Letters) -> tuple[Counts, Counts]:
-    """Where each word begins (W,), and each text's first word (B + 1,)."""
+    """Return the place where each word begins (W,), and the number of the first word of each text (B + 1,)."""
     real = letters.codes != 0
     begins = np.flatnonzero(real[1:] > real[:-1]) + 1
     return begins, np.searchsorted(begins, letters.starts)
 
 
 def word_lengths(letters: Letters) -> tuple[Counts, Counts]:
-    """How many letters each word has (W,), and how many words each text (B,)."""
+    """Return the number of letters of each word (W,), and the number of words of each text (B,)."""
     begins, starts = word_places(letters)
     first = np.searchsorted(np.flatnonzero(letters.codes), begins)
     return np.diff(first, append=np.count_nonzero(letters.codes)), np.diff(starts)
 
 
 def word_strings(texts: pl.Series) -> tuple[pl.Series, Counts]:
-    """The words (W,) of normalised texts (B,), in order, and how many each text has (B,)."""
+    """Return the words (W,) of normalised texts (B,), in order, and the number of words of each text (B,)."""
     words, counts = [], []
     for letters in pieces(texts):
         real = letters.codes != 0

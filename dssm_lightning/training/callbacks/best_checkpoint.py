@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from dssm_lightning.evaluation.evaluator import Evaluation
-from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
+from dssm_lightning.training.checkpoint_files import read_checkpoint
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
 

@@ -20,7 +20,7 @@ from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_modul
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
-from dssm_lightning.training.checkpoint_files import AtomicCheckpointIO
+from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.optimizers import sparse_tables
 from dssm_lightning.utils.errors import UserError
 

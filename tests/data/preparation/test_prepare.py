@@ -246,14 +246,14 @@ def test_a_checkpoints_schema_is_not_fitted_again(tmp_path: Path) -> None:
     trained = schemas(module(tmp_path))
     more = changed(EVENTS, "device", 0, "new")  # the data has changed since
     data = module(tmp_path, interactions=more)
-    data.fitted = trained
+    data.encode_with(trained)
     assert schemas(data) == trained
     device = data.data.event["device"]
     assert isinstance(device, torch.Tensor)
     assert device.tolist() == [0, 2, 1, 0, 0, 0]  # "new" is unknown to it
     assert schemas(module(tmp_path, interactions=more)) != trained
     unchanged = module(tmp_path)
-    unchanged.fitted = trained
+    unchanged.encode_with(trained)
     assert prepare(unchanged.recipe, tmp_path, trained) == prepare(module(tmp_path).recipe, tmp_path)
 
 

@@ -16,19 +16,19 @@ from torch import Tensor
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.interactions import group
 from dssm_lightning.evaluation.baselines import (
-    BM25,
     EASE,
     Baseline,
     BaselineData,
     ItemKNN,
     LabelMeans,
     PopularityBaseline,
-    TfIdf,
+    TermBaseline,
     collaborative,
     default_baselines,
 )
 from dssm_lightning.evaluation.evaluator import Evaluation
 from dssm_lightning.retrieval import term_search
+from dssm_lightning.retrieval.term_search import BM25, TfIdf
 from dssm_lightning.utils.ragged import Ragged
 
 TITLES = [
@@ -117,7 +117,7 @@ def test_item_knn_adds_the_similarities_of_the_nearest(liked: Tensor, data: Base
 @pytest.mark.parametrize("chunk", [1 << 24, 100])
 def test_tf_idf_has_the_numbers_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(term_search, "TABLE_CHUNK", chunk)
-    baseline = TfIdf()
+    baseline = TermBaseline(TfIdf())
     baseline.fit(text_data(QUERIES, TITLES))
     reference = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True).fit(TITLES)
     expected = (reference.transform(QUERIES) @ reference.transform(TITLES).T).toarray()
@@ -130,7 +130,7 @@ def test_tf_idf_has_the_numbers_of_scikit_learn(monkeypatch: pytest.MonkeyPatch,
 def test_bm25_is_its_formula() -> None:
     corpus = ["grep finds lines", "find finds files by name", "lines lines lines", "sort sorts"]
     queries = ["lines finds lines", "files", "nothing"]
-    baseline = BM25(k1=1.7, b=0.4)
+    baseline = TermBaseline(BM25(k1=1.7, b=0.4))
     baseline.fit(text_data(queries, corpus))
     documents = [Counter(t.split()) for t in corpus]
     mean_length = sum(sum(d.values()) for d in documents) / len(documents)
@@ -166,7 +166,7 @@ def test_label_means_of_what_was_never_shown_are_finite() -> None:
 
 
 def test_a_corpus_of_empty_texts_scores_nothing() -> None:
-    for baseline in (TfIdf(), BM25()):
+    for baseline in (TermBaseline(TfIdf()), TermBaseline(BM25())):
         baseline.fit(text_data(["a"], ["", " "]))
         assert baseline.scores(ask([0])).tolist() == [[0.0, 0.0]]
 
@@ -255,7 +255,7 @@ def test_published_numbers_on_tldr(movielens_root: Path) -> None:
     events = examples.filter(pl.col("example_text").is_in(held_out)).select("example_text", "page_id").unique()
     row_of = {page: row for row, page in enumerate(pages["page_id"])}
     texts = events["example_text"].to_list()
-    baseline = TfIdf()
+    baseline = TermBaseline(TfIdf())
     baseline.fit(text_data(texts, (pages["title"] + " " + pages["description"]).to_list()))
     relevant = ragged([[row_of[page]] for page in events["page_id"]])
     batch = EvaluationBatch({}, torch.arange(len(texts)), relevant, ragged([[]] * len(texts)), None)

@@ -20,8 +20,8 @@ def test_equals_scikit_learn_at_every_scale(scale: float, shift: float) -> None:
     target = torch.randint(2, (600,), generator=generator)
     scores = (torch.randn(600, generator=generator) + 0.7 * target + shift) * scale
     metric = ObservedAUROC()
-    for part in (slice(0, 5), slice(5, 300), slice(300, 600)):  # each update has a range of its own
-        metric.update(scores[part], target[part])
+    for rows in (slice(0, 5), slice(5, 300), slice(300, 600)):  # each update has its own range of scores
+        metric.update(scores[rows], target[rows])
     expected = roc_auc_score(target.numpy(), scores.numpy().astype(np.float64))
     assert float(metric.compute()) == pytest.approx(expected, abs=1e-6)
 
@@ -44,7 +44,7 @@ def test_the_order_of_all_floats_is_kept() -> None:
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_one_kind_of_label_has_no_area(label: int) -> None:
+def test_with_one_label_the_area_is_nan(label: int) -> None:
     metric = ObservedAUROC()
     metric.update(torch.rand(5), torch.full((5,), label))
     assert math.isnan(float(metric.compute()))

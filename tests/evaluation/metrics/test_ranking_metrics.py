@@ -17,6 +17,7 @@ from dssm_lightning.evaluation.metrics import (
     MAP,
     MRR,
     NDCG,
+    CutMetric,
     HitRate,
     Precision,
     QueryAUROC,
@@ -25,7 +26,6 @@ from dssm_lightning.evaluation.metrics import (
     Recall,
     rank,
     rank_both,
-    ranking_metrics,
     ties,
 )
 from dssm_lightning.utils.ragged import Ragged
@@ -61,8 +61,7 @@ DEFINITIONS: dict[str, tuple[Callable[[int], RankMetric], Definition]] = {
 
 
 def table(relevance: Tensor) -> Ragged:
-    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), relevance.sum(1).cumsum(0)])
-    return Ragged(relevance.nonzero()[:, 1], offsets)
+    return Ragged.from_lengths(relevance.nonzero()[:, 1], relevance.sum(1))
 
 
 def mean(metric: RankMetric, found: Ranks) -> float:
@@ -103,7 +102,7 @@ def untied() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("k", [1, 5, 12, 40])
-def test_equals_torchmetrics_where_that_is_right(untied: tuple[Tensor, Tensor], k: int) -> None:
+def test_equals_torchmetrics_without_ties(untied: tuple[Tensor, Tensor], k: int) -> None:
     scores, relevance = untied
     found = rank(scores, table(relevance))
     references: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -194,8 +193,8 @@ def test_a_metric_of_no_query_is_no_number() -> None:
 
 
 @pytest.mark.parametrize("metric", [HitRate, Recall, Precision, NDCG, MAP])
-def test_a_cut_of_nothing_is_refused(metric: type[ranking_metrics.CutMetric]) -> None:
-    with pytest.raises(ValueError, match="k=0: a ranking is cut after at least one candidate"):
+def test_a_cut_off_below_1_is_refused(metric: type[CutMetric]) -> None:
+    with pytest.raises(ValueError, match=f"{metric.__name__}: k is 0"):
         metric(0)
 
 
@@ -206,7 +205,7 @@ def test_graded_ndcg_is_scikit_learns(k: int) -> None:
     grades = torch.randint(0, 4, scores.shape, generator=generator) * (
         torch.rand(scores.shape, generator=generator) < 0.3
     )
-    grades[:, 0] = 2  # nobody is without
+    grades[:, 0] = 2  # every query has a relevant candidate
     wanted = table((grades > 0).long())
     found = rank_both(scores, wanted, None, grades[wanted.rows, wanted.values].float())[1]
     expected = ndcg_score(grades.numpy(), scores.numpy(), k=k)

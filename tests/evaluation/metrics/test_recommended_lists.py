@@ -15,8 +15,8 @@ from dssm_lightning.utils.ragged import Ragged
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
-    lengths = torch.tensor([0] + [len(row) for row in rows])
-    return Ragged(torch.tensor([value for row in rows for value in row], dtype=torch.int64), lengths.cumsum(0))
+    values = torch.tensor([value for row in rows for value in row], dtype=torch.int64)
+    return Ragged.from_lengths(values, torch.tensor([len(row) for row in rows], dtype=torch.int64))
 
 
 def test_by_hand() -> None:
@@ -57,7 +57,7 @@ def test_lists_equal_a_naive_loop(monkeypatch: pytest.MonkeyPatch, levels: int |
         assert values[f"gini@{k}"] == pytest.approx(differences / (2 * sum(counts) / 20))
 
 
-def test_gini_from_equal_to_all_for_one() -> None:
+def test_gini_of_equal_counts_and_of_one_candidate() -> None:
     counts = torch.tensor([[3.0, 3.0, 3.0, 3.0], [0.0, 5.0, 0.0, 0.0]])
     assert gini(counts).tolist() == [0.0, 1 - 1 / 4]
 
@@ -70,7 +70,7 @@ def test_of_equal_scores_the_lower_row_comes_first(k: int) -> None:
     assert top_k_stable(torch.zeros(1, 7), k).tolist() == [list(range(k))]
 
 
-def test_nothing_recommended_is_no_number() -> None:
+def test_nothing_recommended_is_nan() -> None:
     recommended = Recommended([1], torch.ones(3))
     recommended.update(torch.zeros(0, 1), ragged([]))
     assert all(math.isnan(value) for value in recommended.compute().values())

@@ -1,4 +1,4 @@
-"""MetricSlices by hand and against plain loops; what is left out stays as a rival; an empty slice says nothing."""
+"""MetricSlices by hand and against plain loops; other candidates stay as rivals; empty slices have no metrics."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ N = 40
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
-    lengths = torch.tensor([0] + [len(row) for row in rows])
-    return Ragged(torch.tensor([value for row in rows for value in row], dtype=torch.int64), lengths.cumsum(0))
+    values = torch.tensor([value for row in rows for value in row], dtype=torch.int64)
+    return Ragged.from_lengths(values, torch.tensor([len(row) for row in rows], dtype=torch.int64))
 
 
 def random_case(levels: int | None = None) -> tuple[Tensor, list[list[int]], list[list[int]], Tensor]:
-    """Scores (Q, N), relevant, seen (none for some queries), popularity (N,) with candidates that nobody likes."""
+    """Scores (Q, N), relevant, seen (none for some queries), popularity (N,) with zeros."""
     generator = torch.Generator().manual_seed(2)
     shape = (25, N)
     scores = torch.randn(shape, generator=generator) if levels is None else torch.randint(levels, shape).float()
@@ -113,7 +113,7 @@ def test_values_equal_a_naive_loop(name: str) -> None:
 
 
 @pytest.mark.parametrize("metric", [HitRate(5), Recall(5), NDCG(5), MAP(5), MRR(), QueryAUROC()], ids=str)
-def test_ties_and_places_are_those_of_fewer_relevant_candidates(metric: RankMetric) -> None:
+def test_a_slice_equals_a_ranking_with_fewer_relevant_candidates(metric: RankMetric) -> None:
     scores, relevant, seen, popularity = random_case(levels=4)
     kept = kept_of("tail", relevant, seen, popularity)
     wanted, known = ragged(relevant), ragged(seen)
@@ -124,7 +124,7 @@ def test_ties_and_places_are_those_of_fewer_relevant_candidates(metric: RankMetr
     torch.testing.assert_close(metric.value(ours)[counts], metric.value(alone)[counts], rtol=0, atol=1e-12)
 
 
-def test_a_slice_without_a_query_says_nothing() -> None:
+def test_a_slice_without_a_query_has_no_metrics() -> None:
     scores, relevant, _, _ = random_case()
     values = found(scores, relevant, [[(row[0] + 1) % N] if len(row) == 1 else [] for row in relevant], torch.ones(N))
     assert not [name for name in values if name.startswith("cold_candidates")]
@@ -135,7 +135,7 @@ def test_a_slice_without_a_query_says_nothing() -> None:
     assert not any(math.isnan(value) for value in values.values())
 
 
-def test_groups_of_queries_are_told_apart() -> None:
+def test_groups_of_queries() -> None:
     """Each group's value is that of an evaluation of its queries alone."""
     scores, relevant, seen, popularity = random_case()
     table = torch.randperm(40, generator=torch.Generator().manual_seed(3))[:25]  # the 25 queries' rows among 40

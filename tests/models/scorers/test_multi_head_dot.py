@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.small import write_config
-from rich.console import Console
 from torch import Tensor
 
 from dssm_lightning.api import load_run, make_retriever
@@ -21,7 +20,6 @@ from dssm_lightning.features.schema import Schema
 from dssm_lightning.models.fusion import Concat
 from dssm_lightning.models.scorers import Dot, MLPScorer, MultiHeadDot
 from dssm_lightning.models.tower import Tower
-from dssm_lightning.reports.model_summary import print_summary
 
 
 def naive(query: Tensor, candidate: Tensor, num_heads: int) -> Tensor:
@@ -143,7 +141,6 @@ def test_from_fit_to_search(
     summary = main(["summary", "--ckpt_path", "best"])
     assert summary.scorer.kind.startswith("MultiHeadDot")
     assert (summary.query.heads, summary.candidate.heads) == (2, 2)
-    print_summary(summary, console=Console(width=160))
     assert "length 1, each of 2 heads" in capsys.readouterr().out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dssm_lightning.data.datamodule_checks import check_rows_per_query
+from dssm_lightning.data.setting_checks import check_rows_per_query
 from dssm_lightning.features import History
 
 

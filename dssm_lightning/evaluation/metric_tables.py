@@ -1,0 +1,115 @@
+"""Metrics as tables that fit 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dssm_lightning.evaluation.evaluator import SEEN_KEPT
+from dssm_lightning.evaluation.metrics.slices import SLICES
+from dssm_lightning.evaluation.result_files import Intervals, by_cut
+from dssm_lightning.utils.console import show
+
+if TYPE_CHECKING:
+    from rich.table import Column, Table
+
+LISTS = ("coverage", "popularity", "gini")
+"""Metrics of the returned lists, not of the ranks."""
+MAIN = ("hit_rate@10", "recall@10", "recall@100", "precision@10", "ndcg@10", "mrr", "query_auroc", "auroc")
+"""The metrics that stand in a comparison of models."""
+IN_BRIEF = ("hit_rate@1", "hit_rate@10", "recall@10", "recall@100", "precision@10", "map@10", "ndcg@10", *MAIN[5:])
+"""The metrics that a fit ends with."""
+
+
+def show_results(metrics: Mapping[str, float], found: Intervals) -> None:
+    """Show three tables: the means under both protocols with their intervals, the slices, and the returned lists.
+
+    Args:
+        metrics: by their logged names, ``test/…`` or ``val/…``.
+        found: intervals by the same names.
+    """
+    values = {name.partition("/")[2]: value for name, value in metrics.items()}
+    ends = {name.partition("/")[2]: f"{low:.4f} – {high:.4f}" for name, (low, high) in found.items()}
+    slices, lists = _slices(values), _lists(values)
+    show(_means(values, ends), *(table for table in (slices, lists) if table.row_count))
+
+
+def show_comparison(results: Mapping[str, Mapping[str, float]]) -> None:
+    """Show one row for each model, with the metrics that fit a screen."""
+    shown = [name for name in MAIN if any(name in metrics for metrics in results.values())]
+    table = _table("model", *(name_column(name) for name in shown))
+    table.columns[0].min_width, table.columns[0].overflow = 14, "fold"  # settings distinguish models: never cut them
+    for name, metrics in results.items():
+        table.add_row(name, *(_cell(metrics, metric) for metric in shown))
+    show(table)
+
+
+def show_best(metrics: Mapping[str, float], title: str, monitor: str | None = None, *, verbose: bool = False) -> None:
+    """Show the metrics of the epoch of ``best.ckpt``: the monitored one and the usual ones, or all.
+
+    Args:
+        metrics: by their logged names.
+        title: of the table.
+        monitor: the monitored metric, which stands first.
+        verbose: show every metric.
+    """
+    names = [name for name in sorted(metrics, key=by_cut) if verbose or name.rpartition("val/")[2] in IN_BRIEF]
+    first = [monitor] if monitor is not None and monitor in metrics else []
+    table = _table("metric", "value")
+    table.title, table.title_justify = title, "left"
+    for name in dict.fromkeys([*first, *(names or sorted(metrics, key=by_cut))]):
+        table.add_row(name, f"{metrics[name]:.4f}")
+    show(table)
+
+
+def name_column(name: str) -> Column:
+    """Return a column of one metric, as narrow as its digits, whose header breaks between words only."""
+    from rich.table import Column
+
+    header = name.replace("_", " ").replace("@", " @")  # spaces, where a line may end
+    return Column(header, width=max(6, *map(len, header.split())), justify="right")
+
+
+def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:
+    names = [name for name in sorted(values, key=by_cut) if "/" not in name and not name.startswith(LISTS)]
+    differs = any(values.get(SEEN_KEPT + name, values[name]) != values[name] for name in names)
+    protocols = {"seen masked": "", "seen kept": SEEN_KEPT} if differs else {"value": ""}
+    headers = [header for protocol in protocols for header in (protocol, *(["95 %"] if ends else []))]
+    table = _table("metric", *headers)
+    for name in names:
+        cells = [(_cell(values, prefix + name), ends.get(prefix + name, "")) for prefix in protocols.values()]
+        table.add_row(name, *(part for cell, interval in cells for part in (cell, *([interval] if ends else []))))
+    return table
+
+
+def _slices(values: Mapping[str, float]) -> Table:
+    found = [name.removesuffix("/queries") for name in values if name.endswith("/queries")]
+    slices = [*(name for name in SLICES if name in found), *sorted(set(found) - {*SLICES})]
+    names = {name.partition("/")[2] for name in values if name.partition("/")[0] in slices}
+    columns = sorted(names - {"queries"}, key=by_cut)
+    table = _table("seen masked", "queries", *map(name_column, columns))
+    for each in slices:
+        queries = f"{values[f'{each}/queries']:,.0f}"
+        table.add_row(each.replace("_", " "), queries, *(_cell(values, f"{each}/{name}") for name in columns))
+    return table
+
+
+def _lists(values: Mapping[str, float]) -> Table:
+    names = sorted((name for name in values if name.startswith(LISTS)), key=by_cut)
+    cuts = list(dict.fromkeys(name.partition("@")[2] for name in names))
+    table = _table("returned lists", *(f"@{cut}" for cut in cuts))
+    for name in LISTS if names else ():
+        table.add_row(name, *(_cell(values, f"{name}@{cut}") for cut in cuts))
+    return table
+
+
+def _table(*headers: str | Column) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    rest = [Column(each, justify="right") if isinstance(each, str) else each for each in headers[1:]]
+    return Table(headers[0], *rest, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def _cell(values: Mapping[str, float], name: str) -> str:
+    return f"{values[name]:.4f}" if name in values else ""

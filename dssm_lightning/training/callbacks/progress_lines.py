@@ -1,0 +1,67 @@
+"""Progress as lines, where no terminal shows a bar: in a log file, a batch job or the output of another program."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from dssm_lightning.utils.logger import log_info
+from dssm_lightning.utils.progress import SECONDS, format_seconds
+
+
+class ProgressLines(Callback):
+    """Log a line every so many seconds, and one after each validation.
+
+    Args:
+        seconds: between two lines within an epoch.
+
+    Example:
+        >>> ProgressLines(seconds=60).seconds
+        60
+    """
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.seconds = seconds
+        self._began = self._last = 0.0
+        self._batches = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._began = self._last = time.monotonic()
+        self._batches = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log the batch, the speed, the loss and the time left of this epoch."""
+        now = time.monotonic()
+        self._batches += 1
+        if now - self._last >= self.seconds:
+            self._last = now
+            log_info(self.line(trainer, batch_idx + 1, self._batches / max(now - self._began, 1e-9)))
+
+    def line(self, trainer: Trainer, done: int, batches_a_second: float) -> str:
+        """Return the line after ``done`` batches of an epoch."""
+        total, loss = trainer.num_training_batches, trainer.callback_metrics.get("train/loss")
+        parts = [f"{_epoch(trainer)}: batch {done:,} of {total:,}", f"{batches_a_second:,.1f} batches a second"]
+        parts += [] if loss is None else [f"loss {float(loss):.4f}"]
+        if total < float("inf"):
+            parts.append(f"{format_seconds((total - done) / batches_a_second)} left of this epoch")
+        return ", ".join(parts)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the loss and the monitored metric."""
+        metrics = trainer.callback_metrics
+        monitors = [each.monitor for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)]
+        names = [name for name in ("train/loss", *monitors) if name is not None and name in metrics]
+        if trainer.training and names:
+            log_info(f"{_epoch(trainer)}: " + ", ".join(f"{name} {float(metrics[name]):.4f}" for name in names))
+
+
+def _epoch(trainer: Trainer) -> str:
+    last = trainer.max_epochs
+    return f"epoch {trainer.current_epoch + 1}" + ("" if last is None or last < 0 else f" of {last}")

@@ -1,0 +1,157 @@
+"""A training step, and what surrounds it: seeds, mined negatives, clipping, and rows without negatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dssm_lightning.data.batch import Batch
+from dssm_lightning.data.resuming import forget_interrupted
+from dssm_lightning.losses import Loss
+from dssm_lightning.models.encoders import Backbone
+from dssm_lightning.training.candidate_pool import Pool
+from dssm_lightning.training.chunked_loss import RowLosses
+from dssm_lightning.training.cross_batch_memory import Memory
+from dssm_lightning.training.distributed.sharded_tables import ShardedTables
+from dssm_lightning.training.evaluation_steps import EQUAL_IN_ALL_PROCESSES, EvaluationSteps
+from dssm_lightning.training.hard_negative_mining import evaluating, mine_pools
+from dssm_lightning.training.objective import describe_negatives, per_query_loss
+from dssm_lightning.training.optimizers import check_sparse_tables
+from dssm_lightning.training.optimizers.changed_settings import differences, settings_of
+from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
+from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
+from dssm_lightning.utils import distributed
+from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import log_info, warn
+from dssm_lightning.utils.seeding import mix, run_seed, seed_torch
+
+
+class TrainingSteps(EvaluationSteps):
+    """The training of a two-tower model, whose parts the subclass :class:`~dssm_lightning.TwoTower` sets."""
+
+    loss: Loss
+    make_optimizer: OptimizerCallable
+    make_lr_scheduler: LRSchedulerCallable | None
+    lr_scheduler_interval: str
+    cross_device_negatives: bool
+    score_chunk_size: int | None
+    memory: Memory | None
+    without_negatives: RowsWithoutNegatives
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._backbones: list[Backbone] = []
+        self._negatives_described = False
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer over all trained parameters, and its schedule.
+
+        Raises:
+            UserError: the optimizer refuses its settings, or cannot take the gradients of sparse tables.
+        """
+        try:
+            optimizer = self.make_optimizer(parameter_groups(self))
+        except ValueError as error:
+            raise UserError(f"model.optimizer: {error}") from error
+        clips = self._trainer is not None and bool(self.trainer.gradient_clip_val)
+        check_sparse_tables(self, optimizer, clips_values=clips and self.trainer.gradient_clip_algorithm == "value")
+        self._requested_optimizer = settings_of(optimizer)
+        if self.make_lr_scheduler is None:
+            return optimizer
+        schedule = {"scheduler": self.make_lr_scheduler(optimizer), "interval": self.lr_scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_start(self) -> None:
+        """Warn where the optimizer of a checkpoint differs from the requested one."""
+        for difference in differences(self._requested_optimizer, settings_of(self.trainer.optimizers[0])):
+            warn(f"the optimizer of the checkpoint continues, not the requested one: {difference}")
+
+    def on_train_epoch_start(self) -> None:
+        """Mine hard negatives from the current model, for the samplers whose epoch it is."""
+        data = self.datamodule
+        due = [sampler for sampler in data.mined_samplers if sampler.due(self.current_epoch)]
+        if due:
+            with evaluating(self):
+                corpus = self.embed_ranked()
+                total = mine_pools(
+                    due, data.mining_batches(), lambda query: self.score(query, corpus), self.current_epoch
+                )
+            log_info(f"epoch {self.current_epoch}: hard negatives of {total:,} queries are mined again")
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed torch by the number of the batch, so that dropout does not depend on earlier draws."""
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        forget_interrupted(progress)
+        seed_torch(mix(run_seed(), progress.total.completed, distributed.process_rank()), self.device)
+        for backbone in self._backbones:
+            backbone.start_epoch(self.current_epoch)  # here, since a resumed fit begins no epoch
+        if not self._negatives_described:
+            self._negatives_described = True
+            log_info(describe_negatives(batch, self.cross_device_negatives, self.memory))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the weighted mean loss over the rows of all processes that the loss can learn from."""
+        weight = torch.ones(len(batch.row), device=self.device) if batch.weight is None else batch.weight
+        if batch.label is not None and not self.loss.uses_labels:
+            weight = weight * batch.label
+        losses = self.per_query_loss(batch, weight)
+        if self.loss.compares:
+            self.without_negatives.hold((weight > 0) & ~losses.compared)
+            weight = weight * losses.compared
+        share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size()
+        loss = losses.total / share.clamp(min=torch.finfo(share.dtype).tiny)
+        self.log("train/loss", loss, batch_size=len(batch.row), prog_bar=True, sync_dist=True)
+        return loss
+
+    def per_query_loss(self, batch: Batch, weight: Tensor | None = None) -> RowLosses:
+        """Return a loss for each row against the candidates of every process, and their sum by these weights (B,)."""
+        local = batch.candidates
+        pool = Pool(self.encode_candidate(local.features), local.id, local.count, local.log_q)
+        gather = self.cross_device_negatives and distributed.world_size() > 1
+        return per_query_loss(
+            batch,
+            self.encode_query(batch.query),
+            pool,
+            self.scorer,
+            self.loss,
+            gather=gather,
+            chunk_size=self.score_chunk_size,
+            memory=self.memory,
+            weight=weight,
+        )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does; where processes share tables, by the norm over all of them."""
+        if isinstance(self.trainer.strategy, ShardedTables) and gradient_clip_val:
+            self.trainer.strategy.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make the step, and only then remember its batch: an interrupted step leaves no trace."""
+        super().optimizer_step(*args, **kwargs)
+        self.without_negatives.commit()
+        if self.memory is not None:
+            self.memory.commit()
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many rows had no negative to compare with."""
+        if not self.loss.compares:
+            return
+        count = self.without_negatives.total(self.device)
+        self.without_negatives.restart()
+        self.log("train/rows_without_negatives", float(count), **EQUAL_IN_ALL_PROCESSES)
+        if count:
+            log_info(
+                f"epoch {self.current_epoch}: {count:,} rows had no valid negative (all were known positives, or none "
+                "was drawn) and no weight"
+            )

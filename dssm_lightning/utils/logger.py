@@ -1,0 +1,50 @@
+"""The one logger of the package, ``dssm_lightning``. Of several processes, the first one speaks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+LOGGER = logging.getLogger("dssm_lightning")
+_PROCESS_NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""Where launchers write the number of a process before the processes know each other."""
+
+
+def is_first_process() -> bool:
+    """Return whether this is process 0 of the job, or the only process."""
+    dist = sys.modules.get("torch.distributed")  # a command that needs no torch does not load it
+    if dist is not None and dist.is_available() and dist.is_initialized():
+        return bool(dist.get_rank() == 0)
+    return all(os.environ.get(name, "0") == "0" for name in _PROCESS_NUMBERS)
+
+
+def log_info(message: str) -> None:
+    """Log a message once, in the first process."""
+    if is_first_process():
+        LOGGER.info(message)
+
+
+def warn(message: str) -> None:
+    """Warn once, in the first process; a ``UserWarning`` of the package."""
+    if is_first_process():
+        warnings.warn(message, stacklevel=3)
+
+
+def show_messages() -> None:
+    """Send messages of level INFO to the standard error, one line each, unless the user has set up logging."""
+    if not LOGGER.handlers and not logging.getLogger().handlers:
+        handler = _StandardError()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        LOGGER.addHandler(handler)
+    if LOGGER.level == logging.NOTSET:
+        LOGGER.setLevel(logging.INFO)
+
+
+class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs alone
+    """Write to what ``sys.stderr`` is at the moment, which a test or a notebook replaces."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)

@@ -1,0 +1,57 @@
+"""The progress of long work: a bar in a terminal, and a line now and then where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from dssm_lightning.utils.console import console
+from dssm_lightning.utils.logger import log_info
+
+T = TypeVar("T")
+
+SECONDS = 30.0
+"""Between two lines."""
+
+
+def track(items: Iterable[T], description: str, total: int, least: int = 1) -> Iterator[T]:
+    """Yield the items and show how many are done.
+
+    Args:
+        items: the work.
+        description: what is done, such as ``encoding``.
+        total: how many items there are.
+        least: show nothing for fewer items.
+    """
+    if total < least:
+        yield from items
+    elif console().is_terminal:
+        from rich.progress import track as bar
+
+        yield from bar(items, description, total, transient=True)  # rich's own console: bars within bars share it
+    else:
+        yield from _lines(items, description, total)
+
+
+def _lines(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS:
+            last = now
+            left = (now - start) / done * (total - done)
+            log_info(f"{description}: {done:,} of {total:,}, about {format_seconds(left)} left")
+
+
+def format_seconds(seconds: float) -> str:
+    """Format a duration for people.
+
+    Example:
+        >>> format_seconds(75), format_seconds(7260)
+        ('1:15 min', '2:01 h')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, more = divmod(minutes, 60)
+    return f"{hours}:{more:02} h" if hours else f"{minutes}:{rest:02} min"
