@@ -1,7 +1,7 @@
 """Recommend from interactions alone: a user is the sequence of items that the user liked before.
 
 The table has the columns query_id (the user), candidate_id (the item) and time; here a synthetic one of 500 users and
-300 items. The last item of each user is never trained on. A user who is new can be served: only the history counts.
+300 items. The last item of each user is never trained on. A new user can be served: only the history counts.
 """
 
 from lightning.pytorch import Trainer, seed_everything
@@ -34,5 +34,6 @@ trainer = Trainer(max_epochs=15, accelerator="cpu", logger=False, enable_checkpo
 trainer.fit(model, data)
 metrics = trainer.test(model, data, verbose=False)[0]
 print(f"recall@10 of the last item, of {data.num_candidates} items: {metrics['test/recall@10']:.3f}")
-hits = make_retriever(model, data).search({"history": ["c1", "c2"]}, k=3, exclude_history=True)
-print("for a new user who liked c1 and c2:", [hit.id for hit in hits])
+history = interactions["candidate_id"][:2].to_list()
+hits = make_retriever(model, data).search({"history": history}, k=3, exclude_history=True)
+print(f"for a new user with the history {history}: {[hit.id for hit in hits]}")

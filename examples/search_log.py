@@ -34,5 +34,5 @@ model = TwoTower(
 trainer = Trainer(max_epochs=4, accelerator="cpu", logger=False, enable_checkpointing=False)
 trainer.fit(model, data)
 metrics = trainer.test(model, data, verbose=False)[0]
-print(f"hit rate@10 of new queries among {len(pages):,} pages: {metrics['test/hit_rate@10']:.3f}")
+print(f"hit rate@10 of new queries, {len(pages):,} pages: {metrics['test/hit_rate@10']:.3f}")
 print("show free disk space:", [hit.id for hit in make_retriever(model, data).search("show free disk space", k=3)])

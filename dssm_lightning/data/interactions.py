@@ -1,10 +1,11 @@
-"""The interaction table as tensors: rows of queries, rows of the corpus, and what is known of each event."""
+"""The interaction table as tensors: the query row, the corpus row and the fold of each event."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.utils import memory_mapped
@@ -16,19 +17,32 @@ FOLDS = ("train", "validation", "test")
 
 
 class Interactions(NamedTuple):
-    """R events. Positions refer to the rows of the query table and of the corpus."""
+    """R events. Queries and candidates are row numbers of the query table and of the corpus.
+
+    Example:
+        >>> fold = torch.tensor([TRAIN, TRAIN, TEST], dtype=torch.int8)
+        >>> query, candidate, label = torch.tensor([0, 0, 1]), torch.tensor([4, 2, 4]), torch.tensor([1.0, 0.0, 1.0])
+        >>> events = Interactions(query, candidate, fold, label)
+        >>> events.rows(TRAIN).tolist(), events.rows(TRAIN, label=1).tolist()
+        ([0, 1], [0])
+    """
 
     query: Tensor  # (R,) int64
     candidate: Tensor  # (R,) int64
     fold: Tensor  # (R,) int8: TRAIN, VALIDATION or TEST
-    label: Tensor | None  # (R,) float32, 1 or 0
-    weight: Tensor | None  # (R,) float32
-    time: Tensor | None  # (R,) float64
-    negatives: Ragged | None  # R rows of corpus rows: negatives that the data itself names for an event
-    grade: Tensor | None = None  # (R,) float32, how relevant what is liked is; None = all alike
+    label: Tensor | None = None  # (R,) float32, 1 or 0; None = all liked
+    weight: Tensor | None = None  # (R,) float32
+    time: Tensor | None = None  # (R,) float64
+    negatives: Ragged | None = None  # R rows of corpus rows: negatives that the data themselves list for an event
+    grade: Tensor | None = None  # (R,) float32: the grade of a liked candidate; None = all have the same grade
 
     def rows(self, fold: int, *, label: int | None = None) -> Tensor:
-        """(·,) int64: rows of one fold, all of them or those with the given label (every row is 1 without labels)."""
+        """Return the rows of one fold, int64, ascending.
+
+        Args:
+            fold: TRAIN, VALIDATION or TEST.
+            label: keep only rows with this label, 1 or 0; None = all. Without labels, every row has label 1.
+        """
 
         def chosen(block: slice) -> Tensor:
             found = self.fold[block] == fold
@@ -41,28 +55,32 @@ class Interactions(NamedTuple):
         return where((chosen(block) for block in blocks(total)), total)
 
 
-def _whole(order: Tensor) -> Tensor:
-    """Whole numbers that are ordered alike: float64 by its bits, which sort four times as fast."""
+def _as_integers(order: Tensor) -> Tensor:
+    """Map float64 to int64 in the same order, by its bits, because integers sort four times as fast."""
     if order.dtype != torch.float64:
         return order
-    bits = (order + 0.0).view(torch.int64)  # -0.0 is 0.0
-    return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)  # below 0 a larger magnitude is less
+    bits = (order + 0.0).view(torch.int64)  # + 0.0 turns -0.0 into 0.0
+    return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)  # below 0, a larger magnitude is less
 
 
 def group(keys: Tensor, values: Tensor, num_keys: int, order: Tensor | None = None) -> Ragged:
-    """Values gathered by key: row k holds the values whose key is k, ascending by ``order`` (stable).
+    """Group values by key: row k holds the values with key k, ascending by ``order`` (stable).
 
     Args:
         keys: (T,) int64 in [0, num_keys).
         values: (T,).
         num_keys: number of rows of the result.
-        order: (T,) what sorts the values of one key; None = as given.
+        order: (T,) sort key of the values of one row; None = keep the given order.
+
+    Example:
+        >>> found = group(torch.tensor([2, 0, 2]), torch.tensor([7, 8, 9]), num_keys=3, order=torch.tensor([5, 1, 4]))
+        >>> found.values.tolist(), found.lengths.tolist()
+        ([8, 9, 7], [1, 0, 2])
     """
-    offsets = torch.zeros(num_keys + 1, dtype=torch.int64)
-    torch.cumsum(torch.bincount(keys, minlength=num_keys), 0, out=offsets[1:])
+    offsets = F.pad(torch.bincount(keys, minlength=num_keys).cumsum(0), (1, 0))
 
     def ordered(rows: Tensor) -> Tensor:
-        index = rows if order is None else rows[torch.argsort(_whole(order[rows]), stable=True)]
+        index = rows if order is None else rows[torch.argsort(_as_integers(order[rows]), stable=True)]
         return values[index[torch.argsort(keys[index], stable=True)]]
 
     if len(keys) <= memory_mapped.BLOCK:

@@ -108,7 +108,7 @@ def _table(*headers: str | Column) -> Table:
     from rich.table import Column, Table
 
     rest = [Column(each, justify="right") if isinstance(each, str) else each for each in headers[1:]]
-    return Table(headers[0], *rest, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    return Table(headers[0], *rest, box=SIMPLE_HEAD, padding=0, pad_edge=False)  # the box has a space of its own
 
 
 def _cell(values: Mapping[str, float], name: str) -> str:

@@ -54,7 +54,9 @@ class Categories(Feature):
 
     def __post_init__(self) -> None:
         if self.vocabulary is not None:
-            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # a list would not equal what JSON gives
+            object.__setattr__(
+                self, "vocabulary", tuple(self.vocabulary)
+            )  # a list, as YAML has it, would not be hashable
         self._check_min_frequency()
         if self.num_buckets is not None:
             require_buckets(self._label, "num_buckets", self.num_buckets, MAX_BUCKETS - 1)

@@ -51,8 +51,8 @@ class History(Feature):
     """
 
     of: str
-    """Name of the candidate feature whose ids represent a candidate, usually a Categorical of its id. "candidate": use
-    the candidate tower's embeddings of whole candidates."""
+    """Name of the candidate feature whose ids represent a candidate, usually a Categorical of the candidate's id.
+    "candidate": use the candidate tower's embeddings of whole candidates."""
     events: Literal["liked", "shown", "all"] = "liked"
     """Training events in the history. "liked": label 1. "shown": label 0 (shown and not liked). "all": both."""
     order: Literal["time", "leave_one_out"] = "leave_one_out"

@@ -1,4 +1,4 @@
-"""What every loss sees, and what it returns."""
+"""The input and the output of every loss."""
 
 from __future__ import annotations
 
@@ -9,23 +9,34 @@ from torch import Tensor, nn
 
 
 class Scores(NamedTuple):
-    """The scored batch; all that a loss ever sees.
+    """The scored batch, which is a loss's only input: Q queries and C columns, one column for each scored candidate.
 
-    Usually all queries share the C columns. Where rows have negatives of their own, a query's C columns are its target
-    and those negatives alone, and ``count`` and ``log_q`` are (Q, C).
+    Usually all queries share the C columns. Where rows have their own negatives, a query's C columns are its target and
+    its own negatives, and ``count`` and ``log_q`` are (Q, C).
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import Scores
+        >>> valid = torch.tensor([[True, True, False], [True, True, True]])  # query 0 is known to like candidate 2
+        >>> scores = Scores(
+        ...     torch.tensor([[2.0, 1.0, 3.0], [0.0, 4.0, 1.0]]), torch.tensor([0, 1]), valid,
+        ...     count=torch.ones(3), log_q=torch.zeros(3), label=None,
+        ... )
+        >>> scores.positive.tolist(), scores.is_negative.tolist()
+        ([[2.0], [4.0]], [[False, True, False], [True, False, True]])
     """
 
     logits: Tensor  # (Q, C) float32
     target: Tensor  # (Q,) int64: the column of each query's own candidate
-    valid: Tensor  # (Q, C) bool: may this column count for this query; True at the target
+    valid: Tensor  # (Q, C) bool: whether the column counts for the query; True at the target
     count: Tensor  # type: ignore[assignment]  # shadows tuple.count
-    # (C,) or (Q, C) float32: rows of the (global) batch that own this column, 0 for one that was only drawn
-    log_q: Tensor  # (C,) or (Q, C) float32: log of the expected number of times a batch proposes this column
-    label: Tensor | None  # (Q,) float32: 1 liked / 0 shown and not liked; None = all liked
+    # (C,) or (Q, C) float32: rows of the (global) batch whose own candidate is this column; 0 for a sampled column
+    log_q: Tensor  # (C,) or (Q, C) float32: log of the expected number of times that a batch proposes this column
+    label: Tensor | None  # (Q,) float32: 1 liked, 0 shown and not liked; None = all liked
 
     @property
     def all_valid(self) -> bool:
-        """Whether ``valid`` is one value, expanded: nothing is masked, which then needs no pass over (Q, C)."""
+        """Whether ``valid`` is a single value, expanded. Then nothing is masked, and a pass over (Q, C) is saved."""
         return self.valid.stride() == (0, 0)
 
     @property
@@ -40,23 +51,37 @@ class Scores(NamedTuple):
 
     @property
     def has_negative(self) -> Tensor:
-        """(Q,) bool: whether any column but the target is valid."""
+        """(Q,) bool: whether any column besides the target is valid."""
         if self.all_valid:
             return torch.full_like(self.target, self.valid.shape[1] > 1, dtype=torch.bool)
-        return self.valid.sum(1, dtype=torch.int32) > 1  # a third of the time of is_negative.any(1)
+        return self.valid.sum(1, dtype=torch.int32) > 1  # takes a third of the time of is_negative.any(1)
 
 
 class Loss(nn.Module):
-    """``Scores`` -> (Q,): one value for each query. Weighting and the mean happen once, in ``TwoTower``."""
+    """Base of all losses: ``Scores`` -> (Q,), one value for each query.
+
+    ``TwoTower`` weights the values and takes their mean, once.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import Loss, Scores
+        >>> class SquaredHinge(Loss):
+        ...     def forward(self, scores):
+        ...         violation = (1 + scores.logits - scores.positive).clamp(min=0) ** 2
+        ...         return violation.masked_fill(~scores.is_negative, 0).sum(1)
+        >>> logits, valid = torch.tensor([[2.0, 1.5, 0.0]]), torch.ones(1, 3, dtype=torch.bool)
+        >>> SquaredHinge()(Scores(logits, torch.tensor([0]), valid, torch.ones(3), torch.zeros(3), None))
+        tensor([0.2500])
+    """
 
     uses_labels: ClassVar[bool] = False
-    """Whether rows with label 0 mean something to this loss; where not, ``TwoTower`` leaves them out."""
+    """Whether the loss learns from rows with label 0. Otherwise ``TwoTower`` leaves these rows out."""
     compares: ClassVar[bool] = True
-    """Whether a row without a valid negative says nothing: ``TwoTower`` then gives it no weight, and counts it. A loss
-    that judges each pair by itself learns from the positive alone, and keeps such rows."""
+    """Whether the loss learns nothing from a row without a valid negative. ``TwoTower`` then gives such a row no weight
+    and counts it. A loss that classifies each pair alone learns from the positive, and keeps such rows."""
     symmetric: bool = False
     """Whether to add the same loss on the transposed problem: each row's candidate against all queries."""
 
     def forward(self, scores: Scores) -> Tensor:
-        """(Q,) one value for each query; 0 for a query without a valid negative, where the loss compares."""
+        """(Q,) one value for each query. If the loss compares, the value of a query without a valid negative is 0."""
         raise NotImplementedError

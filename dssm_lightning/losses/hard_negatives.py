@@ -1,4 +1,4 @@
-"""Losses that spend a query's gradient on the negatives which are ranked too high."""
+"""Losses with a gradient for high-ranked negatives only."""
 
 from __future__ import annotations
 
@@ -10,54 +10,61 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.losses.base import Loss, Scores
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import require_at_least, require_choice, require_positive
 
 RankWeight = Literal["harmonic", "log"]
 
 _EULER_GAMMA = 0.5772156649015329
+_MARGIN_HINT = "with 0, equal scores cost nothing"
 
 
 class WARP(Loss):
-    r"""A margin to one violating negative, weighted by how low the target is estimated to rank.
+    r"""Weighted approximate-rank pairwise loss: one negative's violation of a margin, times a weight of the rank.
 
-    A query's n valid negatives are drawn in random order, without replacement, until one *violates* the margin:
-    :math:`s_j > s_t - \mathrm{margin}`. Say this is the k-th draw: the fewer it took, the more of them must stand above
-    the target. Its place is estimated as :math:`r = \lfloor n / k \rfloor`, and the query's value is
+    A query's n valid negatives are drawn in random order, without replacement, until a negative *violates* the margin:
+    :math:`s_j > s_t - \mathrm{margin}`. Let this be the k-th draw. A small k means that many negatives violate the
+    margin, so the target's rank is estimated as :math:`r = \lfloor n / k \rfloor`. The query's value is
 
     .. math:: \Phi(r) \, (\mathrm{margin} + s_j - s_t), \qquad
         \Phi(r) = \sum_{i=1}^{r} \frac1i \ \text{(harmonic)} \quad \text{or} \quad \log(1 + r) \ \text{(log)}
 
-    and 0 where no negative violates, or none within ``max_trials`` draws. Φ is no function of the parameters. It grows
-    fast for the first ranks and slowly after: the top of the ranking is what is learnt (WSABIE optimises precision at
-    k with it, in place of the mean rank that ``TripletMargin`` and ``BPR`` see).
+    and 0 if no negative violates the margin within ``max_trials`` draws. Φ has no gradient. Φ grows fast for the first
+    ranks and slowly for later ranks, so that training improves the top of the ranking (WSABIE optimises precision at k
+    with this weight, while ``TripletMargin`` and ``BPR`` optimise the mean rank).
 
-    The rank is among the *scored* negatives: with C of N candidates in a batch the rank in the corpus is about N / C
+    The rank counts *scored* negatives only. If a batch holds C of N candidates, the rank in the corpus is about N / C
     times as large, which adds about log(N / C) to Φ. The order is drawn from torch's generator, which ``TwoTower``
     seeds for each batch.
 
     Args:
         margin: in units of the logits, as for ``TripletMargin``.
-        max_trials: give up after so many draws; None = after all.
-        weight: Φ; harmonic is the paper's.
+        max_trials: the largest number of draws for a query; None = until no negative is left.
+        weight: the formula of Φ, ``"harmonic"`` (as in the paper) or ``"log"``.
 
-    Source: Weston, Bengio & Usunier, IJCAI 2011 (WSABIE), there with replacement. Also in LightFM, whose weight is
+    Source: Weston, Bengio & Usunier, IJCAI 2011 (WSABIE), which draws with replacement. LightFM's WARP has the weight
     log(n / k).
 
     Raises:
-        ValueError: the margin is not positive, ``max_trials`` is below 1, or the weight is unknown.
+        UserError: the margin is not positive, ``max_trials`` is below 1, or the weight is unknown.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import WARP, Scores
+        >>> logits, valid = torch.tensor([[0.0, 0.5, 0.5]]), torch.ones(1, 3, dtype=torch.bool)
+        >>> scores = Scores(logits, torch.tensor([0]), valid, count=torch.ones(3), log_q=torch.zeros(3), label=None)
+        >>> WARP(margin=1.0)(scores)  # the first draw violates by 1.5, so the rank is 2: (1 + 1/2) · 1.5
+        tensor([2.2500])
     """
 
     def __init__(self, margin: float = 1.0, max_trials: int | None = None, weight: RankWeight = "harmonic") -> None:
         super().__init__()
-        _check_margin("WARP", margin)
-        if max_trials is not None and max_trials < 1:
-            raise UserError(f"WARP: max_trials is {max_trials}; it must be at least 1")
-        if weight not in get_args(RankWeight):
-            raise UserError(f"WARP: weight is {weight!r}; possible: {', '.join(get_args(RankWeight))}")
+        require_positive("WARP", "margin", margin, hint=_MARGIN_HINT)
+        require_at_least("WARP", "max_trials", max_trials)
+        require_choice("WARP", "weight", weight, get_args(RankWeight))
         self.margin, self.max_trials, self.weight = margin, max_trials, weight
 
     def forward(self, scores: Scores) -> Tensor:
-        """(Q,) weighted violation; 0 for a query none of whose negatives violates, or that has none."""
+        """(Q,) weighted violation; 0 for a query without a violating negative."""
         column, trials = self._first_violator(scores)  # (Q, 1), (Q,)
         found = trials > 0
         rank = scores.is_negative.sum(1) // trials.clamp(min=1)  # (Q,)
@@ -65,17 +72,17 @@ class WARP(Loss):
         return (self._phi(rank) * violation).masked_fill(~found, 0.0)
 
     def _first_violator(self, scores: Scores) -> tuple[Tensor, Tensor]:
-        """(Q, 1) its column, any where there is none, and (Q,) at which draw it came, 0 for none."""
+        """(Q, 1) column of the first violating negative, and (Q,) number of its draw; 0 = no violation, any column."""
         negative = scores.is_negative
         logits = scores.logits.detach()
         violates = negative & (self.margin + logits - scores.positive.detach() > 0)
-        order = torch.rand(logits.shape, device=logits.device)  # the negatives are drawn in ascending order of this
+        order = torch.rand(logits.shape, device=logits.device)  # the lowest number is drawn first
         first, column = order.masked_fill(~violates, math.inf).min(1, keepdim=True)  # (Q, 1) each
         trials = (negative & (order <= first)).sum(1)
-        given_up = ~violates.any(1)
+        not_found = ~violates.any(1)
         if self.max_trials is not None:
-            given_up |= trials > self.max_trials
-        return column, trials.masked_fill(given_up, 0)
+            not_found |= trials > self.max_trials
+        return column, trials.masked_fill(not_found, 0)
 
     def _phi(self, rank: Tensor) -> Tensor:
         places = rank.float()
@@ -84,36 +91,43 @@ class WARP(Loss):
         return torch.digamma(places + 1) + _EULER_GAMMA  # the harmonic numbers
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"margin={self.margin}, max_trials={self.max_trials}, weight={self.weight!r}"
 
 
 class HardestNegative(Loss):
-    r"""The target against the ``num_negatives`` valid negatives with the highest logits, or all where there are fewer.
+    r"""Compare the target with the ``num_negatives`` valid negatives that have the highest logits.
 
-    Without a margin it is the cross-entropy of the target among them, :math:`-\log \frac{\exp(s_t)}{\exp(s_t) +
-    \sum_{j\ \text{hardest}} \exp(s_j)}`: ``SampledSoftmax`` without its easy columns. With one it is the mean of
-    max(0, margin + s_j − s_t), and ``TripletMargin(negatives="hardest")`` for a single negative.
+    Without a margin the value is the cross-entropy of the target among these negatives,
+    :math:`-\log \frac{\exp(s_t)}{\exp(s_t) + \sum_{j\ \text{hardest}} \exp(s_j)}`: ``SampledSoftmax`` without the easy
+    columns. With a margin the value is the mean of max(0, margin + s_j − s_t), which equals
+    ``TripletMargin(negatives="hardest")`` for a single negative. A query with fewer valid negatives uses all of them.
 
-    The hardest of a batch are often candidates that the query likes and nobody has said so: mask what is known
-    (``mask_known``), take more than one, and start from a trained model where training collapses.
+    The hardest negatives of a batch are often positives that the data does not have. Mask known positives
+    (``mask_known``), use more than one negative, and if training collapses, start from a trained model.
 
     Args:
-        num_negatives: how many count for each query.
+        num_negatives: number of negatives that count for each query.
         margin: in units of the logits; None = cross-entropy.
 
     Also called: top-n or hard negative mining within the batch; TensorFlow Recommenders' ``num_hard_negatives``.
 
     Raises:
-        ValueError: ``num_negatives`` below 1, or a margin that is not positive.
+        UserError: ``num_negatives`` is below 1, or the margin is not positive.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import HardestNegative, Scores
+        >>> logits, valid = torch.tensor([[1.0, 1.5, 0.2, -9.0]]), torch.ones(1, 4, dtype=torch.bool)
+        >>> scores = Scores(logits, torch.tensor([0]), valid, count=torch.ones(4), log_q=torch.zeros(4), label=None)
+        >>> HardestNegative(2, margin=1.0)(scores)  # the mean of 1.5 and 0.2
+        tensor([0.8500])
     """
 
     def __init__(self, num_negatives: int, margin: float | None = None) -> None:
         super().__init__()
-        if num_negatives < 1:
-            raise UserError(f"HardestNegative: num_negatives is {num_negatives}; it must be at least 1")
-        if margin is not None:
-            _check_margin("HardestNegative", margin)
+        require_at_least("HardestNegative", "num_negatives", num_negatives)
+        require_positive("HardestNegative", "margin", margin, hint=_MARGIN_HINT)
         self.num_negatives, self.margin = num_negatives, margin
 
     def forward(self, scores: Scores) -> Tensor:
@@ -124,15 +138,10 @@ class HardestNegative(Loss):
         if self.margin is None:
             columns = torch.cat([positive, hardest], dim=1)
             return columns.logsumexp(1) - positive.squeeze(1)
-        there = hardest > -math.inf
-        violation = F.relu(self.margin + hardest - positive).masked_fill(~there, 0.0)
-        return violation.sum(1) / there.sum(1).clamp(min=1)
+        valid = hardest > -math.inf  # False: the query has fewer negatives
+        violation = F.relu(self.margin + hardest - positive).masked_fill(~valid, 0.0)
+        return violation.sum(1) / valid.sum(1).clamp(min=1)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"num_negatives={self.num_negatives}, margin={self.margin}"
-
-
-def _check_margin(name: str, margin: float) -> None:
-    if not 0 < margin < math.inf:
-        raise UserError(f"{name}: margin is {margin}; it must be positive (with 0, equal scores cost nothing)")

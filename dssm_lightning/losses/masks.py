@@ -1,4 +1,4 @@
-"""Which columns may count for which query: all of target, own negatives and known positives as one boolean matrix."""
+"""Boolean masks of the columns that count for each query, from targets, own negatives and known positives."""
 
 from __future__ import annotations
 
@@ -10,48 +10,54 @@ from dssm_lightning.utils.ragged import Ragged
 
 
 def valid_columns(target: Tensor, negatives: Tensor | None, known: Ragged | None, ids: Tensor) -> Tensor:
-    """(Q, C) bool: True at the target, and at the columns that may count as a query's negatives.
+    """(Q, C) bool: True at each query's target and at the columns that count as its negatives.
 
     Args:
         target: (Q,) column of each query's own candidate.
-        negatives: (Q, n) the only columns that count as each query's negatives, -1 for none; None = every column does.
-        known: corpus rows that each query is known to like, never its negatives.
+        negatives: (Q, n) the only columns that count as each query's negatives, -1 = no column; None = all columns.
+        known: corpus rows of each query's known positives, which never count as its negatives.
         ids: (C,) corpus rows of the columns, strictly ascending.
+
+    Example:
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> known = Ragged.from_lengths(torch.tensor([30]), torch.tensor([1, 0]))  # of query 0
+        >>> valid_columns(torch.tensor([0, 1]), None, known, ids=torch.tensor([10, 20, 30])).tolist()
+        [[True, True, False], [True, True, True]]
     """
     shape = (len(target), len(ids))
-    if negatives is None and known is None:
-        return torch.ones((), dtype=torch.bool, device=ids.device).expand(shape)  # `Scores.all_valid` knows it by this
+    if negatives is None and known is None:  # the expanded value is the sign for `Scores.all_valid`
+        return torch.ones((), dtype=torch.bool, device=ids.device).expand(shape)
     if negatives is None:
         valid = torch.ones(shape, dtype=torch.bool, device=ids.device)
     else:
         valid = torch.zeros((shape[0], shape[1] + 1), dtype=torch.bool, device=ids.device)
-        valid = valid.scatter_(1, negatives % (shape[1] + 1), True)[:, :-1]  # -1 falls into a column that is cut off
+        valid = valid.scatter_(1, negatives % (shape[1] + 1), True)[:, :-1]  # -1 writes into the last column, cut off
     if known is not None:
         valid[known_pairs(known, ids)] = False
     return valid.scatter_(1, target[:, None], True)
 
 
 def known_pairs(known: Ragged, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """(n,) row and (n,) column of each known positive that has one.
+    """(n,) row and (n,) column of each known positive that is among the columns.
 
     Args:
-        known: corpus rows that each query is known to like.
+        known: corpus rows of each query's known positives.
         ids: (C,) corpus rows of the columns, strictly ascending.
     """
     column = torch.searchsorted(ids, known.values).clamp_(max=len(ids) - 1)  # (T,)
-    here = ids[column] == known.values
-    return known.rows[here], column[here]
+    found = ids[column] == known.values
+    return known.rows[found], column[found]
 
 
 def own_columns(target: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """(Q, 1 + n) each query's target and own negatives, and (Q, 1 + n) bool: what stands there for the first time.
+    """(Q, 1 + n) each query's target and own negatives, and (Q, 1 + n) bool: True at the first of equal columns.
 
     Args:
         target: (Q,) column of each query's own candidate.
-        negatives: (Q, n) columns of each query's negatives, -1 for none, which becomes the target once more.
+        negatives: (Q, n) columns of each query's negatives; -1 = no column, which the target replaces.
     """
     own = target[:, None]
     columns = torch.cat([own, torch.where(negatives < 0, own, negatives)], 1)
-    ascending, place = columns.sort(dim=1, stable=True)  # the first of equals stays first
+    ascending, place = columns.sort(dim=1, stable=True)  # stable: the first of equals stays first
     new = F.pad(ascending[:, 1:] != ascending[:, :-1], (1, 0), value=True)
     return columns, torch.zeros_like(new).scatter_(1, place, new)

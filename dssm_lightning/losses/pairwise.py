@@ -1,4 +1,4 @@
-"""Losses that compare the target with one negative at a time."""
+"""Pairwise losses: each compares the target with one negative at a time."""
 
 from __future__ import annotations
 
@@ -10,46 +10,49 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.losses.base import Loss, Scores
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import require_choice, require_positive
 
 Negatives = Literal["all", "hardest", "semi_hard"]
 
 
 class TripletMargin(Loss):
-    """How much each negative comes nearer to the target than the margin allows: max(0, margin + s_negative − s_target).
+    """Violation of a margin between target and negatives: max(0, margin + s_negative − s_target).
 
-    ``negatives`` says which of a query's valid negatives count:
+    ``negatives`` selects the valid negatives of a query that count:
 
-    - ``"all"``: the mean over them, those that keep the margin included (each is 0).
-    - ``"hardest"``: the one with the highest logit.
-    - ``"semi_hard"``: the highest below the target's logit; where every negative is above or level, the lowest
-      (FaceNet, arXiv 1503.03832, with the fallback of TensorFlow Addons). ``"hardest"`` can collapse all
-      embeddings into one point early in training, this does not.
+    - ``"all"``: all of them. The value is the mean, in which a negative that keeps the margin counts as 0.
+    - ``"hardest"``: the negative with the highest logit.
+    - ``"semi_hard"``: the negative with the highest logit below the target's logit. If no negative is below the
+      target, the negative with the lowest logit (FaceNet, arXiv 1503.03832, with the fallback of TensorFlow Addons).
+      ``"hardest"`` can collapse all embeddings into one point early in training, ``"semi_hard"`` does not.
 
     Args:
-        margin: in units of the logits: of the cosine if the towers normalise and ``logit_scale`` is 1, and
-            ``logit_scale`` times that otherwise.
-        negatives: which negatives count.
+        margin: in units of the logits. If the towers normalise, the logits are cosines times ``logit_scale``.
+        negatives: ``"all"``, ``"hardest"`` or ``"semi_hard"``, see above.
 
-    Also called: max-margin, hinge and pairwise ranking loss. ``BPR`` is its smooth relative without a margin.
+    Also called: max-margin, hinge and pairwise ranking loss. ``BPR`` is the smooth version without a margin.
 
     Raises:
-        ValueError: the margin is not positive, or ``negatives`` is none of the three.
+        UserError: the margin is not positive, or ``negatives`` is none of the three.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import Scores, TripletMargin
+        >>> logits, valid = torch.tensor([[0.5, 0.1, 0.4, 0.9]]), torch.ones(1, 4, dtype=torch.bool)
+        >>> scores = Scores(logits, torch.tensor([0]), valid, count=torch.ones(4), log_q=torch.zeros(4), label=None)
+        >>> TripletMargin(0.2)(scores), TripletMargin(0.2, "hardest")(scores)  # violations 0, 0.1 and 0.6
+        (tensor([0.2333]), tensor([0.6000]))
     """
 
     def __init__(self, margin: float = 0.2, negatives: Negatives = "all") -> None:
         super().__init__()
-        if not 0 < margin < math.inf:
-            raise UserError(
-                f"TripletMargin: margin is {margin}; it must be positive (with 0, equal scores cost nothing)"
-            )
-        if negatives not in get_args(Negatives):
-            raise UserError(f"TripletMargin: negatives is {negatives!r}; possible: {', '.join(get_args(Negatives))}")
+        require_positive("TripletMargin", "margin", margin, hint="with 0, equal scores cost nothing")
+        require_choice("TripletMargin", "negatives", negatives, get_args(Negatives))
         self.margin = margin
         self.negatives = negatives
 
     def forward(self, scores: Scores) -> Tensor:
-        """(Q,) mean or chosen violation; 0 for a query without a valid negative."""
+        """(Q,) the mean violation, or the selected negative's violation; 0 for a query without a valid negative."""
         negative = scores.is_negative
         if self.negatives == "all":
             return _masked_mean(F.relu(self.margin + scores.logits - scores.positive), negative)
@@ -58,35 +61,42 @@ class TripletMargin(Loss):
         return violation.masked_fill(~negative.any(1), 0.0)
 
     def _column(self, scores: Scores, negative: Tensor) -> Tensor:
-        """(Q, 1) the negative that counts; any column for a query that has none."""
+        """(Q, 1) the column of the selected negative; any column if the query has no valid negative."""
         logits = scores.logits.detach()
         if self.negatives == "hardest":
             return logits.masked_fill(~negative, -math.inf).argmax(1, keepdim=True)
         below = negative & (logits < scores.positive)
-        nearest = logits.masked_fill(~below, -math.inf).argmax(1, keepdim=True)
+        highest_below = logits.masked_fill(~below, -math.inf).argmax(1, keepdim=True)
         lowest = logits.masked_fill(~negative, math.inf).argmin(1, keepdim=True)
-        return torch.where(below.any(1, keepdim=True), nearest, lowest)
+        return torch.where(below.any(1, keepdim=True), highest_below, lowest)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"margin={self.margin}, negatives={self.negatives!r}"
 
 
 class BPR(Loss):
-    """−log σ(s_target − s_negative), the mean over a query's valid negatives.
+    """Bayesian personalised ranking: the mean of −log σ(s_target − s_negative) over a query's valid negatives.
 
-    The log-likelihood that the target is preferred to each negative: a smooth ``TripletMargin``, and with a single
-    negative the same as ``SampledSoftmax``.
+    The value is the negative log-likelihood that the query prefers the target to each negative. The loss is a smooth
+    ``TripletMargin``; with a single negative it equals ``SampledSoftmax``.
 
-    Source: Rendle et al., UAI 2009 (arXiv 1205.2618), whose one drawn negative is
+    Source: Rendle et al., UAI 2009 (arXiv 1205.2618). Its single sampled negative is
     ``Uniform(num_negatives=1, per_row=True)``. Also called: pairwise logistic loss, RankNet.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import BPR, Scores
+        >>> logits, valid = torch.tensor([[2.0, 2.0, 0.0]]), torch.tensor([[True, True, False]])
+        >>> BPR()(Scores(logits, torch.tensor([0]), valid, torch.ones(3), torch.zeros(3), None))  # log 2
+        tensor([0.6931])
     """
 
     def forward(self, scores: Scores) -> Tensor:
-        """(Q,) mean over the negatives; 0 for a query without a valid one."""
+        """(Q,) mean over the valid negatives; 0 for a query without a valid negative."""
         return _masked_mean(F.softplus(scores.logits - scores.positive), scores.is_negative)
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """(Q,) mean of each row's values (Q, C) where the mask (Q, C) holds; 0 where it never does."""
+    """(Q,) mean of each row's values (Q, C) where the mask (Q, C) is True; 0 for a row without True."""
     return values.masked_fill(~mask, 0.0).sum(1) / mask.sum(1).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Losses that judge each scored pair by itself, and so have a use for what was shown and not liked."""
+"""Pointwise losses: each classifies every scored pair alone, and also learns from pairs shown and not liked."""
 
 from __future__ import annotations
 
@@ -14,47 +14,64 @@ from dssm_lightning.utils.errors import UserError
 
 
 class BinaryCrossEntropy(Loss):
-    """Each logit is the log-odds that the pair is liked: −y log σ(s) − (1 − y) log(1 − σ(s)).
+    """Binary cross-entropy of each scored pair: −y log σ(s) − (1 − y) log(1 − σ(s)).
 
-    y is the row's label at its own candidate (1 without labels) and 0 at every other valid column. A row's value is
-    the mean over its scored pairs, so that it is ``torch.nn.BCEWithLogitsLoss`` over them. With n negatives the
-    positive has a share of 1 / (1 + n): take a few of a row's own (``per_row=True``, He et al. 2017, arXiv 1708.05031,
-    have four) rather than a whole batch, for which ``SampledSoftmax`` is made. Cosines alone span too little: give the
-    scorer a ``logit_scale``.
+    A logit s is the log-odds that the query likes the candidate. The label y of the row's own candidate is the row's
+    label (1 without labels); y of every other valid column is 0. A row's value is the mean over its scored pairs, as
+    ``torch.nn.BCEWithLogitsLoss`` computes it. With n negatives the positive has a share of 1 / (1 + n). Therefore use
+    a few negatives of each row (``per_row=True``; He et al. 2017, arXiv 1708.05031, use four) and not a whole batch,
+    for which ``SampledSoftmax`` is made. The range of a cosine is too small for log-odds: set the scorer's
+    ``logit_scale``.
 
     Also called: log loss, sigmoid loss, pointwise logistic loss.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import BinaryCrossEntropy, Scores
+        >>> logits, valid = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
+        >>> label = torch.tensor([1.0, 0.0])  # row 1: shown and not liked
+        >>> BinaryCrossEntropy()(Scores(logits, torch.tensor([0, 1]), valid, torch.ones(3), torch.zeros(3), label))
+        tensor([0.6931, 0.6931])
     """
 
     uses_labels: ClassVar[bool] = True
     compares: ClassVar[bool] = False
 
     def forward(self, scores: Scores) -> Tensor:
-        """(Q,) mean over each query's valid columns, its own candidate among them."""
+        """(Q,) mean over each query's valid columns, including its own candidate."""
         pairs = F.binary_cross_entropy_with_logits(scores.logits, _liked(scores), reduction="none")
         return _mean_over_pairs(pairs, scores)
 
 
 class SigLIP(Loss):
-    r"""Each scored pair is a classification of its own, and a query's value the sum of them: no softmax.
+    r"""Sigmoid loss: classify each scored pair alone, without a softmax, and sum the pairs of a query.
 
     .. math:: \sum_{j\ \text{valid}} -\log \sigma(z_j (s_j + b)), \qquad z_j = 1 \text{ if liked, else } -1
 
-    The row's own candidate is liked unless its label is 0; every other valid column is not. As the others are many and
-    mostly right, b starts far below 0, so that training does not begin by pushing everything apart. It is learnt with
-    the towers, lies in the checkpoint with the loss, and changes no ranking: nothing that serves needs it.
+    The row's own candidate is liked unless its label is 0; every other valid column is not liked. Most columns are not
+    liked, so b starts far below 0; otherwise the first steps would only push all pairs apart. b is trained with the
+    towers and saved in the checkpoint with the loss. b changes no ranking, so serving does not need it.
 
-    It is ``BinaryCrossEntropy`` summed in place of averaged, with b, and like it has a value where a row's own
-    candidate is its only column. The paper pairs it with cosines and a learnt scale that starts at 10:
+    The loss is ``BinaryCrossEntropy`` with b and with a sum in place of the mean. A row whose own candidate is its only
+    column also has a value. The paper uses cosines and a learnable scale that starts at 10:
     ``Dot(logit_scale=10, learnable=True)``. The sum grows with the number of columns.
 
     Args:
-        bias: where b starts.
+        bias: initial value of b.
         learnable: whether training changes b.
 
     Source: arXiv 2303.15343.
 
     Raises:
-        ValueError: the bias is no finite number.
+        UserError: the bias is not a finite number.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import Scores, SigLIP
+        >>> logits, valid = torch.tensor([[10.0, 10.0]]), torch.ones(1, 2, dtype=torch.bool)
+        >>> scores = Scores(logits, torch.tensor([0]), valid, count=torch.ones(2), log_q=torch.zeros(2), label=None)
+        >>> SigLIP(bias=-10, learnable=False)(scores)  # 2 log 2
+        tensor([1.3863])
     """
 
     uses_labels: ClassVar[bool] = True
@@ -64,32 +81,42 @@ class SigLIP(Loss):
         super().__init__()
         if not math.isfinite(bias):
             raise UserError(f"SigLIP: bias is {bias}; it must be a finite number")
-        self.bias = nn.Parameter(torch.tensor([float(bias)]), requires_grad=learnable)  # (1,): FSDP shards no scalars
+        # Shape (1,): FSDP cannot shard scalars.
+        self.bias = nn.Parameter(torch.tensor([float(bias)]), requires_grad=learnable)
 
     def forward(self, scores: Scores) -> Tensor:
-        """(Q,) sum over each query's valid columns, its own candidate among them."""
+        """(Q,) sum over each query's valid columns, including its own candidate."""
         logits = scores.logits + self.bias
         pairs = F.binary_cross_entropy_with_logits(logits, _liked(scores), reduction="none")
         return pairs.masked_fill(~scores.valid, 0.0).sum(1)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"bias={self.bias.item():.4g}, learnable={self.bias.requires_grad}"
 
 
 class CosineEmbedding(Loss):
-    """Pulls liked pairs to a cosine of 1 and pushes the others below the margin: 1 − cos, and max(0, cos − margin).
+    """Pull liked pairs to a cosine of 1, push other pairs below the margin: 1 − cos, and max(0, cos − margin).
 
-    A row's value is the mean over its scored pairs: ``torch.nn.CosineEmbeddingLoss`` over them. The row's own
-    candidate is liked unless its label is 0; every other valid column is not.
+    A row's value is the mean over its scored pairs, as ``torch.nn.CosineEmbeddingLoss`` computes it. The row's own
+    candidate is liked unless its label is 0; every other valid column is not liked.
 
-    The logits must *be* cosines: both towers with ``normalize: true``, and ``Dot`` with a fixed ``logit_scale`` of 1.
+    The logits must be cosines: set ``normalize: true`` in both towers, and use ``Dot`` with a fixed ``logit_scale`` of
+    1.
 
     Args:
-        margin: cosine up to which a pair that is not liked costs nothing, in [−1, 1).
+        margin: cosine in [−1, 1) up to which a pair that is not liked costs nothing.
 
     Raises:
-        ValueError: the margin is outside [−1, 1).
+        UserError: the margin is outside [−1, 1).
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import CosineEmbedding, Scores
+        >>> logits, valid = torch.tensor([[0.5, 0.75, 0.0]]), torch.ones(1, 3, dtype=torch.bool)
+        >>> scores = Scores(logits, torch.tensor([0]), valid, count=torch.ones(3), log_q=torch.zeros(3), label=None)
+        >>> CosineEmbedding(margin=0.5)(scores)  # the mean of 0.5, 0.25 and 0
+        tensor([0.2500])
     """
 
     uses_labels: ClassVar[bool] = True
@@ -98,26 +125,26 @@ class CosineEmbedding(Loss):
     def __init__(self, margin: float = 0.0) -> None:
         super().__init__()
         if not -1 <= margin < 1:
-            raise UserError(f"CosineEmbedding: margin is {margin}; it is a cosine in [-1, 1)")
+            raise UserError(f"CosineEmbedding: margin is {margin}; it must be a cosine in [-1, 1)")
         self.margin = margin
 
     def forward(self, scores: Scores) -> Tensor:
-        """(Q,) mean over each query's valid columns, its own candidate among them."""
+        """(Q,) mean over each query's valid columns, including its own candidate."""
         cosine = scores.logits
         pairs = torch.where(_liked(scores) > 0, 1 - cosine, F.relu(cosine - self.margin))
         return _mean_over_pairs(pairs, scores)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"margin={self.margin}"
 
 
 def _liked(scores: Scores) -> Tensor:
-    """(Q, C) float32: the label at the target, 0 elsewhere."""
+    """(Q, C) float32: each row's label at its target, 0 at other columns."""
     label = torch.ones_like(scores.logits[:, 0]) if scores.label is None else scores.label
     return torch.zeros_like(scores.logits).scatter(1, scores.target[:, None], label[:, None])
 
 
 def _mean_over_pairs(pairs: Tensor, scores: Scores) -> Tensor:
-    """(Q,) mean of the pairs' values (Q, C) over the valid columns; the target is always one of them."""
+    """(Q,) mean of the pairs' values (Q, C) over the valid columns, which always include the target."""
     return pairs.masked_fill(~scores.valid, 0.0).sum(1) / scores.valid.sum(1)

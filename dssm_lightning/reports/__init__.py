@@ -1,1 +1,1 @@
-"""What people look at: tables, drawings, pictures."""
+"""Reports for people: tables, drawings, pictures."""

@@ -1,4 +1,4 @@
-"""One picture of what was found: a row for each query, the query's text and then its hits as their own pictures."""
+"""A picture of search results: each row has a query's text and the pictures of the query's hits."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from dssm_lightning.utils.errors import UserError
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Lengths are pixels of the PNG. A README shows it at half its size on screens of high resolution.
+# Lengths are pixels of the PNG. A README shows the PNG at half its size, for screens of high resolution.
 MARGIN, QUERY_WIDTH, CELL, GAP, THUMB = 40, 320, 216, 20, 144
-TITLE, CAPTION, SCORE = 34, 22, 20  # sizes of letters
+TITLE, CAPTION, SCORE = 34, 22, 20  # font sizes
 INK, GREY, LINE, CARD = "#1f2328", "#6b7280", "#e5e7eb", "#f6f7f9"
 FURTHER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
-"""Tried, where a machine has them, for letters that Pillow's own font lacks (it has Western European ones)."""
+"""Fonts for letters that Pillow's own, Western European font lacks; a font that the machine lacks is skipped."""
 
 
 def picture_feature(data: RetrievalData) -> Image:
-    """The candidates' first Image feature.
+    """Return the candidates' first Image feature.
 
     Raises:
-        ValueError: there is none.
+        UserError: the candidates have no Image feature.
     """
     for feature in data.recipe.candidate:
         if isinstance(feature, Image):
             return feature
     raise UserError(
-        "--picture needs candidates with pictures, and none of their features is an Image: "
+        "--picture needs candidates with an Image feature; their features are "
         f"{', '.join(f'{feature.name} ({type(feature).__name__})' for feature in data.recipe.candidate)}"
     )
 
 
 def draw_hits(queries: Sequence[str], answers: Sequence[Sequence[Hit]], data: RetrievalData, path: Path) -> None:
-    """Write one PNG with a row for each query: its text, then its hits with what describes them, and their scores.
+    """Write one PNG with a row for each query: its text, then its hits with captions and scores.
 
-    The pictures are those that the model sees: the prepared data's, as large as the feature says.
+    The pictures are the model's input: those of the prepared data, in the feature's size.
 
     Args:
         queries: texts, one for each row.
-        answers: hits of each query, best first; as many for each.
-        data: whose corpus was searched.
-        path: where the PNG goes; folders are made.
+        answers: hits of each query, best first; the same number for each query.
+        data: the data module whose corpus was searched.
+        path: the PNG to write; missing folders are made.
 
     Raises:
-        ValueError: the candidates have no pictures; ``path`` has another ending than .png.
+        UserError: the candidates have no Image feature; or ``path`` does not end in .png.
     """
     pictures = data.data.candidate[picture_feature(data).name]
     assert isinstance(pictures, Tensor)
@@ -77,13 +77,25 @@ def draw_hits(queries: Sequence[str], answers: Sequence[Sequence[Hit]], data: Re
 
 
 def require_png(path: Path) -> None:
-    """Raises ValueError where the file's name does not end in .png."""
+    """Refuse a file name that does not end in .png.
+
+    Raises:
+        UserError: another suffix.
+    """
     if path.suffix.lower() != ".png":
         raise UserError(f"--picture {path}: the picture is a PNG, give a name that ends in .png")
 
 
 def as_picture(pixels: Tensor) -> PIL.Image.Image | None:
-    """(channels + 1, size, size) uint8, the last plane the coverage -> RGB on white; None for a row without picture."""
+    """Convert pixels (channels + 1, size, size) uint8 to RGB on white; None for a candidate without a picture.
+
+    The last plane of the pixels is the coverage: 0 where there is no picture.
+
+    Example:
+        >>> import torch
+        >>> as_picture(torch.full((2, 4, 4), 255, dtype=torch.uint8)).getpixel((0, 0))
+        (255, 255, 255)
+    """
     if not pixels[-1].any():
         return None
     colours = pixels[:-1].permute(1, 2, 0).numpy()  # (size, size, channels)
@@ -131,10 +143,10 @@ def _caption_lines(hit: Hit) -> list[str]:
 
 
 def _caption(hit: Hit) -> str:
-    """The texts that describe a hit, as far as they can be written here (an emoji is seen anyway); else its id."""
+    """Return the displayed texts that a font here can write and that have a letter or digit; else the hit's id."""
     texts = [str(value) for value in hit.display.values() if value is not None]
-    written = [text for text in texts if any(map(str.isalnum, text)) and _can_write(_font(text, CAPTION), text)]
-    return " · ".join(written) or str(hit.id)
+    readable = [text for text in texts if any(map(str.isalnum, text)) and _can_write(_font(text, CAPTION), text)]
+    return " · ".join(readable) or str(hit.id)
 
 
 # -- text -------------------------------------------------------------------------------------------------------------
@@ -146,19 +158,19 @@ def _fonts(size: int) -> list[Font]:
     for name in FURTHER_FONTS:
         try:
             found.append(ImageFont.truetype(name, size))
-        except OSError:  # this machine does not have it
+        except OSError:  # this machine does not have the font
             continue
     return found
 
 
 def _font(text: str, size: int) -> Font:
-    """The first font that has every letter of the text; else Pillow's own, which writes boxes for what it lacks."""
+    """Return the first font with every letter of the text; else Pillow's own, which draws boxes for other letters."""
     fonts = _fonts(size)
     return next((font for font in fonts if _can_write(font, text)), fonts[0])
 
 
 def _can_write(font: Font, text: str) -> bool:
-    missing = bytes(font.getmask("\uffff"))  # no letter: what a font draws in place of one that it lacks
+    missing = bytes(font.getmask("\uffff"))  # not a letter: fonts draw their box for missing letters
     return all(letter.isspace() or bytes(font.getmask(letter)) != missing for letter in set(text))
 
 
@@ -167,7 +179,7 @@ def _line(size: int) -> int:
 
 
 def _wrapped(text: str, size: int, width: int, at_most: int) -> list[str]:
-    """Lines no wider than ``width``, broken between words where that is possible; what is left out becomes ``…``."""
+    """Break a text between words into lines no wider than ``width``; text that does not fit is replaced by ``…``."""
     font, lines = _font(text, size), [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -176,12 +188,12 @@ def _wrapped(text: str, size: int, width: int, at_most: int) -> list[str]:
         else:
             lines.append(word)
     lines = [line for line in lines if line] or [""]
-    if len(lines) > at_most:  # together they are too wide, so that the last one is cut
+    if len(lines) > at_most:  # the rest joined is too wide for one line: `_shortened` ends it with …
         lines = [*lines[: at_most - 1], " ".join(lines[at_most - 1 :])]
-    return [_cut(line, font, width) for line in lines]
+    return [_shortened(line, font, width) for line in lines]
 
 
-def _cut(line: str, font: Font, width: int) -> str:
+def _shortened(line: str, font: Font, width: int) -> str:
     if font.getlength(line) <= width:
         return line
     while line and font.getlength(f"{line}…") > width:

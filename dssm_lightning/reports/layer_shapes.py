@@ -1,4 +1,4 @@
-"""Layers as they are seen from outside: what a module gave for a few rows, and what it holds."""
+"""Layers as a report shows them: output shapes, found by running a few rows, and parameters."""
 
 from __future__ import annotations
 
@@ -14,30 +14,41 @@ from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.utils.ragged import Features
 
 BATCHES = (7, 11)
-"""Rows of the two batches that are run: what differs between their shapes counts rows, or the values of a row."""
+"""Rows of the two batches that are run: a size that differs between them is the batch, or the values of a row."""
 
 Shape: TypeAlias = tuple[int | str, ...]
-"""Sizes, with "B" for the rows of a batch and "L" for what else varies between batches."""
+"""Sizes, with "B" for the rows of a batch and "L" for any other size that varies between batches."""
 
 
 class Layer(NamedTuple):
-    """One module, or one parameter that a module holds itself."""
+    """One module, or one parameter that a module itself holds.
+
+    Example:
+        >>> layer = describe_layer("out", nn.Linear(3, 2), shapes={})
+        >>> layer.kind, layer.parameters
+        ('Linear 3 → 2', 8)
+    """
 
     name: str
     kind: str
-    shape: Shape | None  # of the output; None where it is no single tensor, or nothing was seen
+    shape: Shape | None  # of the output; None if unknown, or if the output is not a single tensor
     parameters: int
-    frozen: int  # how many of them are not trained
+    frozen: int  # parameters that are not trained
     layers: list[Layer]
 
 
 def format_shape(shape: Shape | None) -> str:
-    """``(B, 128)``; nothing where it is unknown."""
+    """Format a shape; an unknown shape is an empty text.
+
+    Example:
+        >>> format_shape(("B", 128))
+        '(B, 128)'
+    """
     return "" if shape is None else f"({', '.join(map(str, shape))})"
 
 
 def output_shapes(tower: nn.Module, batches: Sequence[Features]) -> dict[nn.Module, Shape | None]:
-    """What each module of a tower gives; ``batches`` are two, of so many rows as :data:`BATCHES` says."""
+    """Return the output shape of each module of a tower, from two batches of :data:`BATCHES` rows."""
     seen: list[dict[nn.Module, tuple[int, ...] | None]] = []
 
     def record(module: nn.Module, _: Any, output: Any) -> None:
@@ -67,10 +78,10 @@ def _symbolic(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> 
 
 
 def describe_layer(name: str, module: nn.Module, shapes: dict[nn.Module, Shape | None]) -> Layer:
-    """A module with its layers, but for those that do nothing."""
-    parts = [(child, part) for child, part in module.named_children() if not _does_nothing(part)]
-    layers = [describe_layer(child, part, shapes) for child, part in parts]
-    if layers:  # what a module without layers holds itself is counted in its own line
+    """Describe a module and its layers, without the layers that do nothing."""
+    children = [(child, inner) for child, inner in module.named_children() if not _does_nothing(inner)]
+    layers = [describe_layer(child, inner, shapes) for child, inner in children]
+    if layers:  # a module without layers shows its own parameters in its own line
         layers = [*(_own(key, parameter) for key, parameter in module.named_parameters(recurse=False)), *layers]
     frozen = count_parameters(module, frozen=True)
     return Layer(name, _kind(module), shapes.get(module), count_parameters(module), frozen, layers)
@@ -84,9 +95,9 @@ def _own(name: str, parameter: nn.Parameter) -> Layer:
 def describe_blocks(
     name: str, layers: nn.Sequential, shapes: dict[nn.Module, Shape | None], *, numbered: bool
 ) -> list[Layer]:
-    """Each linear layer with the dropout before it and what follows it."""
+    """Describe each linear layer, together with the dropout before it and the layers after it."""
     blocks: list[list[Layer]] = []
-    open_block = False  # whether the block may go on after its linear layer
+    open_block = False  # whether the last block already has its linear layer
     for child, module in layers.named_children():
         starts = isinstance(module, nn.Dropout) or (isinstance(module, nn.Linear) and open_block)
         if starts or not blocks:
@@ -126,5 +137,10 @@ def _times(sizes: Sequence[int]) -> str:
 
 
 def count_parameters(module: nn.Module, frozen: bool = False) -> int:
-    """Parameters of a module, each once; all of them, or those that are not trained."""
+    """Count the parameters of a module, each once; with ``frozen``, only those that are not trained.
+
+    Example:
+        >>> count_parameters(nn.Linear(3, 2)), count_parameters(nn.Linear(3, 2), frozen=True)
+        (8, 0)
+    """
     return sum(parameter.numel() for parameter in module.parameters() if not (frozen and parameter.requires_grad))

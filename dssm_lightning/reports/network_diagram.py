@@ -1,4 +1,4 @@
-"""A drawing of the two towers: from raw columns at the bottom to the one score at the top."""
+"""A drawing of the two towers, from the raw columns at the bottom to the score at the top."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ QUERY = Colours("#2563c9", "#dce8fb", "#f5f9ff")
 CANDIDATE = Colours("#0b7d60", "#d3efe5", "#f3fbf8")
 SCORE = Colours("#7440b4", "#eadffb", "#ffffff")
 TIE = "#c2571a"
-STEP, GAP = 84, 14  # from one row of boxes to the next; between branches
-WIDEST = 200  # of a branch; longer names are cut
-PAD, BETWEEN, MARGIN = 20, 110, 24  # inside a tower's panel, between both panels, around everything
-LANE = 12  # between the dashed lines of shared tables
+STEP, GAP = 84, 14  # distance between two rows of boxes; between two branches
+WIDEST = 200  # width of a branch; longer names are cut
+PAD, BETWEEN, MARGIN = 20, 110, 24  # inside a tower's panel; between both panels; around both panels
+LANE = 12  # distance between two dashed lines of shared tables
 
 
 def require_svg(path: Path) -> None:
-    """Raises ValueError where the file's name does not end in .svg."""
+    """Refuse a file name that does not end in .svg.
+
+    Raises:
+        UserError: another suffix.
+    """
     if path.suffix.lower() != ".svg":
         raise UserError(f"--plot {path}: the drawing is an SVG, give a name that ends in .svg")
 
 
 def draw_network(summary: ModelSummary, path: Path) -> None:
-    """Write the drawing of a model as SVG, the query tower left and the candidate tower right; folders are made.
+    """Write a model's drawing as SVG: query tower left, candidate tower right; missing folders are made.
 
     Raises:
-        ValueError: ``path`` has another ending than .svg.
+        UserError: ``path`` does not end in .svg.
     """
     require_svg(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,11 +42,11 @@ def draw_network(summary: ModelSummary, path: Path) -> None:
 
 
 def network_svg(summary: ModelSummary) -> str:
-    """The drawing's SVG."""
+    """Return the drawing's SVG."""
     ties = [] if summary.one_tower else _ties(summary)
     lanes = LANE * max(0, len(ties) - 1)
     towers = (summary.query, summary.candidate)
-    levels = max(5 + len(tower.layers) + tower.normalize for tower in towers)  # rows of boxes, the score apart
+    levels = max(5 + len(tower.layers) + tower.normalize for tower in towers)  # rows of boxes, without the score
     top = MARGIN + STEP  # of the panels
     ground = top + PAD + (levels - 1) * STEP + lanes + 24  # centre of the raw columns
     query = _TowerDrawing(summary.query, QUERY, MARGIN, ground, lanes)
@@ -71,7 +75,7 @@ def network_svg(summary: ModelSummary) -> str:
 
 
 class _TowerDrawing:
-    """One side: where its branches stand, and what is above them."""
+    """One tower: its branches, and the boxes above them."""
 
     def __init__(self, tower: TowerSummary, colours: Colours, left: float, ground: float, lanes: float) -> None:
         self.tower, self.colours, self.left, self.ground = tower, colours, left, ground
@@ -94,17 +98,17 @@ class _TowerDrawing:
 
     @property
     def title(self) -> str:
-        """What stands below the tower."""
+        """The text below the tower."""
         return f"{self.tower.side} tower · {compact(self.tower.parameters)} parameters"
 
     def draw(self, drawing: Drawing, top: float) -> Node:
-        """Draw everything; the embedding's box, with its centre at ``top``, is returned."""
+        """Draw the tower and return the embedding's box, whose centre is at ``top``."""
         drawing.text(self.centre, self.ground + 44, self.title, weight="600", colour=self.colours.line)
         self._draw_columns(drawing)
         fusion = Node(self.centre, self.rows[3], self.right - self.left - 2 * PAD)
         for branch, feature, encoder in zip(self.tower.branches, self.features, self.encoders.values(), strict=True):
             drawing.edge(feature.top, encoder.bottom)
-            if branch.bypasses:  # the fusion's box is as wide as the tower: say where it goes
+            if branch.bypasses:  # the fusion's box is as wide as the tower: a text replaces the arrow
                 self._label(drawing, (encoder.x - 60, fusion.bottom[1] + 24), "to the embedding")
             else:
                 drawing.edge(encoder.top, (encoder.x, fusion.bottom[1]))
@@ -116,7 +120,7 @@ class _TowerDrawing:
         return self._draw_head(drawing, fusion, top)
 
     def _draw_columns(self, drawing: Drawing) -> None:
-        """A raw column for each feature; neighbours that read the same one share it."""
+        """Draw a raw column below each feature; neighbours that read the same column share it."""
         pairs = zip(self.tower.branches, self.features, strict=True)
         for column, group in groupby(pairs, key=lambda pair: pair[0].reads):
             nodes = [node for _, node in group]
@@ -127,7 +131,7 @@ class _TowerDrawing:
             drawing.pill(pill, self.colours, column)
 
     def _draw_head(self, drawing: Drawing, fusion: Node, top: float) -> Node:
-        """The layers above fusion, up to the embedding."""
+        """Draw the layers above fusion and return the embedding's box."""
         below, width = fusion, self.tower.fusion.shape
         boxes = [(layer.name, layer.kind, layer.shape) for layer in self.tower.layers]
         if self.tower.normalize:
@@ -154,7 +158,12 @@ class _TowerDrawing:
 
 
 def compact(count: int) -> str:
-    """``19.7 M``, ``65.5 k``, ``352``."""
+    """Format a count in three digits.
+
+    Example:
+        >>> compact(19_660_800), compact(65_536), compact(352)
+        ('19.7 M', '65.5 k', '352')
+    """
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"
@@ -174,15 +183,15 @@ def _size(branch: Branch) -> str:
 
 
 def _bare(kind: str) -> str:
-    """A class without what distinguishes this one of it."""
+    """Return the class, without its settings."""
     return kind.partition(",")[0]
 
 
-# -- what is shared ---------------------------------------------------------------------------------------------------
+# -- shared tables ----------------------------------------------------------------------------------------------------
 
 
 def _ties(summary: ModelSummary) -> list[list[str]]:
-    """Groups of branches (side.feature) that share parameters, first those of both towers."""
+    """Return groups of branches (side.feature) that share parameters, groups across both towers first."""
     branches = [(tower.side, branch) for tower in (summary.query, summary.candidate) for branch in tower.branches]
     groups = [(f"{side}.{branch.feature.name}", *branch.shares) for side, branch in branches if branch.shares]
     distinct = dict.fromkeys(tuple(sorted(group)) for group in groups)
@@ -194,7 +203,7 @@ def _joins_towers(names: list[str]) -> bool:
 
 
 def _draw_tie(drawing: Drawing, nodes: list[Node], lane: float) -> float:
-    """A dashed line below the encoders of one table; its height is returned."""
+    """Draw a dashed line below the encoders of one table, and return its y."""
     nodes = sorted(nodes, key=lambda node: node.x)
     y = nodes[0].bottom[1] + LANE + lane
     shift = min(node.width for node in nodes) / 4  # beside the edges that come from below

@@ -1,95 +1,175 @@
-"""A metric of several runs, epoch by epoch, as a drawing."""
+"""A metric of several runs by epoch, drawn by matplotlib."""
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dssm_lightning.reports.svg_canvas import GREY, SMALL, Drawing, text_width
 from dssm_lightning.training import run_folders
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Points = list[tuple[int, float]]
-"""Epochs, counted from 1, and the metric after each."""
+"""Epochs, counted from 1, and the metric after each epoch."""
 
 COLOURS = ("#2563c9", "#c2571a", "#0b7d60", "#7440b4", "#b0216a", "#57606a")
-GRID = "#e4e7eb"
-WIDTH, HEIGHT = 680, 320  # of the field that the curves are in
-LEFT, TOP, BELOW = 68, 56, 52  # around it
-LINE = 18  # between two labels
+GRID, GREY = "#e4e7eb", "#57606a"
+LABEL_HEIGHT = 13.0
+"""Points (1/72 inch) between two labels."""
+SUFFIXES = (".svg", ".png")
 
 
-def _read(given: str, metric: str) -> Points:
-    path = Path(given)
+def read_curve(run: str, metric: str) -> Points:
+    """Read a metric of a run; of an epoch that was repeated after an interrupt, the last value counts.
+
+    Args:
+        run: a run folder, or a checkpoint in a run folder.
+        metric: a logged name, such as ``val/mrr``.
+
+    Raises:
+        UserError: there is no log, or the run did not log the metric.
+    """
+    path = Path(run)
     folder = (run_folders.run_of(path) or path.parent) if path.suffix == ".ckpt" else path
-    files = [*sorted(folder.glob("metrics.before-resume-*.csv"), key=_number), folder / "metrics.csv"]
+    files = [*sorted(folder.glob("metrics.before-resume-*.csv"), key=_resume_number), folder / "metrics.csv"]
     if not files[-1].is_file():
-        raise UserError(f"{given}: no run folder with a metrics.csv, nor a checkpoint in one")
+        raise UserError(f"{run}: no run folder with a metrics.csv, nor a checkpoint in such a folder")
     tables = [pl.read_csv(file, infer_schema_length=None) for file in files]
     logged = sorted({name for table in tables for name in table.columns if "/" in name})
     if metric not in logged:
-        raise UserError(f"{given} never logged {metric!r}; it has {', '.join(logged)}{did_you_mean(metric, logged)}")
+        raise UserError(f"{run} did not log {metric!r}; it has {', '.join(logged)}{did_you_mean(metric, logged)}")
     rows = [table.select("epoch", metric).drop_nulls().rows() for table in tables if metric in table.columns]
-    return sorted({epoch + 1: value for part in rows for epoch, value in part}.items())  # what was repeated counts last
+    return sorted({epoch + 1: value for table in rows for epoch, value in table}.items())
 
 
-def _number(path: Path) -> int:
+def draw_curves(curves: Mapping[str, Points], metric: str) -> Figure:
+    """Draw a line for each run, with its label at the line's end.
+
+    Args:
+        curves: the points of each run, by its label.
+        metric: the title.
+
+    Raises:
+        UserError: more runs than colours; or matplotlib is missing.
+
+    Example:
+        >>> figure = draw_curves({"A": [(1, 0.25), (2, 0.5)], "B": [(1, 0.125), (2, 0.75)]}, "val/mrr")
+        >>> [line.get_ydata().tolist() for line in figure.axes[0].lines]
+        [[0.25, 0.5], [0.125, 0.75]]
+        >>> [label.get_text() for label in figure.axes[0].texts]
+        ['A', 'B']
+    """
+    require_matplotlib()
+    if len(curves) > len(COLOURS):
+        raise UserError(f"{len(curves)} runs are too many for one drawing: it has {len(COLOURS)} colours")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    _style_axes(axes, metric)
+    for points, colour in zip(curves.values(), COLOURS, strict=False):
+        epochs, values = zip(*points, strict=True)
+        axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=4, markevery=[-1])
+    _label_ends(figure, axes, curves)
+    return figure
+
+
+def _style_axes(axes: Axes, metric: str) -> None:
+    """Set the title, integer epochs and a light horizontal grid."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(metric, loc="left", fontsize=11, fontweight="bold", parse_math=False)
+    axes.set_xlabel("epoch", color=GREY)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    axes.grid(axis="y", color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor=GREY)
+
+
+def _label_ends(figure: Figure, axes: Axes, curves: Mapping[str, Points]) -> None:
+    """Write each label to the right of its line's end; labels that would overlap move up or down."""
+    figure.draw_without_rendering()  # the layout decides how high the axes are
+    ends = [points[-1] for points in curves.values()]
+    heights = [float(axes.transData.transform(end)[1]) * 72 / figure.dpi for end in ends]
+    moved = spread(heights, LABEL_HEIGHT)
+    for label, line, end, old, new in zip(curves, axes.lines, ends, heights, moved, strict=True):
+        beside, colour = (7.0, new - old), line.get_color()
+        axes.annotate(label, end, beside, textcoords="offset points", va="center", color=colour, parse_math=False)
+
+
+def spread(heights: Sequence[float], distance: float) -> list[float]:
+    """Move heights to at least ``distance`` from each other, in their order; each group of moved heights stays centred.
+
+    Example:
+        >>> spread([10, 50, 12], distance=8)
+        [7.0, 50.0, 15.0]
+    """
+    groups: list[list[int]] = []  # indices, ascending by height
+    for index in sorted(range(len(heights)), key=heights.__getitem__):
+        groups.append([index])
+        while len(groups) > 1 and _gap(heights, groups[-2], groups[-1], distance) < 0:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    moved = [0.0] * len(heights)
+    for group in groups:
+        start = _centre(heights, group) - distance * (len(group) - 1) / 2
+        for place, index in enumerate(group):
+            moved[index] = start + distance * place
+    return moved
+
+
+def _centre(heights: Sequence[float], group: Sequence[int]) -> float:
+    return sum(heights[index] for index in group) / len(group)
+
+
+def _gap(heights: Sequence[float], below: Sequence[int], above: Sequence[int], distance: float) -> float:
+    """Return the free space between two groups, negative if they overlap."""
+    return _centre(heights, above) - _centre(heights, below) - distance * (len(above) + len(below)) / 2
+
+
+def save_curves(figure: Figure, path: Path) -> None:
+    """Write the drawing as SVG or PNG, by the file's suffix; missing folders are made.
+
+    The SVG keeps texts as texts and has no date: equal drawings are equal files.
+    """
+    import matplotlib
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dssm-lightning"}):
+        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+        figure.savefig(path, dpi=160, metadata=metadata)
+
+
+def require_plot_file(path: Path) -> None:
+    """Refuse a file name with a suffix other than .svg and .png.
+
+    Raises:
+        UserError: another suffix.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--plot {path}: the suffix is {path.suffix!r}; possible are {' and '.join(SUFFIXES)}")
+
+
+def require_matplotlib() -> None:
+    """Refuse to draw without matplotlib.
+
+    Raises:
+        UserError: matplotlib is missing; the message has the line that installs it.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "curves are drawn by matplotlib, which is missing: pip install 'dssm-lightning[plots]'"
+        ) from error
+
+
+def _resume_number(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
-
-
-def curves_svg(found: dict[str, Points], title: str) -> str:
-    """The drawing's SVG: a line for each run, its label at the line's end."""
-    epochs = [epoch for points in found.values() for epoch, _ in points]
-    values = [value for points in found.values() for _, value in points]
-    first, last = min(epochs), max(epochs)
-    ticks = nice_ticks(min(values), max(values))
-
-    def place(epoch: float, value: float) -> tuple[float, float]:
-        right = (epoch - first) / max(1, last - first)
-        return LEFT + right * WIDTH, TOP + HEIGHT * (1 - (value - ticks[0]) / (ticks[-1] - ticks[0]))
-
-    room = 24 + max(text_width(name) for name in found)
-    drawing = Drawing(LEFT + WIDTH + room, TOP + HEIGHT + BELOW, f"{title} by epoch: {', '.join(found)}")
-    drawing.text(LEFT, TOP - 24, title, weight="600", anchor="start")
-    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0])))
-    for tick in ticks:
-        y = place(first, tick)[1]
-        drawing.line([(LEFT, y), (LEFT + WIDTH, y)], GRID)
-        drawing.text(LEFT - 10, y + 4, f"{tick:.{digits}f}", size=SMALL, colour=GREY, anchor="end")
-    for epoch in _epoch_ticks(first, last):
-        drawing.text(place(epoch, ticks[0])[0], TOP + HEIGHT + 20, str(epoch), size=SMALL, colour=GREY)
-    drawing.text(LEFT + WIDTH / 2, TOP + HEIGHT + 40, "epoch", size=SMALL, colour=GREY)
-    coloured = list(zip(found.items(), COLOURS, strict=False))
-    for (_, points), colour in coloured:
-        drawing.line([place(*point) for point in points], colour, 2)
-    ends = spread([place(*points[-1])[1] for points in found.values()], LINE)
-    for ((name, _), colour), y in zip(coloured, ends, strict=True):
-        drawing.text(LEFT + WIDTH + 10, y + 5, name, colour=colour, weight="600", anchor="start")
-    return drawing.to_string()
-
-
-def nice_ticks(low: float, high: float) -> list[float]:
-    """About five round numbers at equal distances, from below ``low`` to above ``high``."""
-    span = high - low or abs(high) or 1.0
-    power = 10 ** math.floor(math.log10(span / 4))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= span / 4 * 0.999)
-    start, stop = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [number * step for number in range(start, max(stop, start + 1) + 1)]
-
-
-def _epoch_ticks(first: int, last: int) -> list[int]:
-    return [first, *(round(tick) for tick in nice_ticks(first, last) if first < tick <= last and tick % 1 == 0)]
-
-
-def spread(heights: list[float], distance: float) -> list[float]:
-    """The heights, those nearer to one another than ``distance`` moved apart, in the order that they have."""
-    order = sorted(range(len(heights)), key=lambda number: heights[number])
-    moved = list(heights)
-    for above, below in pairwise(order):
-        moved[below] = max(moved[below], moved[above] + distance)
-    over = sum(moved) / len(moved) - sum(heights) / len(heights)
-    return [height - over for height in moved]  # as much up as down

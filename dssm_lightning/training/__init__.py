@@ -1,1 +1,1 @@
-"""What Lightning drives: the module, its callbacks, optimizers and processes."""
+"""Training with Lightning: the module, its objective, callbacks, optimizers and distributed strategies."""

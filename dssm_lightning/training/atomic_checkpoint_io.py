@@ -1,4 +1,4 @@
-"""Checkpoints that appear whole or not at all."""
+"""Atomic writing of checkpoints: a checkpoint file is either complete or unchanged."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ from dssm_lightning.utils.logger import LOGGER
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there: a process that dies on the way leaves the old one whole.
+    """Write a checkpoint to a temporary file beside its target, then rename it: a crash leaves the old file intact.
 
-    Lightning's own writing goes by way of the temporary folder, which may lie on another file system.
+    Lightning's own implementation writes to the system's temporary folder, which may be on another file system.
 
     Args:
-        go_on: where a file cannot be written, log an error and go on training, with what was there before; ``failed``
-            says which files are not what they should be.
+        go_on: if a file cannot be written, log an error and continue training with the old file; ``failed`` holds the
+            paths whose last write failed.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
+        >>> with TemporaryDirectory() as folder:
+        ...     AtomicCheckpointIO().save_checkpoint({"epoch": 3}, Path(folder) / "last.ckpt")
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['last.ckpt']
     """
 
     def __init__(self, go_on: bool = False) -> None:
@@ -27,37 +36,37 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.failed: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write, flush to the disk, and take the place of what was there.
+        """Write the file, flush it to the disk, and replace the old file.
 
         Raises:
-            OSError: the disk is full or cannot be written, and ``go_on`` is false; what was there before is untouched.
+            OSError: the disk is full or cannot be written, and ``go_on`` is false. The old file is unchanged.
         """
-        place = Path(path)
+        target = Path(path)
         try:
-            self._write(checkpoint, place)
-            self.failed.discard(place)
+            self._write(checkpoint, target)
+            self.failed.discard(target)
         except OSError as error:
             if not self.go_on:
                 raise
-            self.failed.add(place)
-            there = "what was there before still is" if place.is_file() else "there is none yet"
+            self.failed.add(target)
+            kept = "the old file stays" if target.is_file() else "there is no such file yet"
             LOGGER.error(
-                "checkpoint %s of step %s cannot be written (%s); training goes on, and %s",
-                *(place, checkpoint.get("global_step"), error.strerror or error, there),
+                "checkpoint %s of step %s cannot be written (%s); training continues, and %s",
+                *(target, checkpoint.get("global_step"), error.strerror or error, kept),
             )
 
-    def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for stale in place.parent.glob(f"{place.name}.tmp*"):
+    def _write(self, checkpoint: dict[str, Any], target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for stale in target.parent.glob(f"{target.name}.tmp*"):
             stale.unlink(missing_ok=True)
-        temporary = place.with_name(f"{place.name}.tmp{os.getpid()}")
+        temporary = target.with_name(f"{target.name}.tmp{os.getpid()}")
         try:
             with temporary.open("wb") as file:
                 _dump(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(place)
-            _flush_folder(place.parent)
+            temporary.replace(target)
+            _flush_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -66,13 +75,13 @@ def _dump(checkpoint: dict[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(checkpoint, file)
     except RuntimeError as error:
-        if isinstance(error.__context__, OSError):  # what its writer met, and hides behind an error of its own
+        if isinstance(error.__context__, OSError):  # torch hides the error of the disk behind its own
             raise error.__context__ from None
         raise
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system can (Windows cannot open folders)."""
+    """Make a rename survive a power cut, where the system supports it (Windows cannot open folders)."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,19 @@ import torch
 
 from dssm_lightning.features.schema import Schemas
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.renamed import renew
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU.
+    """Return the content of a checkpoint, on the CPU.
 
     Raises:
         ValueError: damaged, truncated, or not a checkpoint of this package; a folder of shares.
     """
     if path.is_dir():
         raise UserError(
-            f"checkpoint {path} is a folder that holds the shares of ranks: make one file of it by "
-            f"dssm_lightning.training.distributed.one_file({str(path)!r}, 'whole.ckpt'), or go on from it under "
+            f"checkpoint {path} is a folder that holds the shares of several processes: make one file of it by "
+            f"dssm_lightning.training.distributed.one_file({str(path)!r}, 'whole.ckpt'), or resume from it under "
             "configs/sharded.yaml"
         )
     try:
@@ -37,14 +39,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def renewed_file(path: Path) -> BytesIO | None:
+    """Return a checkpoint of an earlier release with the class paths and options of today, as a file in memory.
+
+    None if its settings need no change, or the file is none of ours: Lightning then reads it by itself.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # Lightning's own errors name what is wrong
+        return None
+    settings = content.get("hyper_parameters") if isinstance(content, dict) else None
+    if settings is None or renew(settings) == dict(settings):
+        return None
+    file = BytesIO()
+    torch.save({**content, "hyper_parameters": renew(settings)}, file)
+    file.seek(0)
+    return file
+
+
 def read_schemas(path: Path) -> Schemas:
-    """The fitted schemas that a checkpoint was trained with."""
-    shares = path / "meta.pt"  # where each rank writes what it holds, all else is in this file
+    """Return the fitted schemas of a checkpoint."""
+    shares = path / "meta.pt"  # all but the shares of the tables is in this file
     return Schemas.from_json(read_checkpoint(shares if path.is_dir() else path)["schemas"])
 
 
 def furthest_readable(folder: Path) -> Path | None:
-    """Of a folder's checkpoints that can be read, the one that says it has been trained the furthest."""
+    """Return the readable checkpoint of a folder that has been trained the longest; None without one."""
     found = []
     for path in sorted(folder.glob("*.ckpt")):
         try:

@@ -1,4 +1,4 @@
-"""A sum over the rows of a batch, taken chunk by chunk together with its gradient: no (Q, C) matrix is ever whole."""
+"""The weighted sum of the row losses, computed chunk by chunk with its gradient: no full (Q, C) matrix in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from torch import Tensor
 
 
 class RowLosses(NamedTuple):
-    """What a loss makes of each row, and of all of them."""
+    """The loss of each row, and their weighted sum.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.training.chunked_loss import weighted
+        >>> def row_losses(rows, query, candidate):
+        ...     query = query if rows is None else query[rows]
+        ...     return (query @ candidate.T).logsumexp(1), torch.ones(len(query), dtype=torch.bool)
+        >>> weighted(row_losses, torch.zeros(2, 4), torch.ones(3, 4), torch.tensor([1.0, 0.0]), [], None).value
+        tensor([1.0986, 1.0986])
+    """
 
     value: Tensor  # (B,), without gradient where it was computed in chunks
     compared: Tensor  # (B,) bool: whether the row has any valid negative
@@ -18,9 +28,9 @@ class RowLosses(NamedTuple):
 
 
 class LossesOf(Protocol):
-    """(rows, (Q, D) their embeddings, (C, D) what they are scored against) -> values (Q,) and ``compared`` (Q,).
+    """Row numbers (Q,), their embeddings (Q, D) and the columns' embeddings (C, D) -> losses (Q,), ``compared`` (Q,).
 
-    Rows are numbers (Q,), or None for all.
+    Row numbers None stand for all rows.
     """
 
     def __call__(self, rows: Tensor | None, by_row: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]: ...
@@ -34,20 +44,20 @@ def weighted(
     parameters: Sequence[Tensor],
     chunk_size: int | None,
 ) -> RowLosses:
-    """Each row's loss and their weighted sum.
+    """Compute the loss of each row and their weighted sum.
 
-    In chunks, the gradient of the sum is computed as soon as a chunk has been scored, and only its scale is left for
-    the backward pass. That is possible because the weights are known before. Nothing is computed twice, no random
-    number is drawn twice, and a chunk that fits the cache never goes to memory and back: on a CPU this takes about two
-    thirds of the time of the whole matrix.
+    In chunks, the gradient of the sum is computed as soon as a chunk has been scored, and the backward pass only scales
+    it. This is possible because the weights are known in advance. Nothing is computed twice, no random number is drawn
+    twice, and a chunk that fits into the cache is never written to memory: on a CPU this takes about two thirds of the
+    time of the full matrix.
 
     Args:
-        losses_of: computes the rows' losses.
-        by_row: (B, D) what each row brings.
-        shared: (C, D) what all of them meet.
+        losses_of: computes the losses of some rows.
+        by_row: (B, D) embedding of each row.
+        shared: (C, D) embeddings that every row is scored against.
         weight: (B,) without gradient.
-        parameters: what else the losses depend on and is learnt.
-        chunk_size: so many rows at once; None = all.
+        parameters: the other trained parameters that the losses depend on.
+        chunk_size: number of rows at once; None = all rows.
 
     Source: the idea is Liger Kernel's (arXiv 2410.10989, fused linear cross-entropy), here for any loss and scorer.
     """
@@ -61,7 +71,7 @@ def weighted(
 
 
 class _Chunked(torch.autograd.Function):
-    """The sum, and with it its gradient, which the backward pass scales."""
+    """Compute the sum together with its gradient; the backward pass scales the gradient."""
 
     @staticmethod
     def forward(
@@ -73,9 +83,9 @@ class _Chunked(torch.autograd.Function):
         shared: Tensor,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(B,) values, (B,) compared, () their weighted sum."""
+        """Return losses (B,), ``compared`` (B,) and the weighted sum ()."""
         leaf = shared.detach().requires_grad_(shared.requires_grad)
-        of_rows, *of_all = (torch.zeros_like(each) for each in (by_row, shared, *parameters))
+        row_gradient, *shared_gradients = (torch.zeros_like(each) for each in (by_row, shared, *parameters))
         parts = []
         for rows in torch.split(torch.arange(len(by_row), device=by_row.device), chunk_size):
             own = by_row[rows].requires_grad_(by_row.requires_grad)
@@ -83,27 +93,27 @@ class _Chunked(torch.autograd.Function):
                 value, compared = losses_of(rows, own, leaf)
                 total = (value * weight[rows]).sum()
             parts.append((value.detach(), compared, total.detach()[None]))
-            of_row, *gradients = _gradients(total, [own, leaf, *parameters])
-            if of_row is not None:
-                of_rows[rows] = of_row
-            for kept, gradient in zip(of_all, gradients, strict=True):
+            own_gradient, *gradients = _gradients(total, [own, leaf, *parameters])
+            if own_gradient is not None:
+                row_gradient[rows] = own_gradient
+            for total_gradient, gradient in zip(shared_gradients, gradients, strict=True):
                 if gradient is not None:
-                    kept += gradient
-        ctx.save_for_backward(of_rows, *of_all)
+                    total_gradient += gradient
+        ctx.save_for_backward(row_gradient, *shared_gradients)
         values, compared, totals = map(torch.cat, zip(*parts, strict=True))
         ctx.mark_non_differentiable(values, compared)
         return values, compared, totals.sum()
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of the sum, scaled by how much the sum is worth."""
+        """Return the gradient of the sum, scaled by the gradient with respect to the sum."""
         scale = grad_outputs[-1]
         found = zip(ctx.saved_tensors, ctx.needs_input_grad[3:], strict=True)
         return None, None, None, *(gradient * scale if needed else None for gradient, needed in found)
 
 
 def _gradients(total: Tensor, inputs: list[Tensor]) -> Iterator[Tensor | None]:
-    """Of each input, None for one that is not learnt or not used."""
-    learnt = [each for each in inputs if each.requires_grad]
-    found = iter(torch.autograd.grad(total, learnt, allow_unused=True) if total.requires_grad else ())
+    """Return the gradient with respect to each input; None for an input that needs none or is not used."""
+    trained = [each for each in inputs if each.requires_grad]
+    found = iter(torch.autograd.grad(total, trained, allow_unused=True) if total.requires_grad else ())
     return (next(found, None) if each.requires_grad else None for each in inputs)

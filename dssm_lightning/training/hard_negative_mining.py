@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dssm_lightning.data.negatives import Hard
+from dssm_lightning.data.negatives import Hard, SamplerTables
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.utils import distributed
@@ -77,7 +77,7 @@ def mine_once(sampler: Hard, model: TwoTowerModel, data: RetrievalData) -> int:
             f"mine: each query is mined once, but {sorted(prepared.event)} are columns of the interactions, one value "
             "for each event: put the columns into the query table"
         )
-    sampler.bind(prepared.interactions, len(prepared.queries), data.num_candidates)
+    sampler.bind(SamplerTables(prepared.interactions, len(prepared.queries), data.num_candidates))
     with evaluating(model):
         corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
         return mine_pools([sampler], data.mining_batches(sampler.queries), partial(model.score, corpus=corpus), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -18,6 +19,7 @@ from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tower import TowerFactory
 from dssm_lightning.models.tower_checks import check_batch_statistics
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.training.checkpoint_files import renewed_file
 from dssm_lightning.training.compilation import check_compiler, compile_towers
 from dssm_lightning.training.cross_batch_memory import Memory, check_use
 from dssm_lightning.training.distributed.rank_agreement import check_run
@@ -195,6 +197,22 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         data.assembler.replace_columns(fixed_features(self.towers, data.data, data.folder))
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a model as Lightning does, with the class paths and options of any release.
+
+        Args:
+            checkpoint_path: a path, or an open file.
+            args: as for ``LightningModule.load_from_checkpoint``.
+            kwargs: as there; also the parts that were given as Python callables.
+        """
+        renewed = checkpoint_path
+        if isinstance(checkpoint_path, str | Path):
+            renewed = renewed_file(Path(checkpoint_path)) or checkpoint_path
+        with warnings.catch_warnings():  # Lightning 2.6 calls functions that jsonargparse 4 still has
+            warnings.filterwarnings("ignore", message=r"\s+(By default only one Jsonargparse|.*was deprecated in v4)")
+            return super().load_from_checkpoint(renewed, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the schemas and the counts; keep only plain settings, so that ``weights_only=True`` can load the file."""

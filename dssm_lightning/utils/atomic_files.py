@@ -75,7 +75,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _rename_over(new: Path, path: Path) -> None:
-    """Rename a folder to ``path``; what was there moves aside first, because a rename cannot replace a full folder."""
+    """Rename a folder to ``path``; first move an existing ``path``, because a rename cannot replace a full folder."""
     old = new.with_name(f"{new.name}-old")
     try:
         if os.path.lexists(path):
@@ -89,7 +89,7 @@ def _rename_over(new: Path, path: Path) -> None:
 
 
 def _temporary_sibling(path: Path) -> Path:
-    """Return the temporary path of this process; create the parent folder and remove what killed processes left."""
+    """Return the temporary path of this process; create its folder, and remove the files of killed processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for sibling in path.parent.glob("*"):
         process = re.fullmatch(re.escape(path.name) + r"\.tmp(\d+)(-old)?", sibling.name)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Return the console: the standard output as it is now, 80 columns where it is no terminal."""
+    """Return a console on the current standard output, with 80 columns if it is not a terminal."""
     from rich.console import Console
 
     return Console()

@@ -25,7 +25,7 @@ def require_at_least(owner: str, name: str, value: float | None, minimum: float 
     """Refuse a number below ``minimum``; None passes.
 
     Args:
-        owner: what has the setting, such as a class or ``feature 'title'``.
+        owner: owner of the setting, such as a class or ``feature 'title'``.
         name: the setting.
         value: its value.
         minimum: the smallest allowed value.

@@ -1,4 +1,4 @@
-"""The one logger of the package, ``dssm_lightning``. Of several processes, the first one speaks."""
+"""The logger of the package, ``dssm_lightning``. Only the first of several processes logs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import warnings
 
 LOGGER = logging.getLogger("dssm_lightning")
 _PROCESS_NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-"""Where launchers write the number of a process before the processes know each other."""
+"""Environment variables in which launchers store the number of a process, before `torch.distributed` is set up."""
 
 
 def is_first_process() -> bool:
     """Return whether this is process 0 of the job, or the only process."""
-    dist = sys.modules.get("torch.distributed")  # a command that needs no torch does not load it
+    dist = sys.modules.get("torch.distributed")  # not imported here: some commands need no torch
     if dist is not None and dist.is_available() and dist.is_initialized():
         return bool(dist.get_rank() == 0)
     return all(os.environ.get(name, "0") == "0" for name in _PROCESS_NUMBERS)
@@ -27,7 +27,7 @@ def log_info(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Warn once, in the first process; a ``UserWarning`` of the package."""
+    """Emit a ``UserWarning``, in the first process only."""
     if is_first_process():
         warnings.warn(message, stacklevel=3)
 
@@ -42,8 +42,8 @@ def show_messages() -> None:
         LOGGER.setLevel(logging.INFO)
 
 
-class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs alone
-    """Write to what ``sys.stderr`` is at the moment, which a test or a notebook replaces."""
+class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic only in its stubs
+    """Write to the current ``sys.stderr``, which tests and notebooks replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.setStream(sys.stderr)

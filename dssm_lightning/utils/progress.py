@@ -1,4 +1,4 @@
-"""The progress of long work: a bar in a terminal, and a line now and then where there is no terminal."""
+"""Show the progress of long work: a bar in a terminal, otherwise a log message every :data:`SECONDS` seconds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dssm_lightning.utils.logger import log_info
 T = TypeVar("T")
 
 SECONDS = 30.0
-"""Between two lines."""
+"""Seconds between two log messages."""
 
 
 def track(items: Iterable[T], description: str, total: int, least: int = 1) -> Iterator[T]:
-    """Yield the items and show how many are done.
+    """Yield the items and show the progress.
 
     Args:
         items: the work.
-        description: what is done, such as ``encoding``.
+        description: name of the work, such as ``encoding``.
         total: how many items there are.
-        least: show nothing for fewer items.
+        least: number of items from which progress is shown.
     """
     if total < least:
         yield from items

@@ -237,7 +237,7 @@ def tower(**arguments: Any) -> dict[str, Any]:
     [
         ({"data": {"batch_size": 0}}, "batch_size must be at least 1, got 0"),
         ({"model": {"ks": [1, 100]}}, "k = 100 is larger than the corpus, which has 60 candidates"),
-        ({"model": {"ks": [0]}}, "ks: 0 is not a cut of a ranking"),
+        ({"model": {"ks": [0]}}, "ks: k is 0"),
         (
             {"checkpoint": {"monitor": "val/auroc"}},
             "'val/auroc' is never logged .auroc needs labels, and the source has no",

@@ -1,4 +1,4 @@
-"""Candidates without a training positive: held out with all their rows, ranked among themselves, divided into slices."""
+"""Candidates without a training positive: held out with all their rows, ranked among themselves, sliced by columns."""
 
 from __future__ import annotations
 
@@ -138,9 +138,9 @@ def test_with_rank_corpus_the_whole_corpus_is_ranked(tmp_path: Path) -> None:
 
 
 def test_slice_by_must_be_a_column(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="slice_by.*'notes'.*candidate_id"):
+    with pytest.raises(ValueError, match=r"slice_by.*'notes'.*candidate_id"):
         data(tmp_path, slice_by=["notes"]).ranking(TEST)
-    with pytest.raises(ValueError, match="slice_by.*'query_id' has 80 values"):
+    with pytest.raises(ValueError, match=r"slice_by.*'query_id' has 80 values"):
         data(tmp_path, slice_by=["query_id"]).ranking(TEST)
 
 

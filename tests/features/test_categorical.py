@@ -255,7 +255,7 @@ def test_values_that_are_no_categories():
 
 
 def test_a_min_frequency_that_leaves_nothing():
-    with pytest.raises(UserError, match="'x': min_frequency is 3, .* 2 values; .* 2 of 3"):
+    with pytest.raises(UserError, match=r"'x': min_frequency is 3, .* 2 values; .* 2 of 3"):
         Categorical(name="x", min_frequency=3).fit(pl.Series(["a", "a", "b"]))
 
 

@@ -59,7 +59,7 @@ def test_entries_of_several_ids_stand_one_after_another():
     by_time = History(name="h", of="title", order="time")
     assert not by_time.bind(words).has_prefixes
     assert by_time.bind(ITEM).has_prefixes
-    with pytest.raises(UserError, match="SelfAttention of 'h' .*'title'"):
+    with pytest.raises(UserError, match=r"SelfAttention of 'h' .*'title'"):
         SelfAttention(by_time.bind(words))
 
 

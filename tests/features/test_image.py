@@ -192,7 +192,7 @@ def test_an_unreadable_picture_is_an_error_with_its_path(tmp_path):
         feature.encode(pl.Series(["absent.png"]))
     with pytest.raises(UserError, match=r"'poster': .*text.png' in row 0 .*Pillow"):
         feature.encode(pl.Series(["text.png"]))
-    with pytest.raises(UserError, match="'poster': .*5 bytes in row 0"):
+    with pytest.raises(UserError, match=r"'poster': .*5 bytes in row 0"):
         feature.encode(pl.Series([b"12345"]))
 
 

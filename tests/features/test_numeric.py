@@ -93,13 +93,13 @@ def test_booleans_and_times_are_numbers(values, seconds):
 
 
 def test_columns_that_teach_nothing_and_other_types():
-    with pytest.raises(UserError, match="Numeric feature 'x': no value .* 2 rows"):
+    with pytest.raises(UserError, match=r"Numeric feature 'x': no value .* 2 rows"):
         Numeric(name="x", missing="mean").fit(pl.Series([None, None]))
     with pytest.raises(UserError, match="Numeric feature 'x': column 'y' is of type String"):
         Numeric(name="x", column="y").fit(pl.Series(["3"]))
-    with pytest.raises(UserError, match="'x': missing is 'zero'; .*error, mean, indicator"):
+    with pytest.raises(UserError, match=r"'x': missing is 'zero'; .*error, mean, indicator"):
         Numeric(name="x", missing="zero")  # type: ignore[arg-type]  # the point of the test
-    with pytest.raises(UserError, match="'x': std is 0.0"):
+    with pytest.raises(UserError, match=r"'x': std is 0.0"):
         Numeric(name="x", std=0.0)
 
 

@@ -90,5 +90,5 @@ def test_long_differences_are_described_by_their_size() -> None:
 
 def test_an_unknown_kind_is_named() -> None:
     text = both(AGE).to_json().replace('"Numeric"', '"Nmeric"')
-    with pytest.raises(UserError, match="unknown feature kind 'Nmeric'.*import"):
+    with pytest.raises(UserError, match=r"unknown feature kind 'Nmeric'.*import"):
         Schemas.from_json(text)

@@ -44,7 +44,7 @@ def test_empty_rows_and_their_error():
     assert list(map(len, rows(tokens, ["", "dog", None, " "]))) == [0, 1, 0, 0]
     assert tokens.encode(pl.Series([], dtype=pl.String)).offsets.tolist() == [0]
     for feature in (Words(name="text"), Tokens(name="text")):
-        with pytest.raises(UserError, match="'text': 1 of 2 texts .* row 1"):
+        with pytest.raises(UserError, match=r"'text': 1 of 2 texts .* row 1"):
             feature.fit(pl.Series(["a", None]))
         with pytest.raises(UserError, match="'text': column 'text' holds Int64"):
             feature.fit(pl.Series([1]))

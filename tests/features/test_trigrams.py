@@ -104,5 +104,5 @@ def test_what_an_earlier_release_saved_is_read_or_refused():
     """HashedTrigrams once had a vocabulary: null where it hashed, which still loads; Trigrams has it now."""
     saved = HashedTrigrams(name="t", num_buckets=7).to_dict()
     assert feature_from_dict({**saved, "vocabulary": None}) == HashedTrigrams(name="t", num_buckets=7)
-    with pytest.raises(UserError, match="'t': HashedTrigrams .*vocabulary"):
+    with pytest.raises(UserError, match=r"'t': HashedTrigrams .*vocabulary"):
         feature_from_dict({**saved, "num_buckets": None, "vocabulary": ["cat"]})

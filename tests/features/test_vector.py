@@ -59,7 +59,7 @@ def test_bad_vectors(column, message):
 def test_bad_lengths():
     with pytest.raises(UserError, match="'v': length is 0"):
         Vector(name="v", length=0)
-    with pytest.raises(UserError, match="'v': no row .*`length`"):
+    with pytest.raises(UserError, match=r"'v': no row .*`length`"):
         Vector(name="v").fit(pl.Series([], dtype=pl.List(pl.Float64)))
     with pytest.raises(UserError, match="'v': length is 0"):
         Vector(name="v").fit(pl.Series([[]], dtype=pl.List(pl.Float64)))

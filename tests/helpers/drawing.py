@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION, Interactions
-from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.data.negatives import NegativeSampler, SamplerTables
 from dssm_lightning.utils.ragged import Ragged
 from dssm_lightning.utils.seeding import Counter
 
@@ -46,7 +46,7 @@ ROWS = torch.arange(8)
 
 def bound(sampler: NegativeSampler, interactions: Interactions = LIKES, num_candidates: int = 5) -> NegativeSampler:
     """The sampler, bound to the interactions."""
-    sampler.bind(interactions, 4, num_candidates)
+    sampler.bind(SamplerTables(interactions, 4, num_candidates))
     return sampler
 
 

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dssm_lightning.data.batch import Batch, Candidates
 from dssm_lightning.data.interactions import Interactions
-from dssm_lightning.data.negatives import Hard
+from dssm_lightning.data.negatives import Hard, SamplerTables
 from dssm_lightning.losses import (
     BPR,
     WARP,
@@ -231,7 +231,7 @@ def same_pools(rank: int, world_size: int) -> bool:
     scores, queries = torch.randn(9, CORPUS, generator=generator), torch.arange(9)
     alone, shared = Hard(2, (1, 6)), Hard(2, (1, 6))
     for sampler in (alone, shared):
-        sampler.bind(interactions, 9, CORPUS)
+        sampler.bind(SamplerTables(interactions, 9, CORPUS))
     alone.keep(queries, alone.choose(queries, scores), epoch=4)
     own = queries[rank::world_size].split(2)
     mine_pools([shared], [(part, {"row": part}) for part in own], lambda features: scores[features["row"]], epoch=4)

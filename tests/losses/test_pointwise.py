@@ -14,7 +14,8 @@ from dssm_lightning.losses import BinaryCrossEntropy, CosineEmbedding, Loss
 
 
 def test_binary_cross_entropy_by_hand() -> None:
-    # chances 3/4, 1/2, 9/10; the second is the target, liked (log 4, 2, 10), then not, without the third (log 4, 2)
+    # σ: 3/4, 1/2, 9/10, the target is the second column. Row 0 is liked: log 4 + log 2 + log 10.
+    # Row 1 is not liked, its third column is invalid: log 4 + log 2.
     logits = torch.tensor([3.0, 1.0, 9.0]).log().repeat(2, 1)
     valid = torch.tensor([[True, True, True], [True, True, False]])
     value = BinaryCrossEntropy()(make_scores(logits, [1, 1], valid=valid, label=[1.0, 0.0]))
@@ -30,7 +31,7 @@ def test_binary_cross_entropy_is_torchs_over_the_scored_pairs() -> None:
     torch.testing.assert_close(value.mean(), nn.BCEWithLogitsLoss()(logits, label))
 
 
-def test_labels_alone_are_scored_where_nothing_else_is_valid() -> None:
+def test_rows_without_a_negative_are_scored_by_their_label() -> None:
     logits = torch.tensor([[2.0, 7.0], [7.0, -1.0]])
     valid = torch.tensor([[True, False], [False, True]])
     value = BinaryCrossEntropy()(make_scores(logits, [0, 1], valid=valid, label=[1.0, 0.0]))
@@ -52,7 +53,7 @@ def test_cosine_embedding_is_torchs_over_the_scored_pairs() -> None:
 
 
 def test_cosine_embedding_by_hand() -> None:
-    # liked at 0.8: 0.2; others 0.6 and 0.1 above 0.5: 0.1 and 0
+    # liked with cosine 0.8: 0.2; not liked with 0.6 and 0.1: 0.1 above the margin, and 0
     value = CosineEmbedding(0.5)(make_scores(torch.tensor([[0.8, 0.6, 0.1]]), [0]))
     torch.testing.assert_close(value, torch.tensor([0.1]))
 
@@ -72,6 +73,6 @@ def test_both_use_labels() -> None:
     assert CosineEmbedding.uses_labels
 
 
-def test_margin_that_is_no_cosine_is_named() -> None:
-    with pytest.raises(ValueError, match=r"margin is 1.5; it is a cosine in \[-1, 1\)"):
+def test_a_margin_outside_the_cosines_is_named() -> None:
+    with pytest.raises(ValueError, match=r"margin is 1\.5.*\[-1, 1\)"):
         CosineEmbedding(1.5)

@@ -20,7 +20,7 @@ def test_siglip_is_the_papers_loss_over_a_batch() -> None:
 
 
 def test_siglip_by_hand_with_labels() -> None:
-    # b = 0 and logits 0: each pair costs log 2; the row that was not liked has no pull on its own candidate
+    # b = 0 and logits 0: each pair costs log 2; the row that is not liked pushes its own candidate away
     logits = torch.zeros(2, 3, requires_grad=True)
     valid = torch.tensor([[True, True, False], [True, True, True]])
     value = SigLIP(bias=0)(make_scores(logits, valid=valid, label=torch.tensor([1.0, 0.0])))
@@ -54,6 +54,6 @@ def test_gradients_are_finite_for_extreme_logits() -> None:
     assert logits.grad.isfinite().all()
 
 
-def test_a_bias_that_is_no_number_is_named() -> None:
-    with pytest.raises(ValueError, match="SigLIP: bias is nan; it must be a finite number"):
+def test_a_bias_that_is_not_finite_is_named() -> None:
+    with pytest.raises(ValueError, match="SigLIP: bias is nan"):
         SigLIP(math.nan)

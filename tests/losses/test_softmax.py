@@ -24,7 +24,7 @@ def test_hand_arithmetic() -> None:
 
 
 def test_count_is_the_in_batch_softmax_with_repeated_columns() -> None:
-    """Five rows own three candidates, a fourth candidate was drawn: TFRS scores 5 + 1 columns."""
+    """Five rows have three distinct candidates, a fourth candidate is sampled: TFRS scores 5 + 1 columns."""
     owner = torch.tensor([0, 1, 0, 2, 0])
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     count = torch.tensor([3.0, 1.0, 1.0, 0.0])
@@ -39,7 +39,7 @@ def test_count_is_the_in_batch_softmax_with_repeated_columns() -> None:
 
 
 def test_count_log_q_subtracts_the_log_of_the_expected_number() -> None:
-    # exp: 1, 3, 6; counts 2, 1, 1 (drawn); expected 4, 0.5, 2 -> 1·2/4, 3·1/0.5, 6·1/2 = 0.5, 6, 3
+    # exp: 1, 3, 6; counts 2, 1, 1 (sampled); expected 4, 0.5, 2 -> 1·2/4, 3·1/0.5, 6·1/2 = 0.5, 6, 3
     scores = make_scores(
         torch.tensor([[1.0, 3.0, 6.0]]).log(),
         torch.tensor([0]),
@@ -49,8 +49,8 @@ def test_count_log_q_subtracts_the_log_of_the_expected_number() -> None:
     torch.testing.assert_close(SampledSoftmax("count_log_q")(scores), torch.tensor([math.log(9.5 / 0.5)]))
 
 
-def test_inclusion_divides_by_the_chance_of_being_there() -> None:
-    # Poisson with mean log 2 and log 4: there with chance 1/2 and 3/4 -> 1 · 2, 3 · 4/3 = 2, 4
+def test_inclusion_divides_by_the_probability_of_inclusion() -> None:
+    # Poisson with mean log 2 and log 4: included with probability 1/2 and 3/4 -> 1 · 2, 3 · 4/3 = 2, 4
     log_q = torch.tensor([math.log(2), math.log(4)]).log()
     scores = make_scores(torch.tensor([[1.0, 3.0]]).log(), torch.tensor([0]), log_q=log_q)
     torch.testing.assert_close(SampledSoftmax("inclusion")(scores), torch.tensor([math.log(3)]))
@@ -65,7 +65,7 @@ def test_inclusion_keeps_its_digits_for_rare_candidates() -> None:
 
 @pytest.mark.parametrize(("repeats", "unbiased"), [("inclusion", True), ("ignore", False)])
 def test_inclusion_learns_the_softmax_over_the_corpus(repeats: Repeats, unbiased: bool) -> None:
-    """Over every batch of distinct candidates there can be, the true log-probabilities are stationary."""
+    """The gradient, summed over all possible batches, is zero at the true log-probabilities."""
     likes = torch.tensor([0.5, 0.25, 0.15, 0.1], dtype=torch.float64)
     included = torch.tensor([0.9, 0.5, 0.3, 0.05], dtype=torch.float64)
     log_q = (-(1 - included).log()).log()
@@ -104,6 +104,6 @@ def test_a_column_that_was_not_drawn_at_random_is_not_corrected(
     torch.testing.assert_close(SampledSoftmax(repeats)(scores), SampledSoftmax("ignore")(scores))
 
 
-def test_unknown_treatment_is_named() -> None:
-    with pytest.raises(ValueError, match="repeats is 'logq'; possible: ignore, count, count_log_q, inclusion"):
-        SampledSoftmax("logq")  # type: ignore[arg-type]  # what a user may write in YAML
+def test_unknown_repeats_is_named() -> None:
+    with pytest.raises(ValueError, match=r"repeats is 'logq'.*ignore, count, count_log_q, inclusion, refined"):
+        SampledSoftmax("logq")  # type: ignore[arg-type]  # YAML may hold it

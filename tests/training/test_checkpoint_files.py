@@ -59,7 +59,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     place = tmp_path / "deep" / "last.ckpt"
     writer = AtomicCheckpointIO()
     writer.save_checkpoint({"step": 1}, place)
-    (place.parent / "last.ckpt.tmp12345").write_bytes(b"half a file of a killed process")
+    (place.parent / "last.ckpt.tmp10000000000000000000").write_bytes(b"half a file of a killed process")
 
     def fill_the_disk(content: object, file: BinaryIO) -> None:
         file.write(b"half")

@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_what_was_there_and_the_run_goes_on(
     assert look.epochs == [(0, 0), (0, 0), (2, 2)]
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
-    assert "best.ckpt of step 14 cannot be written (File too large); training goes on, and what was there" in told[0]
+    assert "best.ckpt of step 14 cannot be written (File too large)" in told[0]
     assert read_checkpoint(Path(best.best_model_path))["epoch"] == 2
     assert best.best_metrics["val/mrr"] == pytest.approx(0.3)
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 3
@@ -256,14 +256,11 @@ def test_what_a_checkpoint_makes_of_the_optimizer_is_told(tmp_path: Path) -> Non
     fit(tmp_path, LastCheckpoint(), max_epochs=1)
     other = small_model(optimizer={"class_path": "torch.optim.Adam", "init_args": {"lr": 0.5, "weight_decay": 0.1}})
     trainer = small_trainer(tmp_path, max_epochs=2)
-    told = "the checkpoint's optimizer goes on, not the one that is asked for: "
     last = tmp_path / "checkpoints" / "last.ckpt"
-    with pytest.warns(UserWarning, match=told) as warned:
+    with pytest.warns(UserWarning, match="optimizer of the checkpoint") as warned:
         trainer.fit(other, datamodule=small_data(tmp_path), ckpt_path=last, weights_only=True)
-    assert {str(each.message).removeprefix(told) for each in warned if told in str(each.message)} == {
-        "lr 0.02, not 0.5",
-        "weight_decay 0.0, not 0.1",
-    }
+    messages = [str(each.message) for each in warned if "optimizer of the checkpoint" in str(each.message)]
+    assert {message.partition(": ")[2] for message in messages} == {"lr 0.02, not 0.5", "weight_decay 0.0, not 0.1"}
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     before = settings_of(optimizer)
     rates(torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.1), optimizer, 1)

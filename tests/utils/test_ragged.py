@@ -13,6 +13,7 @@ from dssm_lightning.utils.ragged import (
     Ragged,
     concatenate_into,
     num_rows,
+    pad_rows_to,
     row_chunks,
     take,
     take_features,
@@ -97,3 +98,12 @@ def test_parts_are_concatenated_as_by_torch() -> None:
     found = concatenate_into(iter(parts), 5)
     assert torch.equal(found, torch.cat(parts))
     assert found.dtype == torch.float64
+
+
+def test_padding_repeats_the_last_row() -> None:
+    features: Features = {"ragged": ragged([[1, 2], [], [3]]), "dense": torch.arange(3)}
+    cpu = torch.device("cpu")
+    found = pad_rows_to(features, 5, cpu)
+    assert as_lists(found["ragged"]) == [[1, 2], [], [3], [3], [3]]
+    assert num_rows(pad_rows_to(features, 2, cpu)) == 3
+    assert num_rows(pad_rows_to(take_features(features, torch.arange(0)), 5, cpu)) == 0

@@ -100,7 +100,7 @@ def _tables(differences: Sequence[Difference], rows: PairedRows) -> list[Table]:
     order = [name for name in ("", SEEN_KEPT.rstrip("/"), *SLICES) if name in found]
     order += sorted(found - set(order))
     width = max((len(_short_name(each)) for each in differences), default=0)
-    tables = []
+    tables: list[Table] = []
     for name in order:
         table = _empty_table(width, show_header=not tables)
         if name:

@@ -1,34 +1,43 @@
-"""The command that draws how a metric of several runs went, epoch by epoch."""
+"""The command that draws a metric of several runs, epoch by epoch."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dssm_lightning.reports.network_diagram import require_svg
-from dssm_lightning.reports.training_curves import COLOURS, Points, _read, curves_svg
+from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from dssm_lightning.reports.training_curves import Points
 
 
 def curves(run: list[str], metric: str, plot: str, label: list[str] | None = None) -> dict[str, Points]:
     """Draw a metric of several runs, epoch by epoch.
 
     Args:
-        run: run folders, or checkpoints in them.
-        metric: what every run logged, such as val/ndcg@10.
-        plot: the SVG file.
-        label: what each run is called in the drawing; None = its folder.
+        run: run folders, or checkpoints in run folders.
+        metric: a metric that every run logged, such as val/ndcg@10.
+        plot: the SVG or PNG file to write.
+        label: the name of each run in the drawing; None = its folder.
 
     Returns:
         each run's epochs and values, by its label.
     """
-    require_svg(Path(plot))
+    from dssm_lightning.reports.training_curves import (
+        draw_curves,
+        read_curve,
+        require_matplotlib,
+        require_plot_file,
+        save_curves,
+    )
+
+    require_plot_file(Path(plot))
+    require_matplotlib()
     labels = run if label is None else label
     if len(labels) != len(run) or len(set(labels)) < len(labels):
-        raise UserError(f"{len(run)} runs need as many different labels; found {', '.join(labels)}")
-    if len(run) > len(COLOURS):
-        raise UserError(f"{len(run)} runs are more than can be told apart: at most {len(COLOURS)}")
-    found = {name: _read(each, metric) for name, each in zip(labels, run, strict=True)}
-    Path(plot).parent.mkdir(parents=True, exist_ok=True)
-    Path(plot).write_text(curves_svg(found, metric), encoding="utf-8")
-    print(f"{metric} by epoch: {plot}")
+        raise UserError(f"--label: {len(run)} runs need {len(run)} different labels; found {', '.join(labels)}")
+    found = {name: read_curve(each, metric) for name, each in zip(labels, run, strict=True)}
+    save_curves(draw_curves(found, metric), Path(plot))
+    show_text(f"{metric} by epoch: {plot}")
     return found

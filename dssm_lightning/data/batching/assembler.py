@@ -16,7 +16,7 @@ from dssm_lightning.data.batching.histories import HistoryAssembler, Timeline
 from dssm_lightning.data.batching.liked_by import LikedByAssembler
 from dssm_lightning.data.batching.same_text import SameText
 from dssm_lightning.data.interactions import TRAIN
-from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.data.negatives import NegativeSampler, SamplerTables
 from dssm_lightning.data.negatives.frequency import CountedFrequency, Frequency
 from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.features import History, LikedBy
@@ -73,7 +73,7 @@ class Assembler:
                 "take BinaryCrossEntropy, or draw negatives with Uniform"
             )
         if sampler is not None:
-            sampler.bind(data.interactions, len(data.queries), len(data.candidates), data.candidates)
+            sampler.bind(SamplerTables(data.interactions, len(data.queries), len(data.candidates), data.candidates))
 
     def _histories(self) -> dict[str, HistoryAssembler]:
         timelines = {"liked": self.likes}

@@ -1,11 +1,11 @@
-"""Candidates drawn to be a batch's negatives beside those that it has anyway.
+"""Samplers of negatives: candidates that are drawn for a batch, in addition to the rows' own candidates.
 
-A draw is a function of the counter and, where negatives are mined, of the pools in the checkpoint. Nothing is learnt
-from validation or test rows. A row's own positives may be drawn: what a query is known to like is masked when the batch
-is scored.
+A draw depends on the counter only, and, if negatives are mined, on the pools in the checkpoint. Samplers learn nothing
+from validation or test rows. A sampler may draw a positive of the row's query: known positives are masked when the
+batch is scored.
 """
 
-from dssm_lightning.data.negatives.base import NegativeSampler
+from dssm_lightning.data.negatives.base import NegativeSampler, SamplerTables
 from dssm_lightning.data.negatives.from_data import FromColumn, FromShown, ObservedOnly
 from dssm_lightning.data.negatives.from_distribution import LogUniform, Popularity, Uniform
 from dssm_lightning.data.negatives.hard import Hard
@@ -22,5 +22,6 @@ __all__ = [
     "ObservedOnly",
     "Popularity",
     "SameAttribute",
+    "SamplerTables",
     "Uniform",
 ]

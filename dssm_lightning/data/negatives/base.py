@@ -1,100 +1,127 @@
-"""What every sampler of negatives is."""
+"""The base class of all samplers of negatives, and the tables that samplers read."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
 from torch import Tensor
 
 from dssm_lightning.data.interactions import Interactions
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 from dssm_lightning.utils.ragged import Ragged
 from dssm_lightning.utils.seeding import Counter
 
 
+class SamplerTables(NamedTuple):
+    """The tables that a sampler of negatives reads.
+
+    Example:
+        >>> from dssm_lightning.data.negatives import Uniform
+        >>> likes = Interactions(torch.tensor([0, 1]), torch.tensor([2, 0]), fold=torch.zeros(2, dtype=torch.int8))
+        >>> sampler = Uniform(num_negatives=3)
+        >>> sampler.bind(SamplerTables(likes, num_queries=2, num_candidates=10))
+        >>> sampler.sample(Counter(seed=0), rows=torch.tensor([0, 1])).shape
+        torch.Size([3])
+    """
+
+    interactions: Interactions
+    """R events of all folds. A sampler may learn from the training rows only."""
+    num_queries: int
+    """Number of rows of the query table."""
+    num_candidates: int
+    """N, number of rows of the corpus."""
+    candidates: pl.DataFrame | None = None
+    """The corpus: N rows of raw columns, without image columns; None = not given."""
+
+
 class NegativeSampler:
-    """Interaction rows (B,) -> corpus rows: (n,) that the batch shares, or (B, n) with each row's own.
+    """Draw corpus rows as negatives: (n,) that the batch shares, or (B, n), the negatives of each row.
 
     Args:
         num_negatives: n, for the whole batch or for each row.
-        per_row: each row has its own, and only they are its negatives; otherwise the rows share them, and the batch's
-            other candidates are negatives as well.
+        per_row: if true, each row has its own negatives, and no other candidate of the batch is its negative. If false,
+            all rows share the negatives, and the other candidates of the batch are negatives, too.
 
     Raises:
-        ValueError: ``num_negatives`` is not positive; in ``bind``, it is more than the corpus has.
+        UserError: ``num_negatives`` is below 1; in :meth:`bind`, it is larger than the corpus.
+
+    Example:
+        >>> class Last(NegativeSampler):
+        ...     def bind(self, tables):
+        ...         super().bind(tables)
+        ...         self.ids = torch.arange(tables.num_candidates)[-self.num_negatives :]
+        ...
+        ...     def sample(self, counter, rows):
+        ...         return self.ids
+        >>> sampler = Last(num_negatives=2)
+        >>> sampler.bind(SamplerTables(Interactions(*torch.zeros(3, 1).long()), num_queries=1, num_candidates=9))
+        >>> sampler.sample(Counter(seed=0), rows=torch.tensor([0])).tolist()
+        [7, 8]
     """
 
     column: str | None = None
-    """Interaction column whose lists of candidates must be in ``Interactions.negatives``."""
+    """Interaction column whose lists of candidates must be in ``Interactions.negatives``; None = no column."""
     file: str | None = None
-    """The file that has this column, by query; None = the interactions have it."""
+    """File that has this column, by query; None = the interactions have the column."""
 
     def __init__(self, num_negatives: int, per_row: bool = False) -> None:
-        if num_negatives <= 0:
-            raise UserError(
-                f"{type(self).__name__}: num_negatives is {num_negatives}; it must be positive "
-                "(for in-batch negatives alone, leave the sampler out)"
-            )
+        hint = "for in-batch negatives only, leave the sampler out"
+        require_at_least(type(self).__name__, "num_negatives", num_negatives, hint=hint)
         self.num_negatives, self.per_row = num_negatives, per_row
 
-    def bind(
-        self,
-        interactions: Interactions,
-        num_queries: int,
-        num_candidates: int,
-        candidates: pl.DataFrame | None = None,
-    ) -> None:
-        """Learns what it draws from; called once, before the first ``sample``.
-
-        Args:
-            interactions: the whole table; only its training rows may teach anything.
-            num_queries: rows of the query table.
-            num_candidates: N, rows of the corpus.
-            candidates: the corpus' raw columns but pictures, N rows, for who draws by them.
-        """
-        if self.num_negatives > num_candidates:
+    def bind(self, tables: SamplerTables) -> None:
+        """Learn from the training rows; called once, before the first :meth:`sample`."""
+        if self.num_negatives > tables.num_candidates:
             raise UserError(
                 f"{type(self).__name__}: num_negatives is {self.num_negatives}, "
-                f"but the corpus has only {num_candidates} candidates"
+                f"but the corpus has only {tables.num_candidates} candidates"
             )
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
-        """int64 corpus rows, (n,) or (B, n) as ``per_row`` says; −1 where a row has fewer than n.
+        """Draw corpus rows, int64: (n,), or (B, n) if ``per_row``; −1 fills a row that has fewer than n negatives.
 
-        ``rows`` (B,) are int64 rows of the interaction table, ``counter`` says where in the run this is.
+        Args:
+            counter: the place in the run.
+            rows: (B,) int64 rows of the interaction table.
         """
         raise NotImplementedError
 
     def expected(self, ids: Tensor) -> Tensor:
-        """(C,) float64: how often one batch (``per_row``: one of its rows) is expected to draw each corpus row.
+        """Return the expected number of draws (C,) float64 of each corpus row, in a batch or, if ``per_row``, in a row.
 
-        0 for what does not come from a distribution over the corpus.
+        It is 0 if the draws do not come from a distribution over the corpus.
         """
         return torch.zeros(len(ids), dtype=torch.float64)
 
     @property
     def parts(self) -> list[NegativeSampler]:
-        """The samplers that this one is made of: itself, unless it joins others."""
+        """The samplers that this sampler consists of: the sampler itself, or the parts of a mixture."""
         return [self]
 
     def state_dict(self) -> dict[str, Any]:
-        """What was learnt on the way to draw from, as plain values and tensors for the checkpoint; mostly nothing."""
+        """Return learned state for the checkpoint, as plain values and tensors; most samplers have none."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with it, bound already."""
+        """Restore state; call :meth:`bind` first."""
 
     def _shape(self, rows: Tensor) -> tuple[int, ...]:
         return (len(rows), self.num_negatives) if self.per_row else (self.num_negatives,)
 
 
 def sample_up_to(lists: Ragged, which: Tensor, limit: int, counter: Counter) -> Tensor:
-    """(B, n) values of the lists (B,), −1 after the end of a shorter one; n = limit, or the longest length if less.
+    """Sample at most ``limit`` values of each chosen list, without replacement: (B, n), −1 after the end of a list.
 
-    A list longer than the limit is sampled systematically, at equal steps from a random start: each value is equally
-    likely, none comes twice, and the cost does not depend on the length.
+    n is the limit, or the length of the longest chosen list if that is less. A longer list is sampled systematically,
+    at equal steps from a random start: every value is equally likely, and the cost does not depend on the length.
+
+    Args:
+        lists: rows of values.
+        which: (B,) the chosen rows.
+        limit: largest number of values of a list.
+        counter: the place in the run.
     """
     start = lists.offsets[which, None]  # (B, 1)
     length = lists.offsets[which + 1, None] - start  # (B, 1)

@@ -1,4 +1,4 @@
-"""How often a training row's own candidate is each candidate of the corpus: the p in log_q = log(B·p + n·q)."""
+"""The probability that a training row owns each candidate of the corpus: the p in log_q = log(B·p + n·q)."""
 
 from __future__ import annotations
 
@@ -8,79 +8,107 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 from dssm_lightning.utils.hashing import buckets
 
 
 class Frequency:
-    """Corpus rows (C,) -> the probability that a training row owns each."""
+    """Estimate the probability that a training row owns each corpus row: (C,) corpus rows -> (C,) probabilities.
+
+    Example:
+        >>> class Equal(Frequency):
+        ...     def bind(self, owned, num_candidates):
+        ...         self.size = num_candidates
+        ...
+        ...     def __call__(self, ids):
+        ...         return torch.full((len(ids),), 1 / self.size, dtype=torch.float64)
+        >>> frequency = Equal()
+        >>> frequency.bind(torch.tensor([3, 0, 3]), num_candidates=4)
+        >>> frequency(torch.tensor([2, 3])).tolist()
+        [0.25, 0.25]
+    """
 
     streams: ClassVar[bool] = False
-    """Whether it learns from the batches, which must then be held before it, and be committed once trained on."""
+    """Whether the estimate learns from batches: call :meth:`hold` with each batch, :meth:`commit` after the step."""
 
     def bind(self, owned: Tensor, num_candidates: int) -> None:
-        """Begin anew.
+        """Start a new estimate.
 
         Args:
-            owned: (R,) the corpus row that each training row owns, in whatever order.
-            num_candidates: N, rows of the corpus.
+            owned: (R,) the corpus row that each training row owns, in any order.
+            num_candidates: N, number of rows of the corpus.
         """
         raise NotImplementedError
 
     def __call__(self, ids: Tensor) -> Tensor:
-        """(C,) float64 probabilities."""
+        """Return the probabilities (C,) float64."""
         raise NotImplementedError
 
     def hold(self, owned: Tensor) -> None:
-        """Keep what the rows of a batch, of all ranks, own until :meth:`commit`."""
+        """Keep the corpus rows that a batch's rows own, in all processes together, until :meth:`commit`."""
 
     def commit(self) -> None:
-        """Learn from what is held, if anything is."""
+        """Learn from the batch that is held, if there is one."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What was learnt on the way, for the checkpoint."""
+        """Return learned state for the checkpoint."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with it, bound already."""
+        """Restore state; call :meth:`bind` first."""
 
 
 class CountedFrequency(Frequency):
-    """Counted in the training rows."""
+    """Count the training rows of each candidate.
+
+    Example:
+        >>> frequency = CountedFrequency()
+        >>> frequency.bind(torch.tensor([3, 0, 3, 1]), num_candidates=5)
+        >>> frequency(torch.tensor([0, 3, 4])).tolist()
+        [0.25, 0.5, 0.0]
+    """
 
     def bind(self, owned: Tensor, num_candidates: int) -> None:
-        """Counts."""
+        """Count."""
         self._frequency = torch.bincount(owned, minlength=num_candidates).double() / len(owned)  # (N,)
 
     def __call__(self, ids: Tensor) -> Tensor:
-        """(C,) the share of rows."""
+        """Return the fraction of training rows that own each candidate, (C,) float64."""
         return self._frequency.index_select(0, ids)
 
 
 class StreamingFrequency(Frequency):
-    r"""Estimated from the batches as they pass, by the mean number of rows between two that own the same candidate.
+    r"""Estimate the frequency from the batches, by the mean number of rows between two rows with the same candidate.
 
-    With Δ rows since a candidate's last occurrence its interval :math:`\delta` follows
-    :math:`\delta \leftarrow (1 - \alpha) \delta + \alpha \Delta`, and its frequency is 1 / δ. Unlike a count it
-    forgets: where rows come in order of time, it follows what is popular *now*. Where they are shuffled, the default
-    count is exact, and this is a noisy estimate of it.
+    If Δ rows have passed since a candidate's last occurrence, its interval is updated by
+    :math:`\delta \leftarrow (1 - \alpha) \delta + \alpha \Delta`, and its frequency is 1 / δ. Unlike a count, the
+    estimate forgets: if rows come in the order of time, it follows the current popularity. If rows are shuffled, the
+    default count is exact, and this estimate is noisier.
 
-    It differs from the paper in three things. The unit is rows, not steps, so that batch size and ranks do not matter;
-    a candidate that c rows of a batch own counts as c intervals of Δ / c. The rate of a candidate's first 1 / α
-    occurrences is 1 / their number, their plain mean, in place of a start at 0. And a candidate never seen is taken
-    for as rare as one of all rows so far.
+    There are three differences from the paper. Intervals are measured in rows, not in steps, so that batch size and
+    number of processes do not matter; a candidate that c rows of a batch own counts as c intervals of Δ / c. During a
+    candidate's first 1 / α occurrences the rate is 1 / (number of occurrences), which gives their mean; the paper
+    starts at 0. A candidate that was never seen gets the frequency of one occurrence in all rows so far.
 
-    All ranks see the rows of the whole batch. The arrays are state, and lie in the checkpoint.
+    All processes see the rows of the global batch. The arrays are saved in the checkpoint.
 
     Args:
-        alpha: how fast the mean moves, in (0, 1]; the estimate's relative error is about √(α / 2).
-        num_buckets: places that candidates are hashed into; those that share one seem as frequent as all together.
-            None = a place for each candidate.
+        alpha: rate of the moving mean, in (0, 1]; the relative error of the estimate is about √(α / 2).
+        num_buckets: number of hash buckets of candidates; candidates in the same bucket share the sum of their
+            frequencies. None = one bucket for each candidate.
 
     Source: Yi et al., RecSys 2019, doi 10.1145/3298689.3346996, algorithm 2.
 
     Raises:
-        ValueError: alpha outside (0, 1], or fewer than one bucket.
+        UserError: alpha outside (0, 1], or fewer than one bucket.
+
+    Example:
+        >>> frequency = StreamingFrequency()
+        >>> frequency.bind(torch.tensor([0, 0, 1, 0]), num_candidates=3)
+        >>> frequency.hold(torch.tensor([0, 0, 1, 0]))
+        >>> frequency.commit()
+        >>> frequency(torch.tensor([0, 1, 2])).round(decimals=2).tolist()
+        [0.75, 0.25, 0.25]
     """
 
     streams: ClassVar[bool] = True
@@ -88,17 +116,16 @@ class StreamingFrequency(Frequency):
     def __init__(self, alpha: float = 0.01, num_buckets: int | None = None) -> None:
         if not 0 < alpha <= 1:
             raise UserError(f"StreamingFrequency: alpha is {alpha}; it must be above 0 and at most 1")
-        if num_buckets is not None and num_buckets < 1:
-            raise UserError(f"StreamingFrequency: num_buckets is {num_buckets}; it must be at least 1")
+        require_at_least("StreamingFrequency", "num_buckets", num_buckets)
         self.alpha, self.num_buckets = alpha, num_buckets
 
     def bind(self, owned: Tensor, num_candidates: int) -> None:
-        """Forget all."""
+        """Start without any observation."""
         size = num_candidates if self.num_buckets is None else self.num_buckets
-        self._rows = 0  # that passed
-        self._last = torch.zeros(size, dtype=torch.int64)  # the row of the last occurrence: the paper's A
-        self._interval = torch.zeros(size, dtype=torch.float64)  # the mean between two: the paper's B
-        self._seen = torch.zeros(size, dtype=torch.int64)  # occurrences
+        self._rows = 0  # rows seen so far
+        self._last = torch.zeros(size, dtype=torch.int64)  # row number of the last occurrence: A in the paper
+        self._interval = torch.zeros(size, dtype=torch.float64)  # mean interval between occurrences: B in the paper
+        self._seen = torch.zeros(size, dtype=torch.int64)  # number of occurrences
         self._held: Tensor | None = None
 
     def _bucket(self, ids: Tensor) -> Tensor:
@@ -107,44 +134,44 @@ class StreamingFrequency(Frequency):
         return torch.from_numpy(buckets(ids.numpy().astype(np.uint64), self.num_buckets)).long()
 
     def __call__(self, ids: Tensor) -> Tensor:
-        """(C,) 1 / interval."""
+        """Return 1 / interval, (C,) float64."""
         bucket = self._bucket(ids)
-        never = torch.tensor(max(self._rows, 1), dtype=torch.float64)
-        return 1 / torch.where(self._seen[bucket] > 0, self._interval[bucket], never)
+        never_seen = torch.tensor(max(self._rows, 1), dtype=torch.float64)
+        return 1 / torch.where(self._seen[bucket] > 0, self._interval[bucket], never_seen)
 
     def hold(self, owned: Tensor) -> None:
-        """Keep what the rows of a batch, of all ranks, own."""
+        """Keep the corpus rows that a batch's rows own, in place of the batch that was held before."""
         self._held = owned
 
     def commit(self) -> None:
-        """Learn from it; a second time does nothing."""
+        """Learn from the batch that is held; a second call does nothing."""
         if self._held is None:
             return
         bucket, count = torch.unique(self._bucket(self._held), return_counts=True)
         self._rows += len(self._held)
         self._seen[bucket] += count
-        step = torch.maximum(1 - (1 - self.alpha) ** count.double(), count / self._seen[bucket].double())
+        rate = torch.maximum(1 - (1 - self.alpha) ** count.double(), count / self._seen[bucket].double())
         interval = (self._rows - self._last[bucket]) / count.double()
-        self._interval[bucket] += step * (interval - self._interval[bucket])
+        self._interval[bucket] += rate * (interval - self._interval[bucket])
         self._last[bucket] = self._rows
         self._held = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Its arrays."""
+        """Return the arrays."""
         return {"rows": self._rows, "last": self._last, "interval": self._interval, "seen": self._seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with them.
+        """Restore the arrays.
 
         Raises:
-            ValueError: they are of another size.
+            UserError: the arrays have another size.
         """
         if not state:
             return
         if len(state["last"]) != len(self._last):
             raise UserError(
-                f"StreamingFrequency: the checkpoint has {len(state['last'])} places, here are {len(self._last)}; "
-                "the corpus or num_buckets was another"
+                f"StreamingFrequency: the checkpoint has {len(state['last'])} buckets, but this run has "
+                f"{len(self._last)}; continue with the checkpoint's corpus and num_buckets"
             )
         self._rows = state["rows"]
         self._last, self._interval, self._seen = state["last"], state["interval"], state["seen"]

@@ -1,56 +1,64 @@
-"""Negatives that the current model itself finds hard, mined between epochs."""
+"""Negatives that the current model ranks high, mined between epochs."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.data.interactions import TRAIN, Interactions, group
-from dssm_lightning.data.negatives.base import NegativeSampler, sample_up_to
+from dssm_lightning.data.interactions import TRAIN, group
+from dssm_lightning.data.negatives.base import NegativeSampler, SamplerTables, sample_up_to
 from dssm_lightning.data.negatives.from_distribution import Uniform
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Ragged, take
 from dssm_lightning.utils.seeding import Counter
 
 
 class Hard(NegativeSampler):
-    """Candidates that the model, as it is, ranks high for a query that is not known to like them.
+    """Draw candidates that the current model ranks high for a query that is not known to like them.
 
-    Before an epoch that is due the model scores the whole corpus for each query of the training rows. What the query is
-    known to like is taken out, and of the others those with a rank in ``rank_range`` become the query's *pool*, from
-    which its rows draw until it is mined anew. The very first ranks are often candidates that the query likes and
-    nobody has said so: leave them out by the range, or by the margin. Before the first mining draws are uniform.
+    Before some epochs the model scores the whole corpus for each query of the training rows. Known positives are
+    removed. The other candidates whose rank lies in ``rank_range`` become the query's *pool*. The query's rows draw
+    from this pool until the next mining. Candidates on the first ranks are often unknown positives: exclude them by the
+    range or by a margin. Before the first mining, draws are uniform.
 
-    A draw depends on the row, so that :meth:`expected` is what the average training row draws. No correction by
-    ``log_q`` makes the pools stand for the corpus: take ``SampledSoftmax`` with its repeats ignored, or a loss that
-    compares (``TripletMargin``, ``BPR``). ``Mixed`` with ``Uniform`` it goes on seeing the easy ones.
+    The draws depend on the row, so :meth:`expected` describes an average training row. No correction by ``log_q`` makes
+    the pools represent the corpus: use ``SampledSoftmax`` with ``repeats: ignore``, or a pairwise loss
+    (``TripletMargin``, ``BPR``). ``Mixed`` with ``Uniform``, the model also keeps seeing easy negatives.
 
-    The pools are state: they lie in the checkpoint, as int32, so that a run resumes with what it drew from. Queries are
-    mined once each, with all that is known of them as their history, as they are ranked in an evaluation by query.
+    The checkpoint contains the pools, as int32, so that a resumed run draws from the same pools. Each query is mined
+    once, with all of its training positives as its history, as in an evaluation by query.
 
     Args:
-        num_negatives: at most so many for each row, or, shared, for the whole batch.
-        rank_range: ``[first, end]``: candidates of 0-based rank first ≤ rank < end, known positives not counted.
-        every_n_epochs: how often is mined.
-        warm_up: epochs before the first mining; 0 for towers that are trained already.
-        margin: take only candidates that score at least this much below the mean of the query's training positives
-            (of a query with one positive: below it), in units of the logits; None = whatever they score.
-        relative_margin: likewise, but as a part of that mean: with .05 what scores at most 95 % of it, whatever the
-            scale of the logits. Where both are given, both must hold.
-        per_row: each row has its own, and only they are its negatives. Otherwise every draw is for a row of the batch
-            chosen at random, and is a negative of all rows, beside the batch's other candidates.
+        num_negatives: largest number for each row, or for the whole batch if shared.
+        rank_range: ``[first, end]``: candidates with 0-based rank first ≤ rank < end; known positives are not counted.
+        every_n_epochs: number of epochs from one mining to the next.
+        warm_up: number of epochs before the first mining; 0 for towers that are trained already.
+        margin: keep only candidates whose score is at least this much below the mean score of the query's training
+            positives, in units of the logits; None = all scores.
+        relative_margin: the same as a fraction of that mean: 0.05 keeps scores of at most 95 % of it, whatever the
+            scale of the logits. If both margins are given, both must hold.
+        per_row: if true, each row has its own negatives, and no other candidate of the batch is its negative. If false,
+            each draw is made for a random row of the batch and is a negative of all rows, and the other candidates of
+            the batch are negatives, too.
 
-    Sources: Xiong et al., arXiv 2007.00808 (ANCE: mined anew as the model changes); Moreira et al., arXiv 2407.15831
-    (both margins to the positive).
+    Sources: Xiong et al., arXiv 2007.00808 (ANCE: pools are mined again as the model changes); Moreira et al., arXiv
+    2407.15831 (both margins).
 
     Raises:
-        ValueError: ranks that do not ascend, or hold fewer candidates than are drawn; a margin below 0; epochs that
-            are no number of them; in ``bind``, a range that ends beyond the corpus.
+        UserError: ``rank_range`` does not ascend, or is smaller than ``num_negatives``; a negative margin; epochs out
+            of range; in :meth:`bind`, ``rank_range`` ends beyond the corpus.
+
+    Example:
+        >>> from dssm_lightning.data.interactions import Interactions
+        >>> likes = Interactions(torch.tensor([0]), torch.tensor([3]), torch.zeros(1, dtype=torch.int8))
+        >>> sampler = Hard(num_negatives=1, rank_range=(0, 2))
+        >>> sampler.bind(SamplerTables(likes, num_queries=1, num_candidates=4))
+        >>> sampler.choose(torch.tensor([0]), scores=torch.tensor([[0.1, 0.7, 0.5, 0.9]])).tolist()  # 3 is known
+        [[1, 2]]
     """
 
     def __init__(
@@ -66,59 +74,56 @@ class Hard(NegativeSampler):
         super().__init__(num_negatives, per_row)
         first, end = rank_range
         if not 0 <= first < end:
-            raise UserError(f"Hard: rank_range is {first} to {end}; ranks start at 0 and must ascend")
+            raise UserError(f"Hard: rank_range is {first} to {end}; it must start at 0 or later, and ascend")
         if per_row and num_negatives > end - first:
-            raise UserError(f"Hard: num_negatives is {num_negatives}, but ranks {first} to {end} hold {end - first}")
-        if every_n_epochs < 1 or warm_up < 0:
             raise UserError(
-                f"Hard: every_n_epochs is {every_n_epochs} and warm_up {warm_up}; at least 1 and 0 are possible"
+                f"Hard: num_negatives is {num_negatives}, but rank_range {first} to {end} has only {end - first} ranks"
             )
+        require_at_least("Hard", "every_n_epochs", every_n_epochs)
+        require_at_least("Hard", "warm_up", warm_up, minimum=0)
         if margin is not None and not 0 <= margin < math.inf:
-            raise UserError(f"Hard: margin is {margin}; it must be 0 or more")
+            raise UserError(f"Hard: margin is {margin}; it must be finite and at least 0")
         if relative_margin is not None and not 0 <= relative_margin <= 1:
-            raise UserError(f"Hard: relative_margin is {relative_margin}; it must lie in 0 … 1")
+            raise UserError(f"Hard: relative_margin is {relative_margin}; it must lie in [0, 1]")
         self.first, self.end, self.margin, self.relative_margin = first, end, margin, relative_margin
         self.every_n_epochs, self.warm_up = every_n_epochs, warm_up
         self._uniform = Uniform(num_negatives, per_row)
 
-    def bind(
-        self,
-        interactions: Interactions,
-        num_queries: int,
-        num_candidates: int,
-        candidates: pl.DataFrame | None = None,
-    ) -> None:
-        """Learns what each query is known to like, and forgets what was mined before."""
-        self._uniform.bind(interactions, num_queries, num_candidates, candidates)
-        if self.end > num_candidates:
-            raise UserError(f"Hard: rank_range ends at {self.end}, but the corpus has only {num_candidates} candidates")
+    def bind(self, tables: SamplerTables) -> None:
+        """Group the known positives by query, and discard pools of an earlier mining."""
+        self._uniform.bind(tables)
+        interactions, num_queries = tables.interactions, tables.num_queries
+        if self.end > tables.num_candidates:
+            raise UserError(
+                f"Hard: rank_range ends at {self.end}, but the corpus has only {tables.num_candidates} candidates"
+            )
         liked, rows = interactions.rows(TRAIN, label=1), interactions.rows(TRAIN)
         self._known = group(gathered(interactions.query, liked), gathered(interactions.candidate, liked), num_queries)
         self._query = interactions.query
-        self._rows = torch.bincount(gathered(interactions.query, rows), minlength=num_queries)  # of each query
-        self._num_candidates = num_candidates
-        self._mined: int | None = None  # the epoch before which the pools were mined
+        self._num_rows = torch.bincount(gathered(interactions.query, rows), minlength=num_queries)  # of each query
+        self._num_candidates = tables.num_candidates
+        self._mined_epoch: int | None = None  # the pools were mined before this epoch
         self._pools: Ragged | None = None  # num_queries rows of int32 corpus rows
-        self._chance: Tensor | None = None
+        self._probability: Tensor | None = None  # (N,) of one draw for a random training row
 
     # -- mining -----------------------------------------------------------------------------------------------------
 
     @property
     def queries(self) -> Tensor:
-        """(P,) the queries of the training rows, ascending: they are what is mined."""
-        return self._rows.nonzero().squeeze(1)
+        """(P,) the queries of the training rows, ascending; these queries are mined."""
+        return self._num_rows.nonzero().squeeze(1)
 
     def due(self, epoch: int) -> bool:
-        """Whether to mine before this epoch; never twice, as a run that resumes within it asks again."""
+        """Return whether to mine before this epoch; false if that is done already, as in a run resumed in the epoch."""
         since = epoch - self.warm_up
-        return since >= 0 and since % self.every_n_epochs == 0 and epoch != self._mined
+        return since >= 0 and since % self.every_n_epochs == 0 and epoch != self._mined_epoch
 
     def choose(self, query: Tensor, scores: Tensor) -> Tensor:
-        """(Q, end − first) int32 pools of these queries, best first; −1 where there is no candidate.
+        """Choose the pools (Q, end − first) int32 of queries, best candidate first; −1 fills a shorter pool.
 
         Args:
             query: (Q,) rows of the query table.
-            scores: (Q, N) of the whole corpus.
+            scores: (Q, N) scores of the whole corpus.
         """
         known = take(self._known, query)
         rows, columns = known.rows.to(scores.device), known.values.to(scores.device)
@@ -131,36 +136,41 @@ class Hard(NegativeSampler):
             limit = mean - torch.maximum(
                 mean.abs() * (self.relative_margin or 0.0), mean.new_tensor(self.margin or 0.0)
             )
-            outside |= best > limit[:, None]  # NaN, of a query that likes nothing, leaves all inside
+            outside |= best > limit[:, None]  # a query without positives has NaN and keeps all candidates
         return ids.masked_fill(outside, -1).int()
 
     def keep(self, query: Tensor, pools: Tensor, epoch: int) -> None:
-        """From this epoch on, draw from these pools (P, end − first) of the queries (P,), in any order."""
+        """From this epoch on, draw from these pools.
+
+        Args:
+            query: (P,) mined queries, in any order.
+            pools: (P, end − first) from :meth:`choose`.
+            epoch: number of the epoch.
+        """
         order = query.argsort()
         query, pools = query[order], pools[order]
-        there = pools >= 0
-        lengths = torch.zeros_like(self._rows)
-        lengths[query] = there.sum(1)
-        offsets = torch.zeros(len(lengths) + 1, dtype=torch.int64)
-        torch.cumsum(lengths, 0, out=offsets[1:])
-        self._draw_from(Ragged(pools[there], offsets), epoch)
+        filled = pools >= 0
+        lengths = torch.zeros_like(self._num_rows)
+        lengths[query] = filled.sum(1)
+        self._draw_from(Ragged.from_lengths(pools[filled], lengths), epoch)
 
     def _draw_from(self, pools: Ragged, epoch: int) -> None:
-        self._pools, self._mined = pools, epoch
-        of_row = self._rows / self._rows.sum() / pools.lengths.clamp(min=1)  # (num_queries,) each of its pool
-        self._chance = torch.zeros(self._num_candidates, dtype=torch.float64)
-        self._chance.index_add_(0, pools.values.long(), of_row.double()[pools.rows])
+        self._pools, self._mined_epoch = pools, epoch
+        # (num_queries,) probability that a draw for a random training row takes a given candidate of the query's pool
+        share = self._num_rows / self._num_rows.sum() / pools.lengths.clamp(min=1)
+        self._probability = torch.zeros(self._num_candidates, dtype=torch.float64)
+        self._probability.index_add_(0, pools.values.long(), share.double()[pools.rows])
 
     @property
     def pools(self) -> Ragged:
-        """num_queries rows of int32 corpus rows: what was mined last."""
+        """num_queries rows of int32 corpus rows: the pools of the last mining."""
         assert self._pools is not None, "nothing is mined yet"
         return self._pools
 
     # -- drawing ----------------------------------------------------------------------------------------------------
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
-        """(B, n) int64, or (n,) shared; −1 where a query's pool has fewer."""
+        """Draw (B, n) int64, or (n,) shared; −1 if the query's pool is smaller than n."""
         if self._pools is None:
             return self._uniform.sample(counter, rows)
         if self.per_row:
@@ -169,28 +179,30 @@ class Hard(NegativeSampler):
         return sample_up_to(self._pools, self._query[rows[chosen]], 1, counter).flatten()
 
     def expected(self, ids: Tensor) -> Tensor:
-        """(C,) n times the chance of one draw for a training row chosen at random."""
-        return self._uniform.expected(ids) if self._chance is None else self.num_negatives * self._chance[ids]
+        """Return n times the probability of one draw for a random training row, (C,)."""
+        if self._probability is None:
+            return self._uniform.expected(ids)
+        return self.num_negatives * self._probability[ids]
 
     # -- resume -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The pools, and when they were mined."""
+        """Return the pools and the epoch of the mining."""
         if self._pools is None:
             return {}
-        return {"epoch": self._mined, "pools": self._pools.values, "offsets": self._pools.offsets}
+        return {"epoch": self._mined_epoch, "pools": self._pools.values, "offsets": self._pools.offsets}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Draw from pools that were mined before.
+        """Restore the pools; call :meth:`bind` first.
 
         Raises:
-            ValueError: they are of other queries.
+            UserError: the pools belong to another number of queries.
         """
         if not state:
             return
-        if len(state["offsets"]) != len(self._rows) + 1:
+        if len(state["offsets"]) != len(self._num_rows) + 1:
             raise UserError(
-                f"Hard: the checkpoint's pools are of {len(state['offsets']) - 1} queries, the data have "
-                f"{len(self._rows)}"
+                f"Hard: the checkpoint has pools of {len(state['offsets']) - 1} queries, but the data have "
+                f"{len(self._num_rows)}; continue with the data that the checkpoint was trained on"
             )
         self._draw_from(Ragged(state["pools"], state["offsets"]), state["epoch"])

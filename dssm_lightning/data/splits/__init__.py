@@ -1,7 +1,8 @@
-"""Which interactions train, which validate and which test.
+"""Splits of the interactions into the training, validation and test folds.
 
-A split has a seed of its own: runs with other seeds are measured on the same rows. Fractions are in [0, 1), of all rows
-whatever their label, rounded down; constructors raise ValueError for others, or where nothing is left to train on.
+A split has its own seed, so runs with different seeds are evaluated on the same rows. Fractions lie in [0, 1), count
+all rows whatever their label, and are rounded down. Constructors raise UserError for other fractions, and if no row
+would be left for training.
 """
 
 from dssm_lightning.data.splits.base import Split

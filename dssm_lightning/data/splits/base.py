@@ -1,4 +1,4 @@
-"""What every split is: folds for the interactions, checked."""
+"""The base class of all splits, which checks the folds."""
 
 from __future__ import annotations
 
@@ -7,41 +7,57 @@ import numpy as np
 from dssm_lightning.data.interactions import FOLDS, TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits.ordering import FoldArray
 from dssm_lightning.data.tables.tables import Tables
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_fraction
 
 
 class Split:
-    """Tables -> a fold for each interaction. A subclass says ``_folds``, and how much of each fold was asked for."""
+    """Assign a fold to each interaction. A subclass implements ``_folds`` and sets ``test`` and ``validation``.
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.data.sources import Frames
+        >>> class FirstRows(Split):
+        ...     test = 0.5
+        ...
+        ...     def _folds(self, tables):
+        ...         rows = np.arange(len(tables.interactions))
+        ...         return np.where(rows < len(rows) / 2, TEST, TRAIN).astype(np.int8)
+        >>> events = pl.DataFrame({"query_id": [1, 1, 2, 2], "candidate_id": [7, 8, 7, 9]})
+        >>> FirstRows().assign(Frames(events).tables().resolve([], [])).tolist()
+        [2, 2, 0, 0]
+    """
 
     test: float = 0.0
+    """Requested size of the test fold; 0 = the fold may be empty."""
     validation: float = 0.0
+    """Requested size of the validation fold; 0 = the fold may be empty."""
 
     def assign(self, tables: Tables) -> FoldArray:
-        """(R,) TRAIN, VALIDATION or TEST for each row of ``interactions``, the same at every call.
+        """Return TRAIN, VALIDATION or TEST for each row of ``interactions``, (R,) int8, the same at every call.
 
         Raises:
-            ValueError: a column is missing or holds what it must not; training, or a fold that was asked for, is empty.
+            UserError: a column is missing or has invalid values; the training fold or a requested fold is empty.
         """
         fold = self._folds(tables)
         counts = np.bincount(fold, minlength=len(FOLDS))
-        for code, asked in ((TRAIN, 1.0), (VALIDATION, self.validation), (TEST, self.test)):
-            if asked and not counts[code]:
+        for code, requested in ((TRAIN, 1.0), (VALIDATION, self.validation), (TEST, self.test)):
+            if requested and not counts[code]:
                 found = ", ".join(f"{name} {count}" for name, count in zip(FOLDS, counts, strict=True))
                 raise UserError(
                     f"{type(self).__name__} leaves no {FOLDS[code]} rows ({found}); "
-                    "ask for other sizes, or set a size to 0 to do without that fold"
+                    "choose other sizes, or set the size of a fold to 0 to leave it empty"
                 )
         return fold
 
     def _folds(self, tables: Tables) -> FoldArray:
-        """(R,) the folds, empty ones allowed."""
+        """Return the folds (R,); a fold may be empty."""
         raise NotImplementedError
 
-    def _ask(self, test: float, validation: float) -> None:
-        """Sets both fractions, or raises ValueError."""
-        for name, value in (("test", test), ("validation", validation)):
-            if not 0 <= value < 1:
-                raise UserError(f"{type(self).__name__}: {name} is {value}; it is a fraction in [0, 1)")
+    def _set_fractions(self, test: float, validation: float) -> None:
+        """Check and set both fractions."""
+        name = type(self).__name__
+        require_fraction(name, "test", test)
+        require_fraction(name, "validation", validation)
         if test + validation >= 1:
-            raise UserError(f"{type(self).__name__}: test {test} + validation {validation} leave nothing to train on")
+            raise UserError(f"{name}: test {test} + validation {validation} leave no rows for training")
         self.test, self.validation = test, validation

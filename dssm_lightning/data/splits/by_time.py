@@ -1,4 +1,4 @@
-"""The latest rows: of each query, or of all."""
+"""Splits that hold out the latest rows: of each query, or of all rows."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import query_codes
 from dssm_lightning.data.splits.ordering import FoldArray, assign_folds, part_size, places
 from dssm_lightning.data.tables.tables import Tables
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 
 
 class LeaveLastN(Split):
-    """The last interactions of each query by time test, those before them validate ("leave one out" with 1 and 1).
+    """Hold out the last interactions of each query by time: test rows last, validation rows before them.
 
-    Equal times keep the order of the rows. A query always keeps its first row to train on: with two rows it has one to
-    test and none to validate.
+    1 and 1 is known as "leave one out". Rows with equal times keep the order of the table. Each query keeps its first
+    row for training: of two rows, one is a test row and none is a validation row.
 
     Args:
-        test: rows of each query that test.
-        validation: rows of each query that validate.
+        test: number of test rows of each query.
+        validation: number of validation rows of each query.
+
+    Example:
+        >>> from dssm_lightning.data.sources import Frames
+        >>> events = pl.DataFrame({"query_id": [1] * 4, "candidate_id": [5, 6, 7, 8], "year": [2001, 2004, 2002, 2003]})
+        >>> LeaveLastN().assign(Frames(events, time="year").tables().resolve([], [])).tolist()
+        [0, 2, 0, 1]
     """
 
     def __init__(self, test: int = 1, validation: int = 1) -> None:
         for name, value in (("test", test), ("validation", validation)):
-            if value < 0:
-                raise UserError(f"LeaveLastN: {name} is {value}; it is a number of rows of each query, 0 or more")
+            require_at_least("LeaveLastN", name, value, minimum=0, hint="the number of rows of each query")
         self.test, self.validation = test, validation
 
     def _folds(self, tables: Tables) -> FoldArray:
@@ -41,38 +46,45 @@ class LeaveLastN(Split):
 
 
 class ByTime(Split):
-    """The latest interactions of all test, those before them validate: nothing from after a cut is trained on.
+    """Hold out the latest interactions of all: test rows last, validation rows before them, training rows first.
 
-    Equal times never straddle a cut: all of them go to the later fold, which can make it larger than asked for.
+    Rows with equal times are never separated. All of them go to the later fold, which can become larger than requested.
 
     Args:
-        test: fraction of the rows that test.
-        validation: fraction of the same that validates.
+        test: fraction of the rows in the test fold.
+        validation: fraction of the rows in the validation fold.
+
+    Example:
+        >>> from dssm_lightning.data.sources import Frames
+        >>> events = pl.DataFrame({"query_id": range(4), "candidate_id": [5] * 4, "year": [2001, 2004, 2002, 2003]})
+        >>> split = ByTime(test=0.25, validation=0.25)
+        >>> split.assign(Frames(events, time="year").tables().resolve([], [])).tolist()
+        [0, 2, 0, 1]
     """
 
     def __init__(self, test: float = 0.1, validation: float = 0.1) -> None:
-        self._ask(test, validation)
+        self._set_fractions(test, validation)
 
     def _folds(self, tables: Tables) -> FoldArray:
         time = _time(self, tables).to_physical().to_numpy()
         R = len(time)
         test, validation = int(part_size(R, self.test)), int(part_size(R, self.validation))
-        cuts = {code: R - size for code, size in ((VALIDATION, test + validation), (TEST, test)) if size}
-        ordered = np.partition(time, np.array(list(cuts.values()), np.int64))
+        first_places = {code: R - size for code, size in ((VALIDATION, test + validation), (TEST, test)) if size}
+        ordered = np.partition(time, np.array(list(first_places.values()), np.int64))
         fold = np.full(R, TRAIN, np.int8)
-        for code, place in cuts.items():
-            fold[time >= ordered[place]] = code  # fewer rows than were asked for are of a strictly later time
+        for code, place in first_places.items():
+            fold[time >= ordered[place]] = code  # at most the requested number of rows have a strictly later time
         return fold
 
 
 def _time(split: Split, tables: Tables) -> pl.Series:
-    """(R,) the column that orders the interactions, without a gap."""
-    name, columns = tables.keys.time, tables.interactions.columns
+    """Return the time column of the interactions, (R,) without missing values."""
+    owner, name, columns = type(split).__name__, tables.keys.time, tables.interactions.columns
     if name is None or name not in columns:
-        found = "keys.time names no column" if name is None else f"there is no column {name!r}"
-        raise UserError(f"{type(split).__name__} needs a time, but {found}; interactions has {', '.join(columns)}")
+        found = "the source names no time column" if name is None else f"there is no column {name!r}"
+        raise UserError(f"{owner} needs a time, but {found}; interactions has {', '.join(columns)}")
     time = tables.interactions[name]
     missing = (time.fill_nan(None) if time.dtype.is_float() else time).null_count()
     if missing:
-        raise UserError(f"{type(split).__name__}: time column {name!r} is missing in {missing} of {len(time)} rows")
+        raise UserError(f"{owner}: time column {name!r} is missing in {missing} of {len(time)} rows")
     return time

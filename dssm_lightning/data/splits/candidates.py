@@ -1,4 +1,4 @@
-"""Whole candidates at random."""
+"""Splits of whole candidates, at random."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from dssm_lightning.data.tables.tables import Tables
 
 
 class ColdCandidates(Split):
-    """All interactions of some candidates at random: a candidate is known by its attributes alone when it is tested.
+    """Hold out all interactions of random candidates; the model knows only the attributes of a tested candidate.
 
-    Its id is then the unknown one. With ``rank: held_out`` of the data module the held-out candidates are ranked among
-    themselves, so that nothing is gained by telling new candidates from old ones.
+    The id of a held-out candidate is the unknown id. With ``rank: held_out`` of the data module, the held-out
+    candidates are ranked among themselves, so separating new from old candidates gains nothing.
 
     Args:
-        test: fraction of the candidates that have an interaction, to test.
-        validation: fraction of the same that validates.
-        seed: of the draw.
+        test: fraction of the candidates with interactions in the test fold.
+        validation: fraction of the candidates with interactions in the validation fold.
+        seed: seed of the random order.
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.data.sources import Frames
+        >>> events = pl.DataFrame({"query_id": range(8), "candidate_id": [5, 6, 7, 8] * 2})
+        >>> fold = ColdCandidates(test=0.25, validation=0.0).assign(Frames(events).tables().resolve([], []))
+        >>> events.filter(fold == 2)["candidate_id"].n_unique(), int((fold == 2).sum())  # both rows of one candidate
+        (1, 2)
     """
 
     def __init__(self, test: float = 0.1, validation: float = 0.1, seed: int = 42) -> None:
-        self._ask(test, validation)
+        self._set_fractions(test, validation)
         self.seed = seed
 
     def _folds(self, tables: Tables) -> FoldArray:

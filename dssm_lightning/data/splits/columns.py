@@ -1,4 +1,4 @@
-"""What splits read of the tables, row by row, and how messages show it."""
+"""Columns that splits read, with one value for each interaction."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.ordering import IntArray, codes
 from dssm_lightning.data.tables.tables import Tables
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.suggestions import did_you_mean
 
 
 def column_of(split: Split, tables: Tables, name: str) -> pl.Series:
-    """(R,) a column of the interactions, or of their queries.
+    """Return a column of the interactions or of the queries as (R,) values of the interactions.
 
     Raises:
-        ValueError: neither has it; the message has the columns there are.
+        UserError: neither table has the column. The message lists the columns of both.
     """
     key, queries = tables.keys.query_id, tables.queries
     if name in tables.interactions.columns:
@@ -23,18 +24,19 @@ def column_of(split: Split, tables: Tables, name: str) -> pl.Series:
         ids, values = queries[key], queries[name]
         found: pl.Series = tables.interactions[key].replace_strict(ids, values, default=None, return_dtype=values.dtype)
         return found
+    hint = did_you_mean(name, [*tables.interactions.columns, *queries.columns])
     raise UserError(
         f"{type(split).__name__}: no column {name!r}; interactions has {', '.join(tables.interactions.columns)}; "
-        f"queries has {', '.join(queries.columns)}"
+        f"queries has {', '.join(queries.columns)}{hint}"
     )
 
 
 def examples(column: pl.Series) -> str:
-    """The first distinct values of a column, for a message."""
+    """Return the first distinct values of a column as a text for a message."""
     values = column.unique().sort()
     return ", ".join(map(repr, values.head(10))) + (f" and {len(values) - 10} others" if len(values) > 10 else "")
 
 
 def query_codes(tables: Tables) -> IntArray:
-    """(R,) queries numbered by ascending id."""
+    """Return the query of each interaction (R,), numbered by ascending id."""
     return codes(tables.query_rows, tables.queries[tables.keys.query_id])

@@ -1,4 +1,4 @@
-"""Orders, random or given, that are equal on every machine, and the folds that are cut from them."""
+"""Random and given orders that are equal on every machine, and the folds that are made from them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ IntArray: TypeAlias = NDArray[np.int64]
 
 
 def shuffled(n: int, seed: int) -> IntArray:
-    """(n,) each one's place in a random order.
+    """Return the place (n,) of each number in a random order.
 
-    Drawn from the raw stream of PCG64, which numpy promises not to change (NEP 19); its shuffles it may.
+    The order comes from the raw stream of PCG64, which NumPy promises not to change (NEP 19). NumPy's shuffle functions
+    may change.
     """
     place = np.empty(n, np.int64)
     place[np.argsort(np.random.PCG64(mix(seed)).random_raw(n), kind="stable")] = np.arange(n)
@@ -30,40 +31,46 @@ def shuffled(n: int, seed: int) -> IntArray:
 
 
 def codes(rows: Tensor, ids: pl.Series) -> IntArray:
-    """(R,) rows of distinct ids (n,), numbered anew by ascending id among those that occur.
+    """Number the ids that occur by ascending id, so that the order of the rows does not affect a random order.
 
-    The order of the rows then does not decide a draw.
+    Args:
+        rows: (R,) rows of distinct ids.
+        ids: (n,) the ids.
+
+    Returns:
+        (R,) the new number of each row's id.
     """
-    there = (torch.bincount(rows, minlength=len(ids)) > 0).numpy()
+    occurs = (torch.bincount(rows, minlength=len(ids)) > 0).numpy()
     code = torch.zeros(len(ids), dtype=torch.int64)
-    code[there] = torch.from_numpy(ids.filter(there).rank("ordinal").to_numpy().astype(np.int64)) - 1
+    code[occurs] = torch.from_numpy(ids.filter(occurs).rank("ordinal").to_numpy().astype(np.int64)) - 1
     found: IntArray = gathered(code, rows).numpy()
     return found
 
 
 def places(group: IntArray, order: IntArray) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
-    """Rows (n,), their places (n,) among the rows of their groups, and (n,) how many those are, until all are told.
+    """Yield rows (n,), their places (n,) within their groups, and the sizes (n,) of these groups, until all rows are
+    done.
 
     Args:
         group: (R,) in [0, R).
-        order: (R,) each row's place among all, a permutation of 0 … R − 1.
+        order: (R,) the place of each row among all rows, a permutation of 0 … R − 1.
     """
     R, size = len(group), np.bincount(group)
-    before = np.concatenate([[0], np.cumsum(size)])  # rows of groups with smaller numbers
+    before = np.concatenate([[0], np.cumsum(size)])  # number of rows in groups with smaller numbers
     for rows in map(Tensor.numpy, ranges(torch.from_numpy(group), torch.from_numpy(before))):
-        # One sort of one number, without equal ones, is five times faster than np.lexsort.
+        # One sort of distinct numbers is five times as fast as np.lexsort.
         ordered = rows[np.argsort(group[rows] * R + order[rows])]
         of = group[ordered]
         yield ordered, np.arange(len(rows)) + before[of[:1]] - before[of], size[of]
 
 
 def part_size(total: IntArray | int, fraction: float) -> IntArray:
-    """A fraction of a whole number, or of each of several, rounded down."""
+    """Return a fraction of a number, or of each of several numbers, rounded down."""
     return np.floor(np.asarray(total) * fraction + 1e-6).astype(np.int64)  # 0.29 × 100 is 28.999… in binary
 
 
 def assign_folds(place: IntArray, test: IntArray, validation: IntArray) -> FoldArray:
-    """(R,) the first ``test`` places test, the next ``validation`` ones validate, the rest train."""
+    """Return the folds (R,): TEST for the first ``test`` places, VALIDATION for the next ``validation``, else TRAIN."""
     fold = np.full(len(place), TRAIN, np.int8)
     fold[place < test + validation] = VALIDATION
     fold[place < test] = TEST

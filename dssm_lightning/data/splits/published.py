@@ -1,4 +1,4 @@
-"""Folds that the data themselves name."""
+"""Splits that take the folds from a column of the data."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import column_of, examples, query_codes
 from dssm_lightning.data.splits.ordering import FoldArray, part_size, shuffled
 from dssm_lightning.data.tables.tables import Tables
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_choice
 
 Drawn = Literal["rows", "queries"]
 
 
 class PublishedFold(Split):
-    """The folds that a column names, as the authors of a data set made them.
+    """Take the folds from a column, as the authors of a data set published them.
 
     Args:
-        column: of ``interactions`` or of ``queries``, with the values "train", "test" and, perhaps, "validation".
-        validation: fraction of the training rows (or queries) that validate instead, for a column that names no
-            validation rows itself.
+        column: column of ``interactions`` or of ``queries`` with the values "train", "test" and, optionally,
+            "validation".
+        validation: fraction of the training rows (or queries) that become validation rows, for a column that names no
+            validation rows.
         by: what is drawn for validation: "rows", or whole "queries".
-        seed: of that draw.
+        seed: seed of that draw.
+
+    Example:
+        >>> from dssm_lightning.data.sources import Frames
+        >>> events = pl.DataFrame({"query_id": [1, 1], "candidate_id": [5, 6], "part": ["train", "test"]})
+        >>> PublishedFold("part").assign(Frames(events).tables().resolve([], [])).tolist()
+        [0, 2]
     """
 
     def __init__(self, column: str, validation: float = 0.0, by: Drawn = "rows", seed: int = 42) -> None:
-        self._ask(0.0, validation)
-        if by not in get_args(Drawn):
-            raise UserError(f"PublishedFold: by is {by!r}; possible: rows, queries")
+        self._set_fractions(0.0, validation)
+        require_choice("PublishedFold", "by", by, get_args(Drawn))
         self.column, self.by, self.seed = column, by, seed
 
     def _folds(self, tables: Tables) -> FoldArray:
@@ -43,11 +49,14 @@ class PublishedFold(Split):
                 "its values must be 'train' and 'test', and may be 'validation'"
             )
         if self.validation and "validation" in found:
-            raise UserError(f"PublishedFold: column {self.column!r} has validation rows already; set validation to 0")
+            raise UserError(
+                f"PublishedFold: validation is {self.validation}, but column {self.column!r} has validation rows "
+                "already; set validation to 0"
+            )
         codes = {name: code for code, name in enumerate(FOLDS)}
         fold: FoldArray = column.replace_strict(codes, return_dtype=pl.Int8).to_numpy().copy()
         rows = np.flatnonzero(fold == TRAIN)
-        # Numbers what is drawn: the training rows themselves, or their queries.
+        # The numbers of the drawn things: the training rows themselves, or their queries.
         drawn = np.unique(rows if self.by == "rows" else query_codes(tables)[rows], return_inverse=True)[1]
         n = int(drawn.max()) + 1
         fold[rows[shuffled(n, self.seed)[drawn] < part_size(n, self.validation)]] = VALIDATION

@@ -1,4 +1,4 @@
-"""Whole queries, at random or by their hashes."""
+"""Splits of whole queries, at random or by a hash."""
 
 from __future__ import annotations
 
@@ -16,20 +16,28 @@ from dssm_lightning.utils.seeding import mix
 
 
 class RandomQueries(Split):
-    """Whole queries at random: what is tested was never seen as a query.
+    """Hold out random queries with all of their rows; a tested query was never trained on.
 
     Args:
-        test: fraction of the queries that may be held out, to test.
-        validation: fraction of the same that validates.
-        seed: of the draw.
-        among: which queries may be held out, as {column: value}, all of which must hold (values compare as text); the
-            others train. A column of ``queries``, or of ``interactions``: there it must hold in all rows of a query.
+        test: fraction of the eligible queries in the test fold.
+        validation: fraction of the eligible queries in the validation fold.
+        seed: seed of the random order.
+        among: the eligible queries, as {column: value}; all conditions must hold, and values are compared as text. The
+            other queries are training queries. A column of ``queries`` or of ``interactions``; a condition on the
+            interactions must hold in all rows of a query.
+
+    Example:
+        >>> from dssm_lightning.data.sources import Frames
+        >>> events = pl.DataFrame({"query_id": [1, 1, 2, 2], "candidate_id": [5, 6, 5, 7]})
+        >>> split = RandomQueries(test=0.5, validation=0.0)
+        >>> split.assign(Frames(events).tables().resolve([], [])).tolist()
+        [0, 0, 2, 2]
     """
 
     def __init__(
         self, test: float = 0.1, validation: float = 0.1, seed: int = 42, among: dict[str, str] | None = None
     ) -> None:
-        self._ask(test, validation)
+        self._set_fractions(test, validation)
         self.seed, self.among = seed, among or {}
 
     def _folds(self, tables: Tables) -> FoldArray:
@@ -42,17 +50,25 @@ class RandomQueries(Split):
 
 
 class HashedQueries(Split):
-    """Whole queries, each in the fold that a hash of it names: where it falls depends on nothing else in the data.
+    """Hold out whole queries by a hash, so that the fold of a query does not depend on the other data.
 
-    A query that is tested today is tested in a part of these data, and when they have grown. Queries that have one
-    value in ``column`` (a text that is asked in several languages) are held out together.
+    A query of the test fold stays in the test fold in any part of the data, and when the data grow. Queries with the
+    same value of ``column`` (such as a text in several languages) are held out together.
 
     Args:
-        test: fraction of the queries that may be held out, to test, as expected: which they are is left to the hash.
-        validation: fraction of the same that validates.
-        seed: of the hash.
-        column: what is hashed: a column of ``queries``, or of ``interactions``; None = the query's id.
-        among: as in :class:`RandomQueries`; it must hold in all rows of a value.
+        test: expected fraction of the eligible queries in the test fold; the hash decides the exact number.
+        validation: expected fraction of the eligible queries in the validation fold.
+        seed: seed of the hash.
+        column: column of ``queries`` or of ``interactions`` that is hashed; None = the query's id.
+        among: as in :class:`RandomQueries`; a condition must hold in all rows with the same value of ``column``.
+
+    Example:
+        >>> from dssm_lightning.data.sources import Frames
+        >>> events = pl.DataFrame({"query_id": [f"q{number}" for number in range(500)], "candidate_id": [5] * 500})
+        >>> split, tables = HashedQueries(test=0.2), Frames(events).tables().resolve([], [])
+        >>> half = Frames(events[::2]).tables().resolve([], [])
+        >>> bool((split.assign(tables)[::2] == split.assign(half)).all())
+        True
     """
 
     def __init__(
@@ -63,7 +79,7 @@ class HashedQueries(Split):
         column: str | None = None,
         among: dict[str, str] | None = None,
     ) -> None:
-        self._ask(test, validation)
+        self._set_fractions(test, validation)
         self.seed, self.column, self.among = seed, column, among or {}
 
     def _folds(self, tables: Tables) -> FoldArray:
@@ -79,7 +95,14 @@ class HashedQueries(Split):
 
 
 def _eligible(split: Split, tables: Tables, code: IntArray, among: dict[str, str]) -> IntArray:
-    """Which of the codes (R,) have the values that are asked for in all of their rows."""
+    """Return the codes that satisfy all conditions in all of their rows.
+
+    Args:
+        split: the split, for messages.
+        tables: R interactions.
+        code: (R,) the code of each interaction.
+        among: the conditions, {column: value}.
+    """
     eligible: IntArray = np.unique(code)
     for name, value in among.items():
         column = column_of(split, tables, name).cast(pl.String)

@@ -1,4 +1,4 @@
-"""Rows at random: of all rows together, or of each query."""
+"""Splits of single rows, at random: among all rows, or among the rows of each query."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ from dssm_lightning.data.tables.tables import Tables
 
 
 class RandomRows(Split):
-    """Interactions at random: a query can have rows in every fold.
+    """Hold out random interactions; a query can have rows in every fold.
 
     Args:
-        test: fraction of the rows that test.
-        validation: fraction of the same that validates.
-        seed: of the draw.
+        test: fraction of the rows in the test fold.
+        validation: fraction of the rows in the validation fold.
+        seed: seed of the random order.
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.data.sources import Frames
+        >>> events = pl.DataFrame({"query_id": [1] * 10, "candidate_id": range(10)})
+        >>> fold = RandomRows(test=0.2, validation=0.1).assign(Frames(events).tables().resolve([], []))
+        >>> np.bincount(fold).tolist()  # train, validation, test
+        [7, 1, 2]
     """
 
     def __init__(self, test: float = 0.1, validation: float = 0.1, seed: int = 42) -> None:
-        self._ask(test, validation)
+        self._set_fractions(test, validation)
         self.seed = seed
 
     def _folds(self, tables: Tables) -> FoldArray:
@@ -29,19 +37,28 @@ class RandomRows(Split):
 
 
 class PerQuery(Split):
-    """A part of each query's interactions at random: 8:1:1 by default.
+    """Hold out a random part of each query's interactions: 8:1:1 by default.
 
-    Rounds as RecBole does: a part of less than one row is one row, as long as a second one is left to train on; test
-    comes first. A query with two rows trains on one and tests one, a query with a single row trains.
+    Parts are rounded as in RecBole: a part of less than one row becomes one row if a second row is left for training;
+    the test fold comes first. A query with two rows has one training row and one test row; a query with one row only
+    trains.
 
     Args:
-        test: fraction of each query's rows that test.
-        validation: fraction of the same that validates.
-        seed: of the draw.
+        test: fraction of each query's rows in the test fold.
+        validation: fraction of each query's rows in the validation fold.
+        seed: seed of the random order.
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.data.sources import Frames
+        >>> events = pl.DataFrame({"query_id": [1] * 3 + [2] * 2, "candidate_id": [5, 6, 7, 5, 6]})
+        >>> fold = PerQuery(test=0.2, validation=0.0).assign(Frames(events).tables().resolve([], []))
+        >>> int((fold[:3] == 2).sum()), int((fold[3:] == 2).sum())  # one test row of each query
+        (1, 1)
     """
 
     def __init__(self, test: float = 0.1, validation: float = 0.1, seed: int = 42) -> None:
-        self._ask(test, validation)
+        self._set_fractions(test, validation)
         self.seed = seed
 
     def _folds(self, tables: Tables) -> FoldArray:

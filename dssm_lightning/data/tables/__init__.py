@@ -1,1 +1,1 @@
-"""Raw tables, completed and checked."""
+"""The raw tables of a source: their column roles, their checks, and the completed tables."""

@@ -1,4 +1,4 @@
-"""What raw tables must be like. Each check passes silently or raises an error that says what to change."""
+"""Checks of raw tables. Each error names the column, the values found and a remedy."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ EXAMPLES = 3
 
 
 def columns(frame: pl.DataFrame, table: str, names: Sequence[str], role: str) -> None:
-    """Every name is a column of the table.
+    """Refuse a name that is no column of the table.
+
+    The message uses ``table``, the table's name, and ``role``, the use of the columns, such as ``label column``.
 
     Raises:
-        ValueError: one is not; the message has the columns there are, and the nearest name.
+        UserError: a column is missing. The message lists the table's columns and suggests the most similar one.
     """
     for name in names:
         if name not in frame.columns:
@@ -30,64 +32,64 @@ def columns(frame: pl.DataFrame, table: str, names: Sequence[str], role: str) ->
 def query_columns(
     interactions: pl.DataFrame, queries: pl.DataFrame | None, names: Sequence[str], keys: ColumnRoles
 ) -> None:
-    """Every feature of the query side finds its column in one table, and none reads what is to be predicted.
+    """Refuse query feature columns that are ambiguous, missing, or that hold the answer.
 
     Raises:
-        ValueError: a column is in neither table or in both, or it is the candidate's id or the label.
+        UserError: a column is in neither table or in both; a column is the candidate's id, the label or the grade.
     """
     own: Sequence[str] = [] if queries is None else queries.columns
     for name in names:
         role = f"query feature column {name!r}"
         if name in (keys.candidate_id, keys.label, keys.grade):
-            raise UserError(f"{role} is what the model is to predict; it cannot be a feature of the query")
+            raise UserError(f"{role} holds the answer that the model predicts; it cannot be a feature of the query")
         if name in own and name in interactions.columns and name != keys.query_id:
             raise UserError(
-                f"{role} is in queries and in interactions, and they may differ: rename or drop one of the two"
+                f"{role} is in queries and in interactions, and their values may differ: rename or drop one of the two"
             )
         if name not in own and name not in interactions.columns:
-            there = _columns("interactions", interactions)
-            there = there if queries is None else f"{_columns('queries', queries)}; {there}"
-            raise UserError(f"{role}: no such column; {there}{did_you_mean(name, [*own, *interactions.columns])}")
+            found = _columns("interactions", interactions)
+            found = found if queries is None else f"{_columns('queries', queries)}; {found}"
+            raise UserError(f"{role}: no such column; {found}{did_you_mean(name, [*own, *interactions.columns])}")
 
 
 def _columns(table: str, frame: pl.DataFrame) -> str:
-    there = f"{table} has {', '.join(frame.columns) or 'no columns'}"
+    """Return a text that lists the columns of a table, with a hint if the separator of its file seems to be wrong."""
+    text = f"{table} has {', '.join(frame.columns) or 'no columns'}"
     if len(frame.columns) == 1 and (found := [sign for sign in ",;\t|" if sign in frame.columns[0]]):
-        there += f" (one column, with {found[0]!r} in its name: a .csv has commas between its fields, a .tsv tabs)"
-    return there
+        text += f" (one column, with {found[0]!r} in its name; commas separate the fields of a .csv, tabs a .tsv)"
+    return text
 
 
 def not_empty(frame: pl.DataFrame, table: str) -> None:
-    """The table has rows.
+    """Refuse a table without rows.
 
     Raises:
-        ValueError: it has none.
+        UserError: the table has no rows.
     """
     if frame.is_empty():
-        what = "an interaction" if table == "interactions" else "a query" if table == "queries" else "a candidate"
-        raise UserError(f"{table} has no rows ({_columns(table, frame)}); at least {what} is needed")
+        raise UserError(f"{table} has no rows ({_columns(table, frame)}); it needs at least one row")
 
 
 def align_ids(
     interactions: pl.DataFrame, other: pl.DataFrame | None, table: str, key: str
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """Both tables with the key column of one type, integer or text, and without nulls.
+    """Return both tables with ids of the same type, Int64 or String.
 
-    Integers of any width become Int64, text of any kind String. Integers are not compared with text: "007" and "7"
-    may be two ids or one, which only the user knows.
+    Integers of any width become Int64, text of any kind becomes String. Integers are not compared with text: only the
+    user knows whether "007" and "7" are the same id.
 
     Raises:
-        ValueError: ids of another type, of different types, or null.
+        UserError: ids of another type, of different types, or null.
     """
     interactions = _plain_ids(interactions, "interactions", key)
     if other is None:
         return interactions, None
     other = _plain_ids(other, table, key)
-    here, there = interactions.schema[key], other.schema[key]
-    if here != there:
+    own, others = interactions.schema[key], other.schema[key]
+    if own != others:
         raise UserError(
-            f"ids of different types: {key!r} is {here} in interactions and {there} in {table}; "
-            "store it as the same type in both"
+            f"ids of different types: {key!r} is {own} in interactions and {others} in {table}; "
+            "store the ids as the same type in both tables"
         )
     return interactions, other
 
@@ -100,29 +102,29 @@ def _plain_ids(frame: pl.DataFrame, table: str, key: str) -> pl.DataFrame:
     text = ids.dtype == pl.String or isinstance(ids.dtype, pl.Categorical | pl.Enum)
     if not (text or ids.dtype.is_integer()):
         hint = " (a column with missing values turns integers into floats)" if ids.dtype.is_float() else ""
-        raise UserError(f"{table}: ids must be integers or text, {key!r} is {ids.dtype}{hint}")
+        raise UserError(f"{table}: id column {key!r} is {ids.dtype}; ids must be integers or text{hint}")
     return frame.with_columns(ids.cast(pl.String if text else pl.Int64))
 
 
 def ids_unique(frame: pl.DataFrame, table: str, key: str) -> None:
-    """No two rows have one id.
+    """Refuse a table in which an id occurs more than once.
 
     Raises:
-        ValueError: some have; their number, and the first ones.
+        UserError: ids occur more than once. The message has their number and the first ids.
     """
     repeated = frame[key].filter(frame[key].is_duplicated()).unique(maintain_order=True)
     if len(repeated):
         raise UserError(
             f"{table}: {len(repeated):,} ids of {key!r} occur more than once, first {_first(repeated)}; "
-            "keep one row for each"
+            "keep one row for each id"
         )
 
 
 def ids_known(interactions: pl.DataFrame, frame: pl.DataFrame, table: str, key: str, rows: Tensor) -> None:
-    """Every interaction names a row of the table: ``rows`` (R,), negative where there is none.
+    """Refuse interactions whose id is not in the table: ``rows`` (R,) int64, the table's rows, has a −1.
 
     Raises:
-        ValueError: some do not; how many, and the first ids.
+        UserError: unknown ids. The message has their number and the first ids.
     """
     if not len(rows) or int(rows.min()) >= 0:
         return
@@ -139,10 +141,10 @@ def _first(values: pl.Series) -> str:
 
 
 def no_contradiction(rows: pl.DataFrame, key: str, names: Sequence[str]) -> None:
-    """Distinct rows of a flat table's candidate columns: no two of them are one candidate.
+    """Refuse distinct rows of candidate columns (``key`` and ``names``) in which a candidate has several rows.
 
     Raises:
-        ValueError: some are; how many, and the first id with the column and both of its values.
+        UserError: rows contradict each other. The message has the first id, the column and two of its values.
     """
     repeated = rows.filter(rows[key].is_duplicated())
     if repeated.is_empty():
@@ -157,35 +159,40 @@ def no_contradiction(rows: pl.DataFrame, key: str, names: Sequence[str]) -> None
 
 
 def labels(interactions: pl.DataFrame, column: str | None) -> None:
-    """Every label is 0 or 1 (or false and true).
+    """Refuse labels other than 0 and 1, or false and true.
 
     Raises:
-        ValueError: another value, or null.
+        UserError: another value, or null.
     """
     if column is None:
         return
     values = interactions[column].unique(maintain_order=True)
-    could = values.dtype.is_numeric() or values.dtype == pl.Boolean
-    wrong = values.filter(~values.cast(pl.Float64).is_in([0.0, 1.0]).fill_null(False)) if could else values
+    castable = values.dtype.is_numeric() or values.dtype == pl.Boolean
+    wrong = values.filter(~values.cast(pl.Float64).is_in([0.0, 1.0]).fill_null(False)) if castable else values
     if len(wrong):
         raise UserError(
             f"label column {column!r} must hold 1 (liked) or 0 (shown and not liked), found {_first(wrong)}; "
-            "turn ratings into labels first, or leave out label where every interaction is a positive"
+            "turn ratings into labels first, or leave out `label` if every interaction is a positive"
         )
 
 
+def _floats(values: pl.Series, role: str) -> pl.Series:
+    if not values.dtype.is_numeric():
+        raise UserError(f"{role} {values.name!r} is {values.dtype}; it must hold numbers")
+    floats: pl.Series = values.cast(pl.Float64)
+    return floats
+
+
 def weights(interactions: pl.DataFrame, column: str | None) -> None:
-    """Every weight is a finite number, 0 or more.
+    """Refuse weights that are negative, infinite or missing.
 
     Raises:
-        ValueError: one is not; how many, and the first.
+        UserError: such weights, or a column without numbers. The message has their number and the first weight.
     """
     if column is None:
         return
     values = interactions[column]
-    if not values.dtype.is_numeric():
-        raise UserError(f"weight column {column!r} must hold numbers, it is {values.dtype}")
-    floats = values.cast(pl.Float64)
+    floats = _floats(values, "weight column")
     wrong = floats.is_null() | ~floats.is_finite().fill_null(False) | (floats < 0).fill_null(False)
     if count := int(wrong.sum()):
         row = wrong.arg_max()
@@ -196,47 +203,45 @@ def weights(interactions: pl.DataFrame, column: str | None) -> None:
 
 
 def times(interactions: pl.DataFrame, column: str | None) -> None:
-    """Every time is a number or a datetime.
+    """Refuse times that are neither numbers nor datetimes, or that are missing.
 
     Raises:
-        ValueError: text, or missing values; how many, and the first row.
+        UserError: text, or missing values. The message has their number and the first row.
     """
     if column is None:
         return
     values = interactions[column]
     if not (values.dtype.is_numeric() or values.dtype.is_temporal()):
-        raise UserError(f"time column {column!r} must hold numbers or datetimes, it is {values.dtype}")
+        raise UserError(f"time column {column!r} is {values.dtype}; it must hold numbers or datetimes")
     missing = values.is_null() | values.is_nan().fill_null(False) if values.dtype.is_float() else values.is_null()
     if count := int(missing.sum()):
         raise UserError(
             f"time column {column!r} is missing in {count:,} of {len(values):,} interactions, first in row "
-            f"{missing.arg_max()}; drop them, or leave out time where no order is known"
+            f"{missing.arg_max()}; drop these rows, or leave out `time` if no order is known"
         )
 
 
 def grades(interactions: pl.DataFrame, column: str | None, label: str | None) -> None:
-    """Every grade is a whole number, 0 or more, and that of a liked row at least 1.
+    """Refuse grades that are no whole number from 0 on, and liked rows with grade 0.
 
     Raises:
-        ValueError: one is not; how many, and the first.
+        UserError: such grades, or a column without numbers. The message has their number and the first row.
     """
     if column is None:
         return
     values = interactions[column]
-    if not values.dtype.is_numeric():
-        raise UserError(f"grade column {column!r} must hold numbers, it is {values.dtype}")
-    floats = values.cast(pl.Float64)
+    floats = _floats(values, "grade column")
     wrong = ~(floats.is_finite() & (floats == floats.floor()) & (floats >= 0)).fill_null(False)
     if count := int(wrong.sum()):
         row = wrong.arg_max()
         raise UserError(
-            f"grade column {column!r}: {count:,} of {len(values):,} grades are negative, broken or missing, first "
-            f"{values[row]!r} in row {row}; they must be whole numbers, 0 or more"
+            f"grade column {column!r}: {count:,} of {len(values):,} grades are negative, fractional, infinite or "
+            f"missing, first {values[row]!r} in row {row}; grades must be whole numbers, 0 or more"
         )
     liked = floats.is_not_null() if label is None else interactions[label].cast(pl.Float64) > 0
     if count := int((liked & (floats == 0)).sum()):
-        hint = "name a label column that is 0 there" if label is None else f"set {label!r} to 0 there"
+        hint = "name a label column that is 0 in these rows" if label is None else f"set {label!r} to 0 in them"
         raise UserError(
             f"grade column {column!r}: {count:,} liked rows have grade 0, first in row "
-            f"{(liked & (floats == 0)).arg_max()}; what is relevant has at least 1: drop these rows, or {hint}"
+            f"{(liked & (floats == 0)).arg_max()}; a liked row has a grade of at least 1: drop these rows, or {hint}"
         )

@@ -1,4 +1,4 @@
-"""The columns of the interaction table that have a meaning of their own."""
+"""The roles of columns in the interaction table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ColumnRoles:
-    """Names of the columns that have a meaning of their own in the interaction table."""
+    """Names of the columns of the interaction table that have a role: ids, label, weight, time and grade.
+
+    Example:
+        >>> roles = ColumnRoles("user_id", "movie_id", time="timestamp")
+        >>> roles.candidate_id, roles.time, roles.label
+        ('movie_id', 'timestamp', None)
+    """
 
     query_id: str = "query_id"
     """Column of ``interactions`` and ``queries`` that identifies a query."""
@@ -20,4 +26,4 @@ class ColumnRoles:
     time: str | None = None
     """Column that orders a query's interactions (a number or a datetime); None = no order is known."""
     grade: str | None = None
-    """Column that says how relevant what is liked is, a whole number from 1 on: the gain of NDCG; None = 1."""
+    """Column with the grade of a liked candidate, a whole number from 1 on: the gain of NDCG; None = 1."""

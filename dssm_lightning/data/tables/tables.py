@@ -1,4 +1,4 @@
-"""The three raw tables that a source yields, and the checks that they pass before anything is computed."""
+"""The three raw tables that a source returns, and the complete tables that all checks have passed."""
 
 from __future__ import annotations
 
@@ -19,34 +19,41 @@ from dssm_lightning.utils import memory_mapped
 
 @dataclass(frozen=True)
 class RawTables:
-    """What a source yields: who liked what, and what is known of both. Not checked yet."""
+    """The tables that a source returns: interactions, queries and candidates. They are not checked yet.
+
+    Example:
+        >>> flat = pl.DataFrame({"user": [1, 1, 2], "film": [7, 8, 7], "title": ["Heat", "Up", "Heat"]})
+        >>> raw = RawTables(flat, queries=None, candidates=None, keys=ColumnRoles("user", "film"))
+        >>> raw.resolve(query_columns=["user"], candidate_columns=["title"]).candidates.rows()
+        [(7, 'Heat'), (8, 'Up')]
+    """
 
     interactions: pl.DataFrame
-    """One row for each event: the key columns, and per-event columns (a timestamp, a fold)."""
+    """One row for each event: the id columns, and columns that vary by event, such as a timestamp or a fold."""
     queries: pl.DataFrame | None
     """One row for each query; None = the distinct queries of ``interactions``."""
     candidates: pl.DataFrame | None
     """The corpus, one row for each candidate; None = the distinct candidates of ``interactions``."""
     keys: ColumnRoles
     display: tuple[str, ...] = ()
-    """Columns of ``candidates`` that people want to see beside an answer (a name, a title)."""
+    """Columns of ``candidates`` that are shown beside an answer, such as a title."""
 
     def resolve(self, query_columns: Sequence[str], candidate_columns: Sequence[str]) -> Tables:
-        """Complete and checked tables, in which every column that the features read can be found.
+        """Complete and check the tables, so that they contain every column that the features read.
 
-        A column of the query side stands in ``queries`` (one value for each query) or in ``interactions`` (one for
-        each event). Where the source has no query table, one is made of those requested columns that do not vary
-        within a query; the others stay per-event columns. Where it has no candidate table, one is made of the requested
-        columns, which must not vary within a candidate.
+        A column of the query side is in ``queries`` (one value for each query) or in ``interactions`` (one value for
+        each event). If the source has no query table, a query table is made from the requested columns that do not vary
+        within a query; the other columns stay in ``interactions``. If the source has no candidate table, a candidate
+        table is made from the requested columns, which must not vary within a candidate.
 
         Args:
             query_columns: columns that features of the query side read.
             candidate_columns: columns that features of the candidate side read.
 
         Raises:
-            ValueError: a column that is missing, stands in both tables or would tell the answer; an empty table; ids
-                that are null, repeated, unknown or of different types; a label, weight, time or grade that is none;
-                candidate rows that contradict each other.
+            UserError: a column is missing, is in both tables, or holds the answer; a table is empty; ids are null,
+                repeated, unknown or of different types; invalid labels, weights, times or grades; candidate rows that
+                contradict each other.
         """
         self._check_keys()
         for table, frame in self._named():
@@ -89,7 +96,7 @@ class RawTables:
                 checks.columns(frame, table, [column], f"{name} column")
 
     def _aligned(self) -> tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None]:
-        """The tables with ids of one type on both sides."""
+        """Return the three tables with ids of the same type in all of them."""
         interactions, query_id, candidate_id = self.interactions, self.keys.query_id, self.keys.candidate_id
         interactions, queries = checks.align_ids(interactions, self.queries, "queries", query_id)
         interactions, candidates = checks.align_ids(interactions, self.candidates, "candidates", candidate_id)
@@ -98,34 +105,43 @@ class RawTables:
 
 @dataclass(frozen=True)
 class Tables(RawTables):
-    """Raw tables that are complete: the key column first in ``queries`` and ``candidates``, ids distinct and known."""
+    """Complete and checked tables. The id is the first column of ``queries`` and ``candidates``; ids are distinct.
+
+    :meth:`RawTables.resolve` makes them.
+
+    Example:
+        >>> flat = pl.DataFrame({"query_id": ["b", "a", "b"], "candidate_id": [7, 7, 8]})
+        >>> tables = RawTables(flat, queries=None, candidates=None, keys=ColumnRoles()).resolve([], [])
+        >>> tables.query_rows.tolist(), tables.candidate_rows.tolist()
+        ([0, 1, 0], [0, 0, 1])
+    """
 
     queries: pl.DataFrame
     candidates: pl.DataFrame
 
     @cached_property
     def query_rows(self) -> Tensor:
-        """(R,) int64: the row of ``queries`` that each interaction names."""
+        """(R,) int64: the row of ``queries`` of each interaction."""
         return positions(self.interactions[self.keys.query_id], self.queries[self.keys.query_id])
 
     @cached_property
     def candidate_rows(self) -> Tensor:
-        """(R,) int64: the row of ``candidates``, likewise."""
+        """(R,) int64: the row of ``candidates`` of each interaction."""
         return positions(self.interactions[self.keys.candidate_id], self.candidates[self.keys.candidate_id])
 
 
 def positions(values: pl.Series, ids: pl.Series) -> Tensor:
-    """(n,) int64: the row of each value among the distinct ids, −1 for a value that is none of them."""
+    """Return the position (n,) int64 of each value among the distinct ids, −1 for a value that is no id."""
     rows = pl.LazyFrame({"id": ids, "row": np.arange(len(ids), dtype=np.int64)})
     found = pl.LazyFrame({"id": values}).join(rows, on="id", how="left", maintain_order="left")
     return memory_mapped.evaluated(found.select(pl.col("row").fill_null(-1)), len(values))
 
 
 def collapse(tables: Tables) -> tuple[Tables, int]:
-    """One row for each (query, candidate) pair, in the order of the table; and how many rows were dropped.
+    """Keep one row for each pair of query and candidate, in the order of the table; also return the number dropped.
 
-    Of a pair's rows the latest stays where there is a time, else the first; a liked one wins over one that was shown
-    and not liked.
+    Of a pair's rows, a liked row wins over a row that was shown and not liked. Among equal labels the latest row wins,
+    or, without times, the first row.
     """
     kept = np.ones(len(tables.interactions), dtype=bool)
     for rows in _repeated(tables):
@@ -141,7 +157,7 @@ def collapse(tables: Tables) -> tuple[Tables, int]:
 
 
 def _repeated(tables: Tables) -> Iterator[NDArray[np.int64]]:
-    """Rows that say again what another one says, of one range of queries after another."""
+    """Yield the rows to drop, one range of queries after the other."""
     query, keys, N = tables.query_rows, tables.keys, len(tables.candidates)
     order = [name for name in (keys.label, keys.time) if name is not None]
     offsets = torch.nn.functional.pad(torch.bincount(query, minlength=len(tables.queries)).cumsum(0), (1, 0))
@@ -151,12 +167,12 @@ def _repeated(tables: Tables) -> Iterator[NDArray[np.int64]]:
         if not bool((ordered[1:] == ordered[:-1]).any()):
             continue
         names = {"row": rows.numpy(), "pair": pair.numpy()}
-        several = pl.DataFrame(names).filter(pl.col("pair").is_duplicated())
-        ranks = {f"order {i}": tables.interactions[name][several["row"]] for i, name in enumerate(order)}
-        several = several.with_columns(**ranks)
-        if ranks:  # stable: equal ones as in the table
-            several = several.sort(list(ranks), descending=True, maintain_order=True)
-        yield several.filter(~several["pair"].is_first_distinct())["row"].to_numpy()
+        repeated = pl.DataFrame(names).filter(pl.col("pair").is_duplicated())
+        sort_keys = {f"order {i}": tables.interactions[name][repeated["row"]] for i, name in enumerate(order)}
+        repeated = repeated.with_columns(**sort_keys)
+        if sort_keys:  # stable: rows with equal keys keep the order of the table
+            repeated = repeated.sort(list(sort_keys), descending=True, maintain_order=True)
+        yield repeated.filter(~repeated["pair"].is_first_distinct())["row"].to_numpy()
 
 
 def _key_first(frame: pl.DataFrame, key: str) -> pl.DataFrame:

@@ -49,7 +49,7 @@ class Trigrams(TextFeature):
         require_at_least(self._label, "min_frequency", self.min_frequency, minimum=0)
         if self.vocabulary is None:
             return
-        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # a list would not equal what JSON gives
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # a list, as YAML has it, would not be hashable
         wrong = next((trigram for trigram in self.vocabulary if len(trigram) != 3), None)
         if wrong is not None:
             raise UserError(f"{self._label}: vocabulary holds {wrong!r}; it must hold trigrams")

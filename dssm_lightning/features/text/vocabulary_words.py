@@ -54,7 +54,9 @@ class Words(TextFeature):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.vocabulary is not None:
-            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # a list would not equal what JSON gives
+            object.__setattr__(
+                self, "vocabulary", tuple(self.vocabulary)
+            )  # a list, as YAML has it, would not be hashable
         require_sizes(self, max_tokens=self.max_tokens, max_length=self.max_length, num_embeddings=self.num_embeddings)
         if self.num_embeddings is not None and self.num_embeddings < self._needed:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Where the two towers meet: embeddings of queries and candidates in, logits out."""
+"""Scorers: embeddings of queries and candidates -> logits."""
 
 from dssm_lightning.models.scorers.base import Scorer
 from dssm_lightning.models.scorers.dot import Dot

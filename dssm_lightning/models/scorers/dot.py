@@ -1,4 +1,4 @@
-"""The dot product, which an index can serve."""
+"""The dot product scorer, which an index can serve."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dssm_lightning.models.scorers.base import Scorer
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_positive
 
 
 class Dot(Scorer):
-    """logits = logit_scale × query · candidate, in float32 even under autocast.
+    """Scaled dot product: logits = logit_scale × query · candidate, in float32 also under autocast.
 
-    With towers that normalise this is a scaled cosine. ``logit_scale`` is 1 / temperature, and the γ of the DSSM
-    paper. It is kept as a logarithm, as open_clip keeps it, and lies in the checkpoint whether it is learnt or not.
+    If both towers normalise, the logits are scaled cosines. ``logit_scale`` is 1 / temperature, and the γ of the DSSM
+    paper. The parameter is the scale's logarithm, as in open_clip; the checkpoint has it even if it is not learnable.
 
-    Autocast is switched off because in bfloat16 twenty thousand scores fall onto two thousand values, and ties decide
-    ranks.
+    Autocast is off because bfloat16 rounds twenty thousand scores to two thousand values, and such ties change ranks.
 
     Args:
-        logit_scale: what the dot product is multiplied by (the initial value, where it is learnt). 20 suits cosines in
-            a softmax; 1 leaves the dot product as it is, for losses with a margin and towers that do not normalise.
-        learnable: whether training changes it.
-        max_logit_scale: what a learnt scale never exceeds (CLIP, arXiv 2103.00020).
+        logit_scale: factor of the dot product; the initial factor if it is learnable. 20 suits cosines in a softmax. 1
+            suits losses with a margin, and towers that do not normalise.
+        learnable: whether training changes the scale.
+        max_logit_scale: upper limit of a learnable scale (CLIP, arXiv 2103.00020).
 
     Raises:
-        ValueError: a scale that is not positive, or a learnable one that starts above its maximum; in ``forward``,
-            towers of different width.
+        UserError: a scale is not positive, or a learnable scale starts above its maximum; in ``forward``, the
+            embeddings differ in width.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.scorers import Dot
+        >>> query, candidate = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+        >>> Dot(logit_scale=10)(query, candidate)
+        tensor([[110.,  20.]])
     """
 
     indexable: ClassVar[bool] = True
 
     def __init__(self, logit_scale: float = 1.0, learnable: bool = False, max_logit_scale: float = 100.0) -> None:
         super().__init__()
-        for name, value in (("logit_scale", logit_scale), ("max_logit_scale", max_logit_scale)):
-            if not 0 < value < math.inf:
-                raise UserError(f"Dot: {name} is {value}; it must be positive and finite")
+        require_positive("Dot", "logit_scale", logit_scale)
+        require_positive("Dot", "max_logit_scale", max_logit_scale)
         if learnable and logit_scale > max_logit_scale:
             raise UserError(
                 f"Dot: the learnable logit_scale starts at {logit_scale}, above max_logit_scale {max_logit_scale}; "
@@ -47,12 +52,12 @@ class Dot(Scorer):
             )
         self.learnable = learnable
         self.max_logit_scale = max_logit_scale
-        # Shape (1,): FSDP refuses to shard scalars.
+        # Shape (1,): FSDP cannot shard scalars.
         self.log_logit_scale = nn.Parameter(torch.tensor([math.log(logit_scale)]), requires_grad=learnable)
 
     @property
     def logit_scale(self) -> Tensor:
-        """(1,) the factor in use."""
+        """(1,) the current factor."""
         if not self.learnable:
             return self.log_logit_scale.exp()
         clamped: Tensor = _AtMost.apply(self.log_logit_scale, math.log(self.max_logit_scale))
@@ -66,11 +71,11 @@ class Dot(Scorer):
     def pairs(self, query: Tensor, candidate: Tensor, columns: Tensor) -> Tensor:
         """(Q, D), (C, D), (Q, n) -> (Q, n) float32."""
         with torch.autocast(query.device.type, enabled=False):
-            own = F.embedding(columns, candidate.float())  # (Q, n, D); indexing is slow in its backward pass
+            own = F.embedding(columns, candidate.float())  # (Q, n, D); the backward pass of indexing is slow
             return (own @ self._scaled(query, candidate)[:, :, None]).squeeze(-1)
 
     def _scaled(self, query: Tensor, candidate: Tensor) -> Tensor:
-        """(Q, D): the query is scaled, so that no second (Q, C) matrix is held for the backward pass."""
+        """(Q, D) scaled queries: scaling the logits would keep a second (Q, C) matrix for the backward pass."""
         if query.shape[-1] != candidate.shape[-1]:
             raise UserError(
                 f"query embeddings are {query.shape[-1]} wide and candidate embeddings {candidate.shape[-1]}; "
@@ -79,16 +84,16 @@ class Dot(Scorer):
         return self.logit_scale * query.float()
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         limit = f" <= {self.max_logit_scale:g}, learnable" if self.learnable else ""
         return f"logit_scale={self.logit_scale.item():.4g}{limit}"
 
 
 class _AtMost(torch.autograd.Function):
-    """min(x, limit) whose gradient stops only what would push x further above the limit.
+    """min(x, limit) with a gradient that is zero only if it would push x further above the limit.
 
-    ``clamp`` stops every gradient there, and a scale that has once passed its limit never comes back. open_clip
-    therefore clamps the parameter itself after each step; this needs no step hook and changes nothing in place.
+    The gradient of ``clamp`` is zero at the limit, so that a scale above its limit never decreases. open_clip therefore
+    clamps the parameter itself after each step. This function needs no step hook and no in-place change.
     """
 
     @staticmethod
@@ -99,7 +104,7 @@ class _AtMost(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        """A negative gradient raises x in descent: it is stopped at the limit."""
+        """Zero a negative gradient at the limit, because descent would raise x."""
         (at_limit,) = ctx.saved_tensors
         (grad,) = grad_outputs
         return grad.masked_fill(at_limit & (grad < 0), 0.0), None

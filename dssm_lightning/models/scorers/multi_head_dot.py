@@ -1,4 +1,4 @@
-"""Several embeddings for each side in one: each head has its own dot product."""
+"""The multi-head dot product: an embedding is several heads, and each head has its own dot product."""
 
 from __future__ import annotations
 
@@ -9,35 +9,42 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.models.scorers.dot import Dot
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
 
 Reduce = Literal["mean", "max"]
 
 
 class MultiHeadDot(Dot):
-    """The mean or the maximum of H dot products: head h of the query with head h of the candidate.
+    """Mean or maximum of H dot products: head h of the query with head h of the candidate.
 
-    An embedding (B, H·d) is H heads side by side; ``Tower(num_heads=H)`` scales each of them to length 1, so that each
-    product is a cosine. With one head this is ``Dot``.
+    An embedding (B, H·d) is H concatenated heads. ``Tower(num_heads=H)`` scales each head to length 1, so that each
+    product is a cosine. With one head, the scorer equals ``Dot``.
 
-    - ``"mean"``: Σ_h q_h · c_h / H, which is one dot product of the whole embeddings. It differs from ``Dot`` by the
-      heads' lengths alone: none can outweigh the others.
-    - ``"max"``: max_h q_h · c_h. A query may stand for several interests, each near other candidates, and a candidate
-      is found by the best of them. An index holds H vectors for each candidate, one in each head's table, and keeps
-      the best of a candidate's hits (:meth:`vectors`). The gradient goes to the best head.
+    - ``"mean"``: Σ_h q_h · c_h / H, a dot product of the whole embeddings. The only difference to ``Dot`` is that all
+      heads have the same length, so that no head outweighs the others.
+    - ``"max"``: max_h q_h · c_h. A query can have several interests, each near other candidates, and a candidate's
+      logit is that of the nearest interest. An index holds H vectors for each candidate, one in each head's table, and
+      keeps the best hit of each candidate (:meth:`vectors`). Only the best head gets a gradient.
 
     Args:
-        num_heads: H, which divides the towers' ``output_dim``.
-        reduce: what is made of the H products.
+        num_heads: H, which must divide the towers' ``output_dim``.
+        reduce: ``"mean"`` or ``"max"`` of the H products.
         logit_scale: as for ``Dot``.
         learnable: as for ``Dot``.
         max_logit_scale: as for ``Dot``.
 
-    The heads are paired: query head 1 never meets candidate head 2. In MIND (arXiv 1904.08030) the query alone has
-    several, and each meets the candidate's only one.
+    The heads are paired: query head 1 is never compared with candidate head 2. In MIND (arXiv 1904.08030), only the
+    query has several heads, and each is compared with the candidate's single head.
 
     Raises:
-        ValueError: heads below 1 or that do not divide the width; an unknown ``reduce``.
+        UserError: ``num_heads`` is below 1 or does not divide the width, or ``reduce`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.scorers import MultiHeadDot
+        >>> query, candidate = torch.tensor([[1.0, 0.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.0, 0.0, 0.9]])
+        >>> MultiHeadDot(2, "max")(query, candidate), MultiHeadDot(2, "mean")(query, candidate)
+        (tensor([[0.9000]]), tensor([[0.7000]]))
     """
 
     def __init__(
@@ -49,23 +56,21 @@ class MultiHeadDot(Dot):
         max_logit_scale: float = 100.0,
     ) -> None:
         super().__init__(logit_scale, learnable, max_logit_scale)
-        if num_heads < 1:
-            raise UserError(f"MultiHeadDot: num_heads is {num_heads}; it must be at least 1")
-        if reduce not in get_args(Reduce):
-            raise UserError(f"MultiHeadDot: reduce is {reduce!r}; possible: {', '.join(get_args(Reduce))}")
+        require_at_least("MultiHeadDot", "num_heads", num_heads)
+        require_choice("MultiHeadDot", "reduce", reduce, get_args(Reduce))
         self.num_heads, self.reduce = num_heads, reduce
 
     def check_widths(self, query_dim: int, candidate_dim: int) -> None:
-        """Refuse towers whose embeddings are not H heads of equal width.
+        """Refuse towers whose embeddings cannot be divided into H heads of equal width.
 
         Raises:
-            ValueError: as said.
+            UserError: the widths differ, or ``num_heads`` does not divide the width.
         """
         super().check_widths(query_dim, candidate_dim)
         if query_dim % self.num_heads:
             raise UserError(
-                f"MultiHeadDot has {self.num_heads} heads, which do not divide embeddings {query_dim} wide; choose "
-                "another output_dim (and leave `bias` to Dot: it would be a dimension more)"
+                f"MultiHeadDot: num_heads is {self.num_heads}, which does not divide embeddings of width {query_dim}; "
+                "choose another output_dim, and use towers without bias, which would be one more dimension"
             )
 
     def forward(self, query: Tensor, candidate: Tensor) -> Tensor:
@@ -74,7 +79,7 @@ class MultiHeadDot(Dot):
             return super().forward(query, candidate)
         with torch.autocast(query.device.type, enabled=False):
             heads = self._heads(self._scaled(query, candidate)) @ self._heads(candidate.float()).mT  # (H, Q, C)
-            return heads.max(0).values  # what backward keeps is the number of the best head alone
+            return heads.max(0).values  # backward keeps only the number of the best head
 
     def pairs(self, query: Tensor, candidate: Tensor, columns: Tensor) -> Tensor:
         """(Q, H·d), (C, H·d), (Q, n) -> (Q, n) float32."""
@@ -98,5 +103,5 @@ class MultiHeadDot(Dot):
         return embedding.reshape(len(embedding), self.num_heads, embedding.shape[1] // self.num_heads).transpose(0, 1)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"num_heads={self.num_heads}, reduce={self.reduce!r}, {super().extra_repr()}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.utils.logger import log_info
@@ -58,7 +59,7 @@ class ProgressLines(Callback):
         metrics = trainer.callback_metrics
         monitors = [each.monitor for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)]
         names = [name for name in ("train/loss", *monitors) if name is not None and name in metrics]
-        if trainer.training and names:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and names:
             log_info(f"{_epoch(trainer)}: " + ", ".join(f"{name} {float(metrics[name]):.4f}" for name in names))
 
 

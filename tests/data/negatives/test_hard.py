@@ -9,7 +9,7 @@ import torch
 from helpers.drawing import HERE, assert_frequencies, bound, drawn, make_interactions
 
 from dssm_lightning.data.interactions import TEST, TRAIN
-from dssm_lightning.data.negatives import Hard, Mixed, Uniform
+from dssm_lightning.data.negatives import Hard, Mixed, SamplerTables, Uniform
 
 # Query 0 likes 0 and 1, query 1 likes 2 (and 3 in test alone), query 2 was shown 4, query 3 does not train.
 EVENTS = make_interactions(
@@ -71,7 +71,7 @@ def test_pools_by_a_loop(margin: float | None) -> None:
     generator = torch.Generator().manual_seed(0)
     query, candidate = torch.arange(20).repeat(4), torch.randint(0, 30, (80,), generator=generator)
     sampler = Hard(1, (2, 9), margin=margin)
-    sampler.bind(make_interactions(query.tolist(), candidate.tolist()), 20, 30)
+    sampler.bind(SamplerTables(make_interactions(query.tolist(), candidate.tolist()), 20, 30))
     scores = torch.randn(20, 30, generator=generator)
     found = sampler.choose(torch.arange(20), scores)
     for row in range(20):
@@ -145,7 +145,7 @@ def test_pools_are_state_also_within_a_mixture(tmp_path: Any) -> None:
 def test_pools_of_other_data_are_refused() -> None:
     state = mined(hard()).state_dict()
     other = Hard(2, (1, 4))
-    other.bind(EVENTS, 9, N)
+    other.bind(SamplerTables(EVENTS, 9, N))
     with pytest.raises(ValueError, match="the checkpoint's pools are of 4 queries, the data have 9"):
         other.load_state_dict(state)
 

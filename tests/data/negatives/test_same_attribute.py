@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.interactions import TEST, TRAIN, Interactions
-from dssm_lightning.data.negatives import LogUniform, Mixed, NegativeSampler, SameAttribute, Uniform
+from dssm_lightning.data.negatives import LogUniform, Mixed, NegativeSampler, SameAttribute, SamplerTables, Uniform
 from dssm_lightning.utils.seeding import Counter
 
 HERE = Counter(seed=1, epoch=2, step=3, process_rank=0)
@@ -31,7 +31,7 @@ LIKES = make_interactions([0, 0, 0, 1, 1, 2, 4, 3], [TRAIN] * 7 + [TEST])
 
 def bound(sampler: NegativeSampler, corpus: pl.DataFrame, interactions: Interactions = LIKES) -> NegativeSampler:
     """The sampler, bound to interactions and corpus."""
-    sampler.bind(interactions, 1, len(corpus), corpus)
+    sampler.bind(SamplerTables(interactions, 1, len(corpus), corpus))
     return sampler
 
 

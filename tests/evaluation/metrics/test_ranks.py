@@ -101,5 +101,5 @@ def test_a_score_that_is_no_number_is_refused(bad: float) -> None:
 
 @pytest.mark.parametrize(("relevant", "exclude"), [([[0, 0]], [[1]]), ([[0]], [[1, 1]]), ([[0]], [[1, 0]])])
 def test_relevant_and_excluded_candidates_must_be_distinct(relevant: list[list[int]], exclude: list[list[int]]) -> None:
-    with pytest.raises(ValueError, match="queries 0 … 0 .* not distinct"):
+    with pytest.raises(ValueError, match=r"queries 0 … 0 .* not distinct"):
         rank(torch.zeros(1, 4), ragged(relevant), ragged(exclude))

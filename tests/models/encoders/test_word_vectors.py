@@ -83,14 +83,14 @@ def test_a_trained_model_needs_no_file(glove):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"the 1 2\ncat 1 2 3\n", "line 2 has 3 numbers, the first one 2; each must have a word and as many numbers"),
-        (b"the 1 2\ncat 1 x\n", "line 2 holds something that is no number: 'cat 1 x'"),
+        (b"the 1 2\ncat 1 2 3\n", "line 2 has 3 numbers, .* 2;"),
+        (b"the 1 2\ncat 1 x\n", "line 2 .*: 'cat 1 x'"),
         (b"the\ncat\n", "line 1 has no numbers"),
-        (b"3 2\n", "it holds no vectors"),
+        (b"3 2\n", ".*no vectors"),
         (b"", "line 1 has no numbers"),
         (b"the 1 2\ncat 1 nan\n", "the vector of 'cat' holds NaN or infinity"),
-        (b"the 1 2\ncaf\xe9 1 2\n", "line 2 is no UTF-8"),
-        (b"</s> 1 2\n(x 1 2\na,b 1 2", "none of its 3 words is one as texts are split"),
+        (b"the 1 2\ncaf\xe9 1 2\n", "line 2 .*UTF-8"),
+        (b"</s> 1 2\n(x 1 2\na,b 1 2", ".* 3 words"),
     ],
 )
 def test_files_that_are_no_tables(tmp_path, content, message):
@@ -103,20 +103,18 @@ def test_files_that_are_no_tables(tmp_path, content, message):
 def test_safetensors_that_are_no_tables(tmp_path):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(b"text")
-    with pytest.raises(ValueError, match="it is no safetensors file"):
+    with pytest.raises(ValueError, match=r"bad.safetensors'.*not a safetensors file"):
         fitted(path)
     save_file({"a": np.zeros((2, 2)), "b": np.zeros(2)}, path)
-    with pytest.raises(
-        ValueError, match=r"must hold one tensor \(V, D\), and in its metadata `words`; found 2 tensors"
-    ):
+    with pytest.raises(ValueError, match=r"bad.safetensors'.* 2 tensors.*\(V, D\).*`words`"):
         fitted(path)
     save_file({"a": np.zeros((2, 2))}, path, metadata={"words": '["one"]'})
-    with pytest.raises(ValueError, match="it has 1 words for 2 vectors; each needs one"):
+    with pytest.raises(ValueError, match=r"bad.safetensors'.* 1 words for 2 vectors"):
         fitted(path)
 
 
 def test_what_does_not_fit(glove, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"feature 'text': there is no table of word vectors .*nowhere.txt"):
+    with pytest.raises(FileNotFoundError, match=r"feature 'text': .*nowhere.txt"):
         fitted(tmp_path / "nowhere.txt")
     feature = fitted(glove)
     with pytest.raises(ValueError, match=r"'text': output_dim is 300, the vectors of '.*' have 3 numbers"):
