@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dssm_lightning.cli.main import main
     from dssm_lightning.data.datamodule import RetrievalDataModule
     from dssm_lightning.data.sources import Files, Frames
+    from dssm_lightning.evaluation.evaluate_vectors import evaluate_vectors
     from dssm_lightning.models.tower import Tower
     from dssm_lightning.models.two_tower import TwoTowerModel
     from dssm_lightning.retrieval.retriever import Retriever
@@ -35,6 +36,7 @@ _HOME = {
     "TwoTower": "dssm_lightning.training.module",
     "TwoTowerModel": "dssm_lightning.models.two_tower",
     "UserError": "dssm_lightning.utils.errors",
+    "evaluate_vectors": "dssm_lightning.evaluation.evaluate_vectors",
     "load_data": "dssm_lightning.api",
     "load_model": "dssm_lightning.api",
     "load_retriever": "dssm_lightning.api",
@@ -51,6 +53,7 @@ __all__ = [
     "TwoTower",
     "TwoTowerModel",
     "UserError",
+    "evaluate_vectors",
     "load_data",
     "load_model",
     "load_retriever",

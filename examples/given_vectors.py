@@ -9,10 +9,8 @@ import zlib
 import numpy as np
 import torch
 
-from dssm_lightning.data.batch import EvaluationBatch
+from dssm_lightning import evaluate_vectors
 from dssm_lightning.data.sources import Emoji
-from dssm_lightning.evaluation.evaluator import Evaluation
-from dssm_lightning.utils.ragged import Ragged
 
 TABLE = np.random.default_rng(0).normal(size=(4096, 256))
 
@@ -28,11 +26,6 @@ shipped = Emoji().tables()
 emoji = shipped.candidates.with_row_index("row")
 found = shipped.interactions.unique().join(emoji, on="unified").group_by("query_id").agg("row")
 queries = shipped.queries.join(found, on="query_id")  # row: list of the corpus rows that the query should find
-relevant = Ragged.from_lengths(queries["row"].explode().to_torch(), queries["row"].list.len().to_torch())
-seen = Ragged.from_lengths(torch.zeros(0).long(), torch.zeros(len(queries)).long())  # nothing is left out of a ranking
-
-evaluation = Evaluation(ks=[10], labelled=False)
-scores = embed(queries["query"].to_list()) @ embed(emoji["name"].to_list()).T  # (Q, N)
-evaluation.update(scores, EvaluationBatch({}, torch.arange(len(queries)), relevant, seen, shown=None))
-metrics = evaluation.compute()
+corpus = embed(emoji["name"].to_list())
+metrics = evaluate_vectors(embed(queries["query"].to_list()), corpus, relevant=queries["row"].to_list(), ks=[10])
 print(f"{len(queries):,} queries: hit rate@10 {metrics['hit_rate@10']:.3f}, mrr {metrics['mrr']:.3f}")

@@ -1,6 +1,6 @@
 """A source of your own: one class that returns the raw tables, and a fingerprint that changes with their content.
 
-A query is the first line of a docstring in Python's standard library, a candidate the name of the function.
+A query is the first line of a docstring in Python's standard library, a candidate the name of the function or class.
 """
 
 from importlib import import_module

@@ -25,9 +25,9 @@ Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=Fals
 retriever = make_retriever(model, data)  # embeds the corpus: (N, D)
 
 store = sqlite3.connect("pages.sqlite")
-store.execute("CREATE TABLE pages (id TEXT PRIMARY KEY, vector BLOB)")
+store.execute("CREATE TABLE IF NOT EXISTS pages (id TEXT PRIMARY KEY, vector BLOB)")
 vectors = (vector.tobytes() for vector in retriever.corpus.numpy())
-store.executemany("INSERT INTO pages VALUES (?, ?)", zip(data.candidates["page_id"], vectors, strict=True))
+store.executemany("REPLACE INTO pages VALUES (?, ?)", zip(data.candidates["page_id"], vectors, strict=True))
 store.commit()
 
 ids, blobs = zip(*store.execute("SELECT id, vector FROM pages"), strict=True)

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, Strategy
-from lightning.pytorch.utilities import rank_zero_only
 
 from dssm_lightning.cli.checkpoint_arguments import first_config, option
 from dssm_lightning.cli.lightning_parser import Parser, add_options
@@ -37,7 +33,7 @@ from dssm_lightning.evaluation.result_files import (
 )
 from dssm_lightning.evaluation.trec_files import TrecFiles
 from dssm_lightning.training import run_folders
-from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
+from dssm_lightning.training.atomic_checkpoint_io import trainer_plugins
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.training.callbacks.embedding_writer import EmbeddingWriter
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
@@ -49,7 +45,7 @@ from dssm_lightning.training.checkpoint_files import read_schemas
 from dssm_lightning.training.module import TwoTower
 from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.logger import log_info, warn
+from dssm_lightning.utils.logger import is_first_process, log_info, warn
 
 
 class TwoTowerCLI(LightningCLI):
@@ -66,9 +62,7 @@ class TwoTowerCLI(LightningCLI):
         self.hybrid: HybridTest | None = None
         self.parsers: list[Parser] = []
         path = option(args, "ckpt_path")
-        self.trained = (
-            None if path is None else read_schemas(Path(path))
-        )  # before Lightning reads it, for a clearer error
+        self.trained = None if path is None else read_schemas(Path(path))  # for clearer errors than Lightning's
         self.name = Path(first_config(args) or "default").stem
         with ExitStack() as self.locks:  # released at the end of the command
             super().__init__(
@@ -100,7 +94,7 @@ class TwoTowerCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The callbacks that every run has."""
+        """Add the options of the callbacks that every run has."""
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
@@ -150,7 +144,7 @@ class TwoTowerCLI(LightningCLI):
     def _run_folder(self) -> Path:
         """Return the folder of the continued or new run; the first process decides, and locks it."""
         run = run_folders.run_of(self.checkpoint) if self.checkpoint else None
-        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # Lightning sets it
+        if not is_first_process():
             return run or run_folders.new_run(self.name)
         found = run is not None
         run = self.locks.enter_context(run_folders.lock_run(run or run_folders.begin(self.name)))
@@ -242,13 +236,3 @@ class TwoTowerCLI(LightningCLI):
         if run is not None and hybrid.rows is not None:
             merge_metrics(run / "metrics.json", hybrid.named)
             write_parquet(run / per_query_of("hybrid"), per_query(hybrid.rows, self.datamodule.data))
-
-
-def trainer_plugins(strategy: str | Strategy) -> list[Any]:
-    """Return plugins that write checkpoints atomically, and under SLURM leave resuming to ``--ckpt_path last``."""
-    plugins: list[Any] = []
-    if strategy.startswith(("auto", "ddp")) if isinstance(strategy, str) else isinstance(strategy, DDPStrategy):
-        plugins.append(AtomicCheckpointIO(go_on=True))  # sharded strategies write their own way
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    return plugins

@@ -19,10 +19,10 @@ OPTIONS = {
         "--config FILE": "an experiment; give it again to lay a second file over the first",
         "--ckpt_path last|FILE": "continue a run from its last checkpoint, or from a file",
         "--seed_everything N": "the seed of weights, batches and negatives",
-        "--trainer.max_epochs N": "how long to train; other options of Lightning's Trainer likewise",
+        "--trainer.max_epochs N": "how long to train; also any other option of Lightning's Trainer",
         "--trainer.devices N": "how many GPUs or processes; with --trainer.strategy ddp",
-        "--model.loss NAME": "another loss; --model.optimizer, --model.scorer and others likewise",
-        "--data.batch_size N": "training rows of a batch; --data.negatives and others likewise",
+        "--model.loss NAME": "another loss; also --model.optimizer, --model.scorer and others",
+        "--data.batch_size N": "training rows of a batch; also --data.negatives and others",
         "--checkpoint.monitor NAME": "the metric that chooses best.ckpt, such as val/ndcg@10",
         "--last.every_n_train_steps N": "write last.ckpt within an epoch, too",
         "--verbose": "show every metric at the end",
@@ -47,7 +47,7 @@ OF_A_CHECKPOINT = {
 EVERY = {
     "--print_config": "print the settings that would be used, as YAML",
     "--help-all": "every option of data, model and trainer (needs some seconds)",
-    "--model.loss.help NAME": "the options of a class; other swappable parts likewise",
+    "--model.loss.help NAME": "the options of a class; also for other swappable parts",
 }
 
 

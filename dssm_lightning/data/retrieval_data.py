@@ -148,7 +148,7 @@ class RetrievalData:
         check_event_columns(data.event, self.evaluate, bool(self.mined_samplers))
         self._assembler = Assembler(
             data,
-            self.negatives,
+            sampler=self.negatives,
             mask_known=self.mask_known,
             liked_only=self._liked_only,
             by_query=self.batch_by == "query",

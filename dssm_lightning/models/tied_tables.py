@@ -1,4 +1,4 @@
-"""Tables that several features share."""
+"""Embedding tables that several features share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dssm_lightning.utils.errors import UserError
 
 
 def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
-    """Let features share one table: ``{history: movie_id}`` gives ``history`` the table of ``movie_id``.
+    """Let features share a table: ``{"history": "movie_id"}`` gives ``history`` the table of ``movie_id``.
 
     Raises:
-        ValueError: no such feature, one without a table, or tables of different shapes.
+        UserError: a feature is unknown or has no table, or the tables differ in shape.
     """
     encoders = {
         name: encoder.encoder if isinstance(encoder, Dense) else encoder
@@ -24,14 +24,14 @@ def share_tables(towers: dict[str, Tower], tied: dict[str, str]) -> None:
         for feature in (name, owner):
             if feature not in encoders or not isinstance(getattr(encoders[feature], "table", None), nn.Embedding):
                 raise UserError(
-                    f"tied_embeddings: {feature!r} is no feature with a table; there are {sorted(encoders)}"
+                    f"tied_embeddings: {feature!r} is not a feature with a table; the features are {sorted(encoders)}"
                 )
-        mine, theirs = encoders[name].table, encoders[owner].table
-        assert isinstance(mine, nn.Embedding)
-        assert isinstance(theirs, nn.Embedding)
-        if mine.weight.shape != theirs.weight.shape:
+        own, shared = encoders[name].table, encoders[owner].table
+        assert isinstance(own, nn.Embedding)
+        assert isinstance(shared, nn.Embedding)
+        if own.weight.shape != shared.weight.shape:
             raise UserError(
-                f"tied_embeddings: {name!r} has a table of {tuple(mine.weight.shape)}, {owner!r} one of "
-                f"{tuple(theirs.weight.shape)}; they must be equal (rows × output_dim)"
+                f"tied_embeddings: the table of {name!r} has shape {tuple(own.weight.shape)}, the table of {owner!r} "
+                f"has shape {tuple(shared.weight.shape)}; the shapes must be equal (rows × output_dim)"
             )
-        encoders[name].table = theirs
+        encoders[name].table = shared

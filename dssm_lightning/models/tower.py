@@ -1,9 +1,9 @@
-"""One side's model: encoders -> fusion -> hidden layers -> output -> normalise. Its output is what the index stores."""
+"""The tower, one side's model: encoders -> fusion -> hidden layers -> output -> normalise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,77 +13,99 @@ from dssm_lightning.features.schema import Schema
 from dssm_lightning.models.activations import activation_layer
 from dssm_lightning.models.encoders import Dense, Encoder, EncoderFactory, default_encoder
 from dssm_lightning.models.fusion import FusionFactory
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_fraction
 from dssm_lightning.utils.ragged import Column, Features, Prefixes
-from dssm_lightning.utils.suggestions import nearest_names
+from dssm_lightning.utils.suggestions import did_you_mean, nearest_names
+
+Norm = Literal["layer", "batch"]
 
 
 class Tower(nn.Module):
-    """Features (B, …) -> embedding (B, D), which is output_dim, the widths of ``bypass`` and one more for ``bias``.
+    """One side's model: features (B, …) -> embedding (B, D).
 
-    Each feature is encoded, the encodings are fused, and an MLP follows: ``dropout`` before every linear layer (and on
-    the fused encodings where there is none), then ``norm`` and ``activation`` after each hidden one.
+    Each feature is encoded, and a fusion combines the encodings. An MLP follows: ``dropout`` before every linear layer
+    (without any layer, after the fusion), then ``norm`` and ``activation`` after each hidden layer. D is the sum of
+    ``output_dim``, the widths of the ``bypass`` features, and 1 if there is a ``bias``.
 
     Args:
         schema: the fitted features of this side.
-        fusion: how the encodings become one vector.
-        hidden_dims: widths of the hidden layers; none by default.
-        output_dim: width of the embedding; None = what fusion or the last hidden layer gives is the embedding.
-        encoders: an encoder for a feature by its name; a feature that is not named gets the default of its kind.
-        activation: name of a ``torch.nn`` class, after each hidden layer.
-        output_activation: name of a ``torch.nn`` class, after the output layer; None for none.
-        dropout: probability in [0, 1).
-        norm: normalisation after each hidden linear layer. "batch" mixes the rows of a batch, and is refused where
-            batches are encoded in chunks or on several ranks.
-        initialization: name of a ``torch.nn.init`` function without its underscore (``xavier_uniform``) for the
-            linear layers' weights, those of ``Dense`` encoders too; biases then start at zero. None = torch's own.
-        normalize: scale the embedding to length 1, so that a dot product is a cosine.
-        num_heads: normalise so many equal parts of the embedding, each for itself: the heads of ``MultiHeadDot``.
-        bias: append a learnt scalar of the fused features after normalising. The other side then holds a 1 in its
-            place, so that one dot product adds it: a candidate's own popularity, or how readily a query likes anything.
-            A query's changes no ranking, but belongs to a score that is read as log-odds (``BinaryCrossEntropy``) or
-            compared between queries (``auroc``).
-        bypass: features that neither fusion nor layers see. Their encodings are appended as they are, so that a dot
-            product adds theirs: a second pair of tables beside the towers (what follows what, as in a factorised Markov
-            chain), or :class:`~dssm_lightning.models.encoders.Codes`. The sides name as many, of the same widths.
+        fusion: function input_dims -> fusion, which combines the encodings.
 
-        feature_dropout: probability with which training leaves out a feature's whole encoding, for each row and feature
-            by itself, so that each must say what it can without the others: a picture beside a name that says more
-            (ModDrop, Neverova et al. 2015, arXiv:1501.00102).
+        encoders: feature name -> encoder; a feature without an entry gets the default encoder of its kind.
+        feature_dropout: probability with which training drops the whole encoding of a feature, for each row and feature
+            independently, so that the model learns to use each feature without the others, for example a picture
+            without the more informative name (ModDrop, Neverova et al. 2015, arXiv:1501.00102).
+        bypass: features that skip fusion and layers. Their encodings are appended to the embedding, so that the dot
+            product of both sides adds the dot products of these encodings. Uses: a second pair of tables beside the
+            towers (which candidate follows which, as in a factorised Markov chain), or
+            :class:`~dssm_lightning.models.encoders.Codes`. Both sides must have equally many, of equal widths.
+
+        hidden_dims: widths of the hidden layers; None = no hidden layers.
+        output_dim: width of the output layer; None = no output layer.
+        activation: name of a ``torch.nn`` class, after each hidden layer.
+        output_activation: name of a ``torch.nn`` class, after the output layer; None = no activation.
+        dropout: probability in [0, 1).
+        norm: normalisation after each hidden linear layer; None = none. "batch" mixes the rows of a batch, and is
+            refused if batches are encoded in chunks or by several processes.
+        initialization: name of a ``torch.nn.init`` function without its final underscore (``xavier_uniform``), for the
+            weights of the linear layers, including those of ``Dense`` encoders; biases then start at zero. None =
+            torch's default.
+
+        normalize: scale the embedding to length 1, so that a dot product is a cosine.
+        num_heads: normalise this number of equal parts of the embedding, each to length 1: the heads of
+            ``MultiHeadDot``.
+        bias: append a learnable scalar, a linear function of the fused features, after normalising. The other side's
+            embedding has a 1 at this place, so that the dot product adds the bias: a candidate's popularity, or how
+            often a query likes any candidate. A query's bias changes no ranking, but belongs to log-odds
+            (``BinaryCrossEntropy``) and to scores that are compared between queries (``auroc``).
 
     Raises:
-        ValueError: an encoder for an unknown feature; ``bypass`` names an unknown feature, or every feature; a layer of
-            no width; an unknown name of an activation or initialisation; a feature dropout outside [0, 1); heads that
-            do not divide the embedding, or with ``bypass``.
+        UserError: ``encoders`` or ``bypass`` names an unknown feature; ``bypass`` names every feature; a width is below
+            1; an activation, norm or initialisation is unknown; a dropout is outside [0, 1); ``num_heads`` does not
+            divide the embedding, or is used with ``bypass``.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning import Tower
+        >>> from dssm_lightning.features import Vector
+        >>> from dssm_lightning.features.schema import Schema
+        >>> from dssm_lightning.models.fusion import Concat
+        >>> schema = Schema((Vector(name="picture", length=4), Vector(name="text", length=6)))
+        >>> tower = Tower(schema, Concat, hidden_dims=[16], output_dim=8)
+        >>> embedding = tower({"picture": torch.randn(3, 4), "text": torch.randn(3, 6)})
+        >>> embedding.shape, [round(length, 3) for length in embedding.norm(dim=1).tolist()]
+        (torch.Size([3, 8]), [1.0, 1.0, 1.0])
     """
 
     def __init__(
         self,
         schema: Schema,
         fusion: FusionFactory,
+        *,
+        # features
+        encoders: dict[str, EncoderFactory] | None = None,
+        feature_dropout: float = 0.0,
+        bypass: list[str] | None = None,
+        # layers
         hidden_dims: list[int] | None = None,
         output_dim: int | None = None,
-        encoders: dict[str, EncoderFactory] | None = None,
         activation: str = "ReLU",
         output_activation: str | None = None,
         dropout: float = 0.0,
-        norm: Literal["layer", "batch"] | None = None,
+        norm: Norm | None = None,
         initialization: str | None = None,
+        # embedding
         normalize: bool = True,
-        bias: bool = False,
         num_heads: int = 1,
-        bypass: list[str] | None = None,
-        feature_dropout: float = 0.0,
+        bias: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= feature_dropout < 1:
-            raise UserError(f"feature_dropout must lie in [0, 1), found {feature_dropout}")
-        if any(each is not None and each < 1 for each in (*(hidden_dims or []), output_dim)):
-            raise UserError(f"hidden_dims {hidden_dims or []}, output_dim {output_dim}: a layer is at least 1 wide")
+        _check_layers(hidden_dims or [], output_dim, dropout, norm)
+        require_fraction("Tower", "feature_dropout", feature_dropout)
         self.feature_dropout = feature_dropout
-        chosen, self.bypass = encoders or {}, list(bypass or [])
-        _check_names(schema, chosen, self.bypass)
-        factories = {f.name: chosen[f.name] if f.name in chosen else default_encoder(f) for f in schema}
+        named, self.bypass = encoders or {}, list(bypass or [])
+        _check_names(schema, named, self.bypass)
+        factories = {f.name: named[f.name] if f.name in named else default_encoder(f) for f in schema}
         self.encoders = nn.ModuleDict({f.name: factories[f.name](f) for f in schema})
         widths = {name: _width(encoder) for name, encoder in self.encoders.items()}
         self.bypass_dims = [widths.pop(name) for name in self.bypass]
@@ -103,32 +125,34 @@ class Tower(nn.Module):
         encodings = {name: encode(encoder, features[name]) for name, encoder in self.encoders.items()}
         bypass = [encodings.pop(name).float() for name in self.bypass]
         if self.training and self.feature_dropout:
-            encodings = {name: _left_out(encoding, self.feature_dropout) for name, encoding in encodings.items()}
+            encodings = {name: _drop_rows(encoding, self.feature_dropout) for name, encoding in encodings.items()}
         fused = self.fusion(list(encodings.values()))
         embedding: Tensor = self.output(self.hidden(fused)).float()
-        with torch.autocast(embedding.device.type, enabled=False):  # bf16 would merge near scores into ties
+        with torch.autocast(embedding.device.type, enabled=False):  # bfloat16 would round similar scores to ties
             if self.normalize:
                 width = embedding.shape[1]
-                heads = embedding.reshape(len(embedding), self.num_heads, width // self.num_heads)  # also of no row
+                shape = (len(embedding), self.num_heads, width // self.num_heads)  # -1 fails for an empty batch
+                heads = embedding.reshape(shape)
                 embedding = F.normalize(heads, dim=-1).flatten(1)  # (B, output_dim)
             bias = [] if self.bias is None else [self.bias(fused.float())]
             return torch.cat([embedding, *bypass, *bias], dim=-1)
 
 
-TowerFactory: TypeAlias = Callable[[Schema], Tower]  # below the class: who parses plain values needs the class itself
+TowerFactory: TypeAlias = Callable[[Schema], Tower]  # after the class: `make` needs the class, not its name
 
 
 def encode(encoder: nn.Module, column: Column) -> Tensor:
-    """(B, …) -> (B, d), a history in the form that the encoder reads."""
+    """(B, …) -> (B, d), with shared histories expanded unless the encoder reads them."""
     assert isinstance(encoder, Encoder)
-    expand = isinstance(column, Prefixes) and not encoder.reads_prefixes
-    encoding: Tensor = encoder(column.expand() if expand else column)  # type: ignore[union-attr]
+    if isinstance(column, Prefixes) and not encoder.reads_prefixes:
+        column = column.expand()
+    encoding: Tensor = encoder(column)
     return encoding
 
 
-def _left_out(encoding: Tensor, share: float) -> Tensor:
-    """(B, d) with a share of the rows at 0, the others larger by as much."""
-    return encoding * F.dropout(encoding.new_ones(len(encoding), 1), share)
+def _drop_rows(encoding: Tensor, probability: float) -> Tensor:
+    """(B, d) with random rows set to 0, and the other rows divided by 1 − probability."""
+    return encoding * F.dropout(encoding.new_ones(len(encoding), 1), probability)
 
 
 def _width(encoder: nn.Module) -> int:
@@ -161,25 +185,42 @@ def _output_layers(
     return layers, width if output_dim is None else output_dim
 
 
-def _check_names(schema: Schema, chosen: Iterable[str], bypass: list[str]) -> None:
-    for what, names in (("encoders are given for", chosen), ("bypass names", bypass)):
+def _check_layers(hidden_dims: list[int], output_dim: int | None, dropout: float, norm: str | None) -> None:
+    require_at_least("Tower", f"a width of hidden_dims {hidden_dims}", min(hidden_dims, default=1))
+    require_at_least("Tower", "output_dim", output_dim)
+    require_fraction("Tower", "dropout", dropout)
+    if norm is not None:
+        require_choice("Tower", "norm", norm, get_args(Norm))
+
+
+def _check_names(schema: Schema, encoded: Iterable[str], bypass: list[str]) -> None:
+    for setting, names in (("encoders", encoded), ("bypass", bypass)):
         if unknown := sorted(set(names) - set(schema.names)):
-            raise UserError(f"{what} unknown features {unknown}; this side's features: {schema.names}")
+            raise UserError(
+                f"Tower: {setting} names unknown features {unknown}; this side has {schema.names}"
+                f"{did_you_mean(unknown[0], schema.names)}"
+            )
     if not set(schema.names) - set(bypass):
-        raise UserError(f"bypass names all of this side's features, {schema.names}; at least one is for the tower")
+        raise UserError(
+            f"Tower: bypass names all of this side's features, {schema.names}; leave at least one for the fusion"
+        )
 
 
 def _check_heads(num_heads: int, width: int, bypass: list[str]) -> None:
     if num_heads < 1 or width % num_heads:
-        raise UserError(f"num_heads is {num_heads}; it must divide the embedding, which is {width} wide")
+        raise UserError(f"Tower: num_heads is {num_heads}; it must divide the width of the embedding, {width}")
     if num_heads > 1 and bypass:
-        raise UserError(f"bypass {bypass}: heads divide the whole embedding, so nothing can stand beside them")
+        raise UserError(
+            f"Tower: bypass is {bypass} and num_heads is {num_heads}; heads divide the whole embedding, so no encoding "
+            "can be appended"
+        )
 
 
 def _initialize(parts: list[nn.Sequential], name: str) -> None:
     known = {key[:-1]: value for key, value in vars(nn.init).items() if key.endswith("_") and not key.startswith("_")}
     if name not in known:
-        raise UserError(f"unknown initialization {name!r}; nearest in torch.nn.init: {nearest_names(name, known)}")
+        similar = nearest_names(name, known)
+        raise UserError(f"Tower: initialization is {name!r}, which torch.nn.init does not have; similar: {similar}")
     for layer in (layer for part in parts for layer in part if isinstance(layer, nn.Linear)):
         known[name](layer.weight)
         nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Two towers as one model: tables that they share, and what each must find in the other."""
+"""Check that two towers fit together."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from dssm_lightning.utils.errors import UserError
 
 
 def check_bypass(towers: dict[str, Tower]) -> None:
-    """What stands apart on one side must meet its like on the other.
+    """Check that the ``bypass`` features of both sides match.
 
     Raises:
-        ValueError: the sides' encodings apart differ in number or width.
+        UserError: the sides differ in the number or the widths of these features.
     """
     found = {side: dict(zip(tower.bypass, tower.bypass_dims, strict=True)) for side, tower in towers.items()}
     if len({tuple(widths.values()) for widths in found.values()}) > 1:
-        both = " · ".join(f"{side} {widths}" for side, widths in found.items())
-        raise UserError(f"bypass: both towers must append as many encodings of the same widths, found {both}")
+        both = " and ".join(f"{side} {widths}" for side, widths in found.items())
+        raise UserError(f"bypass: both towers must append equally many encodings, of equal widths; found {both}")
 
 
 def check_batch_statistics(towers: dict[str, Tower], reason: str) -> None:
-    """Refuse normalisation over a batch where batches are cut up.
+    """Refuse batch normalisation if batches are split into chunks or over processes.
+
+    Args:
+        towers: both towers by side.
+        reason: the setting that splits batches; the message names it.
 
     Raises:
-        ValueError: a tower has a BatchNorm layer that trains.
+        UserError: a tower has a BatchNorm layer that trains.
     """
     for side, tower in towers.items():
         for name, layer in tower.named_modules():
@@ -38,25 +42,25 @@ def check_batch_statistics(towers: dict[str, Tower], reason: str) -> None:
 
 
 def check_equal_features(schemas: Schemas) -> None:
-    """One tower for both sides must find the same features on both.
+    """Check that both sides have equal features, so that they can share one tower.
 
     Raises:
-        ValueError: it does not.
+        UserError: the features differ.
     """
     sides = [[{**f.to_dict(), "column": None} for f in side] for side in (schemas.query, schemas.candidate)]
     if sides[0] != sides[1]:
         raise UserError(
-            "candidate_tower: null shares one tower, so both sides must declare equal features (names, kinds, options "
-            f"and what was fitted; columns may differ): query {schemas.query.names}, "
-            f"candidate {schemas.candidate.names}"
+            "candidate_tower is null, so both sides share one tower and must declare equal features (names, kinds, "
+            f"options and fitted values; columns may differ); found query {schemas.query.names} and candidate "
+            f"{schemas.candidate.names}"
         )
 
 
 def check_histories(schemas: Schemas, towers: dict[str, Tower]) -> None:
-    """What the candidate tower gives must be what encoders of whole candidates take.
+    """Check that encoders of histories of whole candidates fit the candidate tower's embeddings.
 
     Raises:
-        ValueError: it is not.
+        UserError: an encoder's ``output_dim`` is not the width of the embeddings, or a tower has a bias.
     """
     for feature in schemas.query:
         if isinstance(feature, History) and feature.of_candidates:
@@ -64,7 +68,7 @@ def check_histories(schemas: Schemas, towers: dict[str, Tower]) -> None:
             biases = [side for side, tower in towers.items() if tower.bias is not None]
             if found != width or biases:
                 raise UserError(
-                    f"query feature {feature.name!r} is a history of candidates, which the candidate tower embeds in "
-                    f"{width} dimensions; its encoder's output_dim is {found}, which must be the same, and towers with "
-                    f"bias ({', '.join(biases) or 'none'}) go without"
+                    f"query feature {feature.name!r} is a history of whole candidates; its encoder's output_dim is "
+                    f"{found} and the candidate tower's embeddings have width {width}, which must be equal; towers "
+                    f"with bias: {', '.join(biases) or 'none'}, and neither tower may have a bias"
                 )

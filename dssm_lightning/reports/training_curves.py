@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,8 @@ def read_curve(run: str, metric: str) -> Points:
     logged = sorted({name for table in tables for name in table.columns if "/" in name})
     if metric not in logged:
         raise UserError(f"{run} did not log {metric!r}; it has {', '.join(logged)}{did_you_mean(metric, logged)}")
-    rows = [table.select("epoch", metric).drop_nulls().rows() for table in tables if metric in table.columns]
+    values = pl.col(metric).cast(pl.Float64)  # a column with "nan", as loggers write it, is read as texts
+    rows = [table.select("epoch", values).drop_nulls().rows() for table in tables if metric in table.columns]
     return sorted({epoch + 1: value for table in rows for epoch, value in table}.items())
 
 
@@ -97,12 +99,17 @@ def _style_axes(axes: Axes, metric: str) -> None:
 def _label_ends(figure: Figure, axes: Axes, curves: Mapping[str, Points]) -> None:
     """Write each label to the right of its line's end; labels that would overlap move up or down."""
     figure.draw_without_rendering()  # the layout decides how high the axes are
-    ends = [points[-1] for points in curves.values()]
+    ends = [_last_finite(points) for points in curves.values()]
     heights = [float(axes.transData.transform(end)[1]) * 72 / figure.dpi for end in ends]
     moved = spread(heights, LABEL_HEIGHT)
     for label, line, end, old, new in zip(curves, axes.lines, ends, heights, moved, strict=True):
         beside, colour = (7.0, new - old), line.get_color()
         axes.annotate(label, end, beside, textcoords="offset points", va="center", color=colour, parse_math=False)
+
+
+def _last_finite(points: Points) -> tuple[int, float]:
+    """Return the last point with a finite value; the last point if there is none."""
+    return next((point for point in reversed(points) if math.isfinite(point[1])), points[-1])
 
 
 def spread(heights: Sequence[float], distance: float) -> list[float]:

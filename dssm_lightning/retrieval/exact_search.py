@@ -25,7 +25,7 @@ def exact_top_k(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:
         raise UserError(f"k = {k}: the corpus has {len(corpus):,} candidates, ask for 1 to {len(corpus):,}")
     if len(corpus) // _GROUP <= k:
         return _sorted(query @ corpus.T, k)
-    found = [_of_groups(part, corpus, k) for part in query.split(_QUERIES)]  # type: ignore[no-untyped-call]
+    found = [_of_groups(part, corpus, k) for part in torch.split(query, _QUERIES)]
     values, rows = map(torch.cat, zip(*found, strict=True))
     return values, rows
 
@@ -43,8 +43,8 @@ def _of_groups(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _group_maxima(query: Tensor, corpus: Tensor) -> Tensor:
     """(Q, N / 32)."""
-    tiles = corpus.split(_ROWS)  # type: ignore[no-untyped-call]
-    return torch.cat([(query @ tile.T).unflatten(1, (-1, _GROUP)).amax(-1) for tile in tiles], 1)
+    tiles = torch.split(corpus, _ROWS)
+    return torch.cat([(query @ tile.T).reshape(len(query), -1, _GROUP).amax(-1) for tile in tiles], 1)
 
 
 def _sorted(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

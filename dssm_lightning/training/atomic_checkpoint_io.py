@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from dssm_lightning.utils.logger import LOGGER
 
@@ -88,3 +91,13 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def trainer_plugins(strategy: str | Strategy) -> list[Any]:
+    """Return plugins that write checkpoints atomically, and under SLURM leave resuming to ``--ckpt_path last``."""
+    plugins: list[Any] = []
+    if strategy.startswith(("auto", "ddp")) if isinstance(strategy, str) else isinstance(strategy, DDPStrategy):
+        plugins.append(AtomicCheckpointIO(go_on=True))  # sharded strategies write their own way
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins

@@ -10,17 +10,7 @@ from torch import Tensor
 
 
 class RowLosses(NamedTuple):
-    """The loss of each row, and their weighted sum.
-
-    Example:
-        >>> import torch
-        >>> from dssm_lightning.training.chunked_loss import weighted
-        >>> def row_losses(rows, query, candidate):
-        ...     query = query if rows is None else query[rows]
-        ...     return (query @ candidate.T).logsumexp(1), torch.ones(len(query), dtype=torch.bool)
-        >>> weighted(row_losses, torch.zeros(2, 4), torch.ones(3, 4), torch.tensor([1.0, 0.0]), [], None).value
-        tensor([1.0986, 1.0986])
-    """
+    """The loss of each row, and their weighted sum."""
 
     value: Tensor  # (B,), without gradient where it was computed in chunks
     compared: Tensor  # (B,) bool: whether the row has any valid negative
@@ -60,6 +50,14 @@ def weighted(
         chunk_size: number of rows at once; None = all rows.
 
     Source: the idea is Liger Kernel's (arXiv 2410.10989, fused linear cross-entropy), here for any loss and scorer.
+
+    Example:
+        >>> def row_losses(rows, query, candidate):
+        ...     return (query @ candidate.T).logsumexp(1), torch.ones(len(query), dtype=torch.bool)
+        >>> query, candidate = torch.zeros(4, 8), torch.ones(3, 8)
+        >>> losses = weighted(row_losses, query, candidate, torch.full((4,), 0.25), [], chunk_size=2)
+        >>> losses.value.tolist() == [torch.tensor(3.0).log().item()] * 4
+        True
     """
     if chunk_size is None or len(by_row) <= chunk_size:
         value, compared = losses_of(None, by_row, shared)

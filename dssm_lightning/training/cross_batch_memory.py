@@ -1,4 +1,4 @@
-"""A memory of candidate embeddings: what earlier batches were scored against, kept as further columns of this one."""
+"""Cross-batch memory: candidate embeddings of earlier batches as additional columns of the current batch."""
 
 from __future__ import annotations
 
@@ -8,70 +8,79 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.training.candidate_pool import Pool
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 
 
 class Memory(nn.Module):
-    """The last so many candidate embeddings that training scored, without gradient: negatives that cost a product.
+    """The newest M candidate embeddings of training, without gradient: negatives that need no forward pass.
 
-    As embeddings change slowly, those of some batches ago are nearly what the towers would give now. A candidate of the
-    batch itself is never taken from the memory, and of one that several batches held the newest embedding stands: the
-    columns stay distinct. What a query is known to like is no negative of it, as always. The memory holds whole
-    batches; until it is full, there are fewer columns.
+    Embeddings change slowly, so those of recent batches are close to what the towers would compute now. The memory adds
+    no candidate that the batch itself holds, and keeps only the newest embedding of each candidate: the columns stay
+    distinct. Known positives of a query are masked as in every batch. The memory holds whole batches; until it is full,
+    there are fewer columns.
 
-    Each column's ``log_q`` says how often batch *and* memory propose it: with K batches in the memory 1 + K times as
-    often as a batch, so that log(1 + K) is added to the batch's own columns as to the memory's. With this, the
-    probability that a column is there, which ``SampledSoftmax`` takes for ``"inclusion"`` and ``"refined"``, is right.
-    A column of the memory has count 0, as no row of this batch owns it, and so weighs as one proposal in ``"count"``
-    and ``"count_log_q"``: how often the batches before proposed it is not kept.
+    The ``log_q`` of each column says how often the batch *and* the memory propose it. With K batches in the memory this
+    is 1 + K times as often as one batch, so log(1 + K) is added to all columns. The probability that a column is
+    present is then correct; ``SampledSoftmax`` uses it for ``"inclusion"`` and ``"refined"``. A column of the memory
+    has count 0, because no row of this batch owns it, and so weighs as one proposal for ``"count"`` and
+    ``"count_log_q"``: the memory does not keep how often earlier batches proposed a candidate.
 
-    Embeddings, ids and log_q are buffers, and lie in the checkpoint: a resumed run is scored against what the
-    uninterrupted one was. Every rank holds the same, the candidates of all.
+    Embeddings, ids and log_q are buffers, and are part of the checkpoint: a resumed run has the same columns as the
+    uninterrupted run. Every process holds the same memory, with the candidates of all processes.
 
     Args:
-        size: M, how many embeddings; at least as many as a batch (of all ranks) has candidates.
-        width: D, of a candidate's embedding.
+        size: M, the number of embeddings; at least the number of candidates in a batch of all processes.
+        width: D, the width of a candidate's embedding.
 
-    Source: Wang et al., arXiv 1912.06798 (cross-batch memory); He et al., arXiv 1911.05722 (MoCo), has in addition a
-    slower tower for what is kept.
+    Source: Wang et al., arXiv 1912.06798 (cross-batch memory). He et al., arXiv 1911.05722 (MoCo), also encode the
+    kept candidates with a slower tower.
 
     Raises:
-        ValueError: a size below 1; in ``hold``, a batch with more candidates.
+        UserError: ``size`` is below 1; in ``hold``, a batch has more than M candidates.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.training.candidate_pool import Pool
+        >>> from dssm_lightning.training.cross_batch_memory import Memory
+        >>> memory = Memory(size=4, width=2)
+        >>> memory.hold(Pool(torch.eye(2), torch.tensor([3, 8]), torch.ones(2), torch.zeros(2)))
+        >>> memory.commit()
+        >>> memory.extend(Pool(torch.eye(2), torch.tensor([5, 8]), torch.ones(2), torch.zeros(2))).id
+        tensor([3, 5, 8])
     """
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
-        if size < 1:
-            raise UserError(f"memory_size is {size}; it must be at least 1 (leave it out for no memory)")
+        require_at_least("model", "memory_size", size, hint="leave it out for no memory")
         self.size = size
         self.register_buffer("embedding", torch.zeros(size, width))
-        self.register_buffer("id", torch.full((size,), -1))  # -1 where there is none
+        self.register_buffer("id", torch.full((size,), -1))  # -1 = empty
         self.register_buffer("log_q", torch.zeros(size))
-        self.register_buffer("batch", torch.zeros(size, dtype=torch.int64))  # which wrote here, from 1; 0 = none yet
-        self.register_buffer("written", torch.tensor([0]))  # embeddings so far: the next goes to place written mod M
+        self.register_buffer("batch", torch.zeros(size, dtype=torch.int64))  # number of the batch, from 1; 0 = empty
+        self.register_buffer("written", torch.tensor([0]))  # embeddings so far: the next place is written mod M
         self.register_buffer("newest", torch.tensor([0]))  # batches so far
-        self.register_buffer("lost", torch.tensor([0]))  # the newest batch that is not held as a whole
+        self.register_buffer("lost", torch.tensor([0]))  # the newest batch that is partly overwritten
         self._held: list[Pool] = []
 
     def hold(self, pool: Pool) -> None:
-        """Keep the candidates of all ranks that a batch is scored against until :meth:`commit`."""
+        """Keep the candidates of a batch of all processes until :meth:`commit`."""
         if len(pool.id) > self.size:
             raise UserError(
-                f"memory_size is {self.size}, but a batch of all ranks has {len(pool.id)} candidates: "
-                "it must hold one batch at least"
+                f"memory_size is {self.size}, but a batch of all processes has {len(pool.id)} candidates: "
+                "the memory must hold at least one batch"
             )
         self._held.append(Pool(*(column.detach() for column in pool)))
 
     def commit(self) -> None:
-        """Take in what is held."""
+        """Write the kept batches into the memory."""
         for pool in self._held:
-            self._take_in(pool)
+            self._write(pool)
         self._held.clear()
 
-    def _take_in(self, pool: Pool) -> None:
+    def _write(self, pool: Pool) -> None:
         embedding, ids, log_q, batch, written, newest, lost = self._columns
         place = (written + torch.arange(len(pool.id), device=ids.device)) % self.size  # (C,)
-        ids.masked_fill_(torch.isin(ids, pool.id), -1)  # the newest embedding of a candidate stands
+        ids.masked_fill_(torch.isin(ids, pool.id), -1)  # only the newest embedding of a candidate stays
         lost.copy_(torch.maximum(lost, batch[place].max()))
         written += len(place)
         newest += 1
@@ -80,11 +89,11 @@ class Memory(nn.Module):
         ids.masked_fill_(batch <= lost, -1)
 
     def extend(self, pool: Pool) -> Pool:
-        """The batch's candidates and, without gradient, the memory's others; ids ascend."""
+        """Return the candidates of the batch and, without gradient, the other candidates of the memory; ids ascend."""
         embedding, ids, log_q, _, _, newest, lost = self._columns
-        there = (ids >= 0) & ~torch.isin(ids, pool.id)  # (M,)
+        added = (ids >= 0) & ~torch.isin(ids, pool.id)  # (M,)
         others = Pool(
-            embedding[there].to(pool.embedding.dtype), ids[there], pool.count.new_zeros(int(there.sum())), log_q[there]
+            embedding[added].to(pool.embedding.dtype), ids[added], pool.count.new_zeros(int(added.sum())), log_q[added]
         )
         joined = Pool(*(torch.cat(columns) for columns in zip(pool, others, strict=True)))
         order = joined.id.argsort()
@@ -94,7 +103,7 @@ class Memory(nn.Module):
 
     @property
     def ids(self) -> Tensor:
-        """The candidates that it holds."""
+        """The ids of the candidates in the memory."""
         ids = self._columns[1]
         return ids[ids >= 0]
 
@@ -104,24 +113,24 @@ class Memory(nn.Module):
         return tuple(cast(Tensor, getattr(self, name)) for name in names)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings for ``print(model)``."""
         return f"size={self.size}"
 
 
 def check_use(own: str | None, cross_device_negatives: bool) -> None:
-    """Refuse a memory whose columns could not count, or would differ between ranks.
+    """Refuse a memory whose columns could not count, or would differ between processes.
 
     Args:
-        own: the sampler that gives each row its own negatives, if one does.
-        cross_device_negatives: whether ranks share their candidates.
+        own: name of the sampler that gives each row its own negatives; None = no such sampler.
+        cross_device_negatives: whether processes share their candidates.
 
     Raises:
-        ValueError: as said.
+        UserError: ``own`` is set, or ``cross_device_negatives`` is false.
     """
     if own is not None:
         raise UserError(
-            f"memory_size: {own} gives each row its own negatives, and only they count, not what a memory adds; "
+            f"memory_size: {own} gives each row its own negatives, and only these count, not the columns of a memory; "
             "set per_row: false, or leave memory_size out"
         )
     if not cross_device_negatives:
-        raise UserError("memory_size: all ranks hold one memory; set cross_device_negatives: true")
+        raise UserError("memory_size: all processes hold the same memory; set cross_device_negatives: true")

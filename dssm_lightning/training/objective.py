@@ -1,4 +1,4 @@
-"""From the embeddings of both sides to one loss for each query: score, mark what is valid, call the loss."""
+"""From the embeddings of both sides to one loss for each query: score, mark the valid columns, call the loss."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ from dssm_lightning.utils.ragged import Ragged, take
 
 
 class Rows(NamedTuple):
-    """What each row says of the columns."""
+    """The target, the own negatives and the known positives of each row."""
 
-    target: Tensor  # (Q,)
-    negatives: Tensor | None  # (Q, n)
-    known: Ragged | None
+    target: Tensor  # (Q,) column of the row's candidate
+    negatives: Tensor | None  # (Q, n) columns of the row's own negatives, -1 = none; None = every column
+    known: Ragged | None  # Q rows: corpus rows of the query's known positives
     label: Tensor | None  # (Q,)
 
     def part(self, numbers: Tensor | None) -> Rows:
-        """The given rows; None = all."""
+        """Return the rows with the given numbers; None = all rows."""
         if numbers is None:
             return self
-        return Rows(*(None if column is None else take(column, numbers) for column in self))  # type: ignore[arg-type]  # field by field
+        negatives = None if self.negatives is None else take(self.negatives, numbers)
+        known = None if self.known is None else take(self.known, numbers)
+        label = None if self.label is None else take(self.label, numbers)
+        return Rows(take(self.target, numbers), negatives, known, label)
 
 
 def per_query_loss(
@@ -47,18 +50,18 @@ def per_query_loss(
     memory: Memory | None = None,
     weight: Tensor | None = None,
 ) -> RowLosses:
-    """The loss of each row of the batch.
+    """Compute the loss of each row of the batch, and their weighted sum.
 
     Args:
-        batch: what the rows are.
-        query: (B, D) their embeddings.
-        pool: the batch's own candidates, embedded.
+        batch: targets, own negatives, known positives and labels of the rows.
+        query: (B, D) embeddings of the queries.
+        pool: the encoded candidates of this process's batch.
         scorer: embeddings -> logits.
         loss: logits -> losses.
-        gather: score against every rank's candidates.
-        chunk_size: score so many queries at once; None = all.
-        memory: what earlier batches were scored against: further columns. It is to take in this batch's.
-        weight: (B,) of each row in the total; None = all 1.
+        gather: score against the candidates of all processes.
+        chunk_size: number of queries to score at once; None = all.
+        memory: adds candidates of earlier batches as columns, and keeps this batch's candidates for its next commit.
+        weight: (B,) weight of each row in the sum; None = 1 each.
     """
     target, negatives, own_ids = batch.target, batch.negatives, pool.id
     if gather:
@@ -67,33 +70,33 @@ def per_query_loss(
         memory.hold(pool)
         pool = memory.extend(pool)
     if pool.id is not own_ids:
-        column = torch.searchsorted(pool.id, own_ids)  # (C,) where this rank's columns are now
+        column = torch.searchsorted(pool.id, own_ids)  # (C,) new place of each column of this process
         target = column[target]
         negatives = None if negatives is None else torch.where(negatives < 0, -1, column[negatives])
     rows = Rows(target, negatives, batch.known, batch.label)
     weight = torch.ones_like(query[:, 0]) if weight is None else weight
-    learnt = [parameter for part in (scorer, loss) for parameter in part.parameters() if parameter.requires_grad]
-    forth = partial(query_to_candidate_loss, rows, pool, scorer, loss)
-    there = weighted(forth, query, pool.embedding, weight, learnt, chunk_size)
+    trained = [parameter for part in (scorer, loss) for parameter in part.parameters() if parameter.requires_grad]
+    by_query = partial(query_to_candidate_loss, rows, pool, scorer, loss)
+    one = weighted(by_query, query, pool.embedding, weight, trained, chunk_size)
     if not loss.symmetric:
-        return there
+        return one
     queries = distributed.gather_rows(query) if gather else query  # (P, D)
     own = F.embedding(target, pool.embedding)  # (Q, D)
-    back = partial(candidate_to_query_loss, transposed(rows, pool.id, gather), scorer, loss)
-    again = weighted(back, own, queries, weight, learnt, chunk_size)
-    return RowLosses((there.value + again.value) / 2, there.compared | again.compared, (there.total + again.total) / 2)
+    by_candidate = partial(candidate_to_query_loss, transposed(rows, pool.id, gather), scorer, loss)
+    other = weighted(by_candidate, own, queries, weight, trained, chunk_size)
+    return RowLosses((one.value + other.value) / 2, one.compared | other.compared, (one.total + other.total) / 2)
 
 
 def describe_negatives(batch: Batch, cross_device: bool, memory: Memory | None = None, rows: int = 256) -> str:
-    """How many candidates compete with a row's own, for people.
+    """Describe how many negatives a query has, for the log.
 
     Args:
-        batch: the first of a fit, on this rank.
-        cross_device: every rank's candidates compete.
-        memory: those that it holds do, too.
-        rows: how many rows to look at; the mean over them is told.
+        batch: the first batch of a fit, in this process.
+        cross_device: whether the candidates of all processes are negatives.
+        memory: whose candidates are negatives, too.
+        rows: number of rows to average over.
     """
-    ids, ranks = batch.candidates.id, distributed.world_size()
+    ids, processes = batch.candidates.id, distributed.world_size()
     every = torch.unique(distributed.gather_rows(ids)) if cross_device else ids
     if memory is not None:
         every = torch.unique(torch.cat([every, memory.ids]))
@@ -105,49 +108,49 @@ def describe_negatives(batch: Batch, cross_device: bool, memory: Memory | None =
     known = None if batch.known is None else take(batch.known, first)
     valid = valid_columns(column[batch.target[first]], negatives, known, every)  # (rows, C)
     mean = valid.sum(1).float().mean().item() - 1
-    whose = (
-        "" if ranks == 1 else f", from all {ranks} processes" if cross_device else f", from one of {ranks} processes"
-    )
-    return f"a query has {mean:,.1f} negatives on average in the first batch{whose}"
+    source = ""
+    if processes > 1:
+        source = f", from all {processes} processes" if cross_device else f", from one of {processes} processes"
+    return f"a query has {mean:,.1f} negatives on average in the first batch{source}"
 
 
 def query_to_candidate_loss(
     rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, numbers: Tensor | None, query: Tensor, embedding: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Values (Q,) and ``compared`` (Q,) of the numbered rows' queries (Q, D) against the candidates (C, D)."""
+    """Return losses (Q,) and ``compared`` (Q,) of the numbered rows: their queries (Q, D) against candidates (C, D)."""
     target, negatives, known, label = rows.part(numbers)
     valid = valid_columns(target, negatives, known, pool.id)  # (Q, C)
     if negatives is None:
         scores = Scores(scorer(query, embedding), target, valid, pool.count, pool.log_q, label)
-    else:  # no other column counts: score (Q, 1 + n) pairs in place of (Q, C)
+    else:  # no other column counts: score (Q, 1 + n) pairs instead of (Q, C)
         columns, new = own_columns(target, negatives)
         logits = scorer.pairs(query, embedding, columns)
         valid = valid.gather(1, columns) & new
         first = torch.zeros_like(target)
         scores = Scores(logits, first, valid, pool.count[columns], pool.log_q[columns], label)
-    return _judged(loss, scores)
+    return _evaluate(loss, scores)
 
 
-def _judged(loss: Loss, scores: Scores) -> tuple[Tensor, Tensor]:
+def _evaluate(loss: Loss, scores: Scores) -> tuple[Tensor, Tensor]:
     value, compared = loss(scores), scores.has_negative
     return value * compared if loss.compares else value, compared
 
 
 class Transposed(NamedTuple):
-    """What each column says of the queries of all ranks, with the sides changed over.
+    """The problem with the sides exchanged: the candidate of each row against the queries of all processes.
 
-    A query may count against a candidate exactly if the candidate may count against the query; rows that own the same
-    candidate never do.
+    A query is a valid negative of a candidate if and only if the candidate is a valid negative of the query. Queries
+    that own the same candidate are never negatives of it.
     """
 
-    target: Tensor  # (Q,) the column of each row's candidate
-    own: Tensor  # (Q,) the number of each row's query among all
-    never: Ragged  # C rows: the queries that like a column, their own or known
-    only: Ragged | None  # C rows: the only queries that may count against a column; None = every query
+    target: Tensor  # (Q,) column of the row's candidate
+    own: Tensor  # (Q,) number of the row's query among the queries of all processes
+    never: Ragged  # C rows: the queries that like a column, as their own or a known positive
+    only: Ragged | None  # C rows: the only queries that are valid for a column; None = every query
     label: Tensor | None  # (Q,)
 
     def valid(self, numbers: Tensor | None, num_queries: int) -> tuple[Tensor, Tensor]:
-        """(Q, P) bool of the numbered rows: may a query count for their candidate, and (Q,) which is its own."""
+        """Return the valid queries (Q, P) bool for the candidate of each numbered row, and its own query (Q,)."""
         target, own = (self.target, self.own) if numbers is None else (self.target[numbers], self.own[numbers])
         valid = torch.full((len(target), num_queries), self.only is None, device=target.device)
         if self.only is not None:
@@ -159,7 +162,7 @@ class Transposed(NamedTuple):
 
 
 def transposed(rows: Rows, ids: Tensor, gather: bool) -> Transposed:
-    """The transposed problem of rows whose columns have these ids (C,)."""
+    """Exchange the sides of rows whose columns have these ids (C,)."""
     own = torch.arange(len(rows.target), device=ids.device)
     if gather:
         own = own + distributed.rows_before(own)
@@ -175,21 +178,20 @@ def transposed(rows: Rows, ids: Tensor, gather: bool) -> Transposed:
 
 
 def _by_column(pairs: Tensor, num_columns: int, gather: bool) -> Ragged:
-    """(2, n) queries and columns, of this rank -> the queries of each column, of all ranks."""
+    """Turn (query, column) pairs (2, n) of this process into the queries of each column, of all processes."""
     query, column = (distributed.gather_rows(pairs.T) if gather else pairs.T).unbind(1)
-    offsets = F.pad(torch.bincount(column, minlength=num_columns).cumsum(0), (1, 0))
-    return Ragged(query[column.argsort()], offsets)
+    return Ragged.from_lengths(query[column.argsort()], torch.bincount(column, minlength=num_columns))
 
 
 def candidate_to_query_loss(
     problem: Transposed, scorer: Scorer, loss: Loss, numbers: Tensor | None, candidate: Tensor, queries: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Values (Q,) and ``compared`` (Q,) of the numbered rows' candidates (Q, D) against the queries (P, D).
+    """Return losses (Q,) and ``compared`` (Q,) of the numbered rows: their candidates (Q, D) against queries (P, D).
 
-    Queries are scored as they come: each once, with no correction of their frequency.
+    Every query is one column, without a correction of its frequency.
     """
     valid, own = problem.valid(numbers, len(queries))  # (Q, P)
-    logits = scorer(queries, candidate).T  # the scorer's sides stay as they are
+    logits = scorer(queries, candidate).T  # the scorer's first argument is always the query
     ones = torch.ones(len(queries), device=own.device)
     label = problem.label if problem.label is None or numbers is None else problem.label[numbers]
-    return _judged(loss, Scores(logits, own, valid, ones, torch.full_like(ones, -torch.inf), label))
+    return _evaluate(loss, Scores(logits, own, valid, ones, torch.full_like(ones, -torch.inf), label))

@@ -1,4 +1,4 @@
-"""Run folders: ``runs/<name of the first config>/version_<N>/`` under the working folder."""
+"""Run folders: ``runs/<name of the first config>/version_<N>/`` in the working folder."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ RUNS = Path("runs")
 
 
 def checkpoint_path(run: Path, which: str) -> Path:
-    """Where a run keeps its ``best`` or ``last`` checkpoint."""
+    """Return the path of a run's ``best`` or ``last`` checkpoint."""
     return run / "checkpoints" / f"{which}.ckpt"
 
 
 def new_run(name: str) -> Path:
-    """The folder of the next run of this name (not made yet)."""
+    """Return the folder of the next run with this name, without making it."""
     numbers = [_number(folder) for folder in (RUNS / name).glob("version_*")]
     return RUNS / name / f"version_{max(numbers, default=-1) + 1}"
 
 
 def begin(name: str) -> Path:
-    """The folder of a new run, made for it alone: two that begin at once get one each.
+    """Make the folder of a new run. Two runs that start at the same time get different folders.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     while True:
         run = new_run(name)
@@ -41,10 +41,10 @@ def begin(name: str) -> Path:
 
 @contextmanager
 def lock_run(run: Path) -> Iterator[Path]:
-    """Keep other processes from training in a run's folder meanwhile; one in which nothing was written goes at the end.
+    """Lock a run folder against training by other processes. An empty run folder is deleted on exit.
 
     Raises:
-        ValueError: one does already.
+        UserError: another process holds the lock.
         OSError: the folder cannot be written.
     """
     check_writable(run / "checkpoints")
@@ -52,7 +52,7 @@ def lock_run(run: Path) -> Iterator[Path]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise UserError(f"another process is training in {run}: wait for its end, or begin a run of its own") from None
+        raise UserError(f"another process is training in {run}: wait until it ends, or start a new run") from None
     try:
         yield run
     finally:
@@ -63,21 +63,21 @@ def lock_run(run: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder that checkpoints go to, before anything is computed that could then not be kept.
+    """Make a folder for checkpoints and write a file to it, to find an error before training starts.
 
     Raises:
-        OSError: it cannot be made, or holds no file.
+        OSError: the folder cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"a word")
     except OSError as error:
-        raise OSError(f"checkpoints go to {folder}, and it cannot be written: {error.strerror}") from error
+        raise OSError(f"the folder for checkpoints, {folder}, cannot be written: {error.strerror}") from error
 
 
 def keep_metrics(run: Path) -> None:
-    """A resumed run's logger starts its file anew: what was there keeps its place under another name."""
+    """Rename the metrics of a run before it is resumed, because the logger overwrites the file."""
     path, number = run / "metrics.csv", 1
     if path.is_file():
         while (run / f"metrics.before-resume-{number}.csv").exists():
@@ -86,9 +86,10 @@ def keep_metrics(run: Path) -> None:
 
 
 def newest_checkpoint(name: str | None, which: str) -> Path | None:
-    """The ``best`` or ``last`` checkpoint of the newest run that has one, of this name or of any.
+    """Return the ``best`` or ``last`` checkpoint of the newest run that has it, of one name or of any name.
 
-    Runs of one name are as new as their number says, whatever the clock was; between names the files' times decide.
+    The numbers of runs with the same name give their order, independent of the clock. Between names the modification
+    times of the files decide.
     """
     newest: dict[str, Path] = {}
     for folder in sorted(RUNS.glob(f"{name or '*'}/version_*"), key=_number):
@@ -98,13 +99,13 @@ def newest_checkpoint(name: str | None, which: str) -> Path | None:
 
 
 def version(run: Path) -> int | str:
-    """What loggers call a run: its number, of which they make the folder's name, or the name of another folder."""
+    """Return the version for loggers: the run's number, from which they make the folder's name, or another name."""
     number = _number(run)
     return run.name if run.name != f"version_{number}" else number
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run folder that a checkpoint lies in; None for a file elsewhere."""
+    """Return the run folder that contains a checkpoint; None for a file outside of run folders."""
     run = checkpoint.resolve().parent.parent
     return run if checkpoint.resolve().parent.name == "checkpoints" and (run / "config.yaml").is_file() else None
 

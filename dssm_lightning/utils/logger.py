@@ -42,9 +42,8 @@ def show_messages() -> None:
         LOGGER.setLevel(logging.INFO)
 
 
-class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic only in its stubs
-    """Write to the current ``sys.stderr``, which tests and notebooks replace."""
+class _StandardError(logging.Handler):
+    """Write to the current ``sys.stderr``, which a test or a notebook replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stderr)
-        super().emit(record)
+        sys.stderr.write(f"{self.format(record)}\n")

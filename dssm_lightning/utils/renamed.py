@@ -109,4 +109,4 @@ def _renew_key(settings: Any, old: str) -> Any:
 def _announce(old: str) -> None:
     if old not in _announced:
         _announced.add(old)
-        log_info(f"the option `{old}` is now called `{OPTIONS[old]}`; the old name works until 0.3")
+        log_info(f"the option `{old}` is now called `{OPTIONS[old]}`; the old name keeps working")

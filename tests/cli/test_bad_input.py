@@ -203,7 +203,7 @@ def test_vectors_of_another_length(tmp_path: Path) -> None:
 
 def test_negatives_without_labels_or_column(tmp_path: Path) -> None:
     shown = {"class_path": "FromShown", "init_args": {"num_negatives": 2}}
-    refused(tmp_path, "FromShown: the data has no labels", data=data(tmp_path, negatives=shown))
+    refused(tmp_path, "FromShown: .*no labels", data=data(tmp_path, negatives=shown))
     column = {"class_path": "FromColumn", "init_args": {"column": "worse"}}
     refused(tmp_path, "negatives column 'worse': no such column", data=data(tmp_path, negatives=column))
 
@@ -221,7 +221,7 @@ def test_hard_negatives_beyond_the_corpus_and_a_memory_without_use(tmp_path: Pat
 def test_a_loss_that_would_have_nothing_to_compare(tmp_path: Path) -> None:
     labelled = data(tmp_path, keys={"label": "liked"}, negatives="ObservedOnly")
     refused(
-        tmp_path, "ObservedOnly leaves a row nothing but its label, and this loss has no use for labels", data=labelled
+        tmp_path, "ObservedOnly .*labels", data=labelled
     )
 
 
@@ -256,11 +256,11 @@ def tower(**arguments: Any) -> dict[str, Any]:
         ({"model": {"tied_embeddings": {"hist": "text"}}}, "tied_embeddings: 'hist' is no feature with a table"),
         (
             {"data": {"split": {"class_path": "PerQuery", "init_args": {"test": 1.5}}}},
-            "PerQuery: test is 1.5; it is a frac",
+            "PerQuery: test is 1.5",
         ),
         (
             {"data": {"source": {"class_path": "Synthetic", "init_args": {"num_candidates": 3}}}},
-            "at least 1 query and 20 candidates are needed",
+            "num_candidates is 3",
         ),
         (
             {"model": {"scorer": {"class_path": "Dot", "init_args": {"logit_scale": -1}}}},

@@ -13,7 +13,7 @@ from helpers.small import small_model, small_trainer
 
 from dssm_lightning import RetrievalDataModule
 from dssm_lightning.data.batch import EvaluationBatch
-from dssm_lightning.data.batching.ranked_candidates import renumbered
+from dssm_lightning.data.batching.ranked_candidates import renumber_candidates
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
 from dssm_lightning.data.sources import Frames, Synthetic
 from dssm_lightning.data.splits import ColdCandidates
@@ -168,7 +168,8 @@ def test_renumbering_drops_candidates_that_are_not_ranked_and_their_grades() -> 
         shown=None,
         grade=torch.tensor([3.0, 1.0, 2.0]),
     )
-    found = renumbered(batch, torch.tensor([-1, 0, 1, -1, 2]))  # of rows 0 … 4, candidates 1, 2 and 4 are ranked
+    place = torch.tensor([-1, 0, 1, -1, 2])  # of rows 0 … 4, candidates 1, 2 and 4 are ranked
+    found = renumber_candidates(batch, place)
     assert [each.tolist() for each in found.relevant[:2]] == [[2, 1], [0, 1, 2]]
     assert [each.tolist() for each in found.seen[:2]] == [[0], [0, 1, 1]]
     assert found.grade is not None

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 import torch.distributed as dist
@@ -19,7 +16,6 @@ from torch import Tensor, nn
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.batching import evaluation_batches
-from dssm_lightning.data.batching.assembler import Assembler
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, resolve_ks
 from dssm_lightning.utils.ragged import Ragged
 
@@ -232,6 +228,4 @@ def test_processes_with_unequal_shards_equal_one_process(tmp_path: Path) -> None
 )
 def test_a_larger_corpus_is_scored_for_fewer_queries_at_a_time(num_candidates: int, queries: int) -> None:
     """64 MiB of scores; at least 32 queries, since a smaller matrix product is no faster."""
-    corpus = pl.DataFrame({"id": pl.int_range(num_candidates, eager=True)})
-    assembler = SimpleNamespace(data=SimpleNamespace(candidates=corpus))
-    assert evaluation_batches._queries_at_once(cast(Assembler, assembler)) == queries
+    assert evaluation_batches._query_batch_size(num_candidates) == queries

@@ -1,4 +1,4 @@
-"""Small interactions, and what samplers draw from them: for the tests of negatives."""
+"""Small interactions and draws from them, for the tests of negative samplers."""
 
 from __future__ import annotations
 
@@ -20,21 +20,19 @@ def make_interactions(
     label: list[float] | None = None,
     negatives: list[list[int]] | None = None,
 ) -> Interactions:
-    """One interaction for each entry, all of them training positives unless told."""
-    lengths = torch.tensor([0, *(len(row) for row in negatives or [])])
-    values = [value for row in negatives or [] for value in row]
+    """Make one interaction for each entry; by default, all of them are training positives."""
+    values = torch.tensor([value for row in negatives or [] for value in row], dtype=torch.int64)
+    lengths = torch.tensor([len(row) for row in negatives or []], dtype=torch.int64)
     return Interactions(
         query=torch.tensor(query),
         candidate=torch.tensor(candidate),
         fold=torch.tensor([TRAIN] * len(query) if fold is None else fold, dtype=torch.int8),
         label=None if label is None else torch.tensor(label),
-        weight=None,
-        time=None,
-        negatives=None if negatives is None else Ragged(torch.tensor(values, dtype=torch.int64), lengths.cumsum(0)),
+        negatives=None if negatives is None else Ragged.from_lengths(values, lengths),
     )
 
 
-# Candidate 0 is liked four times, 1 once, 2 in test and validation alone, 3 is shown and not liked, 4 never occurs.
+# Candidate 0 is liked four times, 1 once, 2 in test and validation only; 3 is shown and not liked, 4 never occurs.
 LIKES = make_interactions(
     query=[0, 1, 2, 3, 0, 0, 1, 2],
     candidate=[0, 0, 0, 0, 1, 2, 2, 3],
@@ -45,18 +43,18 @@ ROWS = torch.arange(8)
 
 
 def bound(sampler: NegativeSampler, interactions: Interactions = LIKES, num_candidates: int = 5) -> NegativeSampler:
-    """The sampler, bound to the interactions."""
+    """Bind the sampler to the interactions and return it."""
     sampler.bind(SamplerTables(interactions, 4, num_candidates))
     return sampler
 
 
 def drawn(sampler: NegativeSampler, times: int, rows: Tensor = ROWS) -> Tensor:
-    """(times · n,) what the sampler draws at so many steps."""
+    """Return the draws of the first ``times`` steps, (times · n,)."""
     return torch.cat([sampler.sample(HERE._replace(step=step), rows).flatten() for step in range(times)])
 
 
 def assert_frequencies(ids: Tensor, probability: Tensor) -> None:
-    """Each frequency lies within five standard deviations of its probability; what has none never occurs."""
+    """Check that each frequency is within five standard deviations of its probability."""
     found = torch.bincount(ids, minlength=len(probability)).double() / len(ids)
     deviation = (probability * (1 - probability) / len(ids)).sqrt()
     assert (abs(found - probability) <= 5 * deviation).all(), (found, probability)

@@ -1,4 +1,4 @@
-"""Parts described by plain values become the callables that build them."""
+"""Descriptions as plain values become the callables that build the parts."""
 
 from __future__ import annotations
 

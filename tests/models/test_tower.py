@@ -1,4 +1,4 @@
-"""A tower is encoders, fusion, layers and normalisation, put together as its arguments say."""
+"""A tower combines encoders, fusion, layers and normalisation according to its arguments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def encodings(module: Tower) -> list[Tensor]:
     return [encoder(COLUMNS[name]) for name, encoder in module.encoders.items()]
 
 
-# -- what it computes --------------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------------------
 
 
 def test_without_layers_it_is_the_normalised_fusion() -> None:
@@ -62,7 +62,7 @@ def test_the_last_hidden_layer_may_be_the_embedding() -> None:
     assert module(COLUMNS).shape == (5, 7)
 
 
-def test_rows_have_length_1_and_the_bias_stands_after_it() -> None:
+def test_rows_have_length_1_and_the_bias_follows() -> None:
     module = tower(output_dim=6, bias=True)
     found = module(COLUMNS)
     assert found.shape == (5, 7)
@@ -72,7 +72,7 @@ def test_rows_have_length_1_and_the_bias_stands_after_it() -> None:
     assert module.output_dim == 6
 
 
-def test_what_stands_apart_is_appended_as_it_is() -> None:
+def test_bypass_features_are_appended_unchanged() -> None:
     module = tower(output_dim=6, bias=True, bypass=["item"])
     found = module(COLUMNS)
     assert found.shape == (5, 6 + 4 + 1)
@@ -83,7 +83,7 @@ def test_what_stands_apart_is_appended_as_it_is() -> None:
     table = module.encoders["item"].table
     assert isinstance(table, nn.Embedding)
     assert table.weight.grad is not None
-    assert not table.weight.grad.any()  # neither fusion nor layers saw it
+    assert not table.weight.grad.any()  # neither fusion nor layers read it
 
 
 def test_a_row_does_not_depend_on_its_batch() -> None:
@@ -100,7 +100,7 @@ def test_embeddings_are_float32_under_autocast() -> None:
     torch.testing.assert_close(found[:, :6].norm(dim=1), torch.ones(5))  # bfloat16 has three digits
 
 
-def test_whole_features_are_left_out_while_training() -> None:
+def test_feature_dropout_drops_whole_features_in_training() -> None:
     module = tower(normalize=False, feature_dropout=0.25)
     several: Features = {"vector": torch.randn(5000, 3), "item": torch.ones(5000, dtype=torch.int32)}
     whole = torch.cat([encoder(several[name]) for name, encoder in module.encoders.items()], dim=1)
@@ -109,10 +109,10 @@ def test_whole_features_are_left_out_while_training() -> None:
     assert kept.unique().tolist() == [0, 1]
     vector, item = (kept[:, :, 0] == 0).double().T
     assert (float(vector.mean()), float(item.mean())) == pytest.approx((0.25, 0.25), abs=0.03)  # five standard errors
-    assert float((vector * item).mean()) == pytest.approx(0.25**2, abs=0.02)  # each by itself
+    assert float((vector * item).mean()) == pytest.approx(0.25**2, abs=0.02)  # independently
     module.eval()
     torch.testing.assert_close(module(several), whole)
-    with pytest.raises(ValueError, match=r"feature_dropout must lie in \[0, 1\), found 1.5"):
+    with pytest.raises(ValueError, match=r"feature_dropout is 1\.5"):
         tower(feature_dropout=1.5)
 
 
@@ -123,10 +123,10 @@ def test_dropout_is_before_each_linear_layer_and_off_in_evaluation() -> None:
     module.eval()
     assert torch.equal(module(COLUMNS), module(COLUMNS))
     shallow = tower(dropout=0.9, normalize=False)
-    assert (shallow(COLUMNS) == 0).float().mean() > 0.5  # on the fused encodings where there is no layer
+    assert (shallow(COLUMNS) == 0).float().mean() > 0.5  # without layers, dropout acts on the fused encodings
 
 
-def test_features_that_are_not_named_get_the_encoder_of_their_kind() -> None:
+def test_features_without_a_named_encoder_get_their_default() -> None:
     module = tower(encoders={"vector": partial(Linear, output_dim=4)})
     assert isinstance(module.encoders["item"], Embedding)
     assert list(module.encoders) == ["vector", "item"]
@@ -136,7 +136,7 @@ def test_features_that_are_not_named_get_the_encoder_of_their_kind() -> None:
 def test_initialization_by_name(name: str, bound: float | None) -> None:
     if bound is None:
         with pytest.raises(TypeError):
-            tower(hidden_dims=[6], initialization=name)  # needs a value that a name cannot give
+            tower(hidden_dims=[6], initialization=name)  # torch's function needs a value, which cannot be given
         return
     module = tower(hidden_dims=[6], initialization=name)
     layer = module.hidden[1]
@@ -145,7 +145,7 @@ def test_initialization_by_name(name: str, bound: float | None) -> None:
     assert (layer.bias == 0).all()
 
 
-# -- what it refuses ---------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,46 +153,50 @@ def test_initialization_by_name(name: str, bound: float | None) -> None:
     [
         (
             {"encoders": {"titel": Linear}},
-            r"encoders are given for unknown features \['titel'\]; this side's features: \['vector', 'item'\]",
+            r"encoders .*\['titel'\].*\['vector', 'item'\]",
         ),
         (
             {"bypass": ["titel"]},
-            r"bypass names unknown features \['titel'\]; this side's features: \['vector', 'item'\]",
+            r"bypass .*\['titel'\].*\['vector', 'item'\]",
         ),
         (
             {"bypass": ["item", "vector"]},
-            r"bypass names all of this side's features, \['vector', 'item'\]; at least one",
+            r"bypass names all .*\['vector', 'item'\]",
         ),
         (
             {"bypass": ["item"], "num_heads": 2},
-            r"bypass \['item'\]: heads divide the whole embedding, so nothing can stand",
+            r"bypass is \['item'\] and num_heads is 2",
         ),
-        ({"hidden_dims": [3], "activation": "Relu"}, r"unknown activation 'Relu'; nearest in torch.nn: \['ReLU'"),
-        ({"output_activation": "tan"}, r"unknown activation 'tan'; nearest in torch.nn: \['Tanh'"),
+        ({"hidden_dims": [3], "activation": "Relu"}, r"activation 'Relu'.*\['ReLU'"),
+        ({"output_activation": "tan"}, r"activation 'tan'.*\['Tanh'"),
+        ({"hidden_dims": [8, -1]}, r"hidden_dims \[8, -1\] is -1"),
+        ({"output_dim": 0}, "output_dim is 0"),
+        ({"dropout": 1.5}, r"dropout is 1\.5"),
+        ({"norm": "group"}, "norm is 'group'.*layer, batch"),
         (
             {"initialization": "xavier_unifrm"},
-            r"unknown initialization 'xavier_unifrm'; nearest in torch.nn.init: \['xavier_uniform'",
+            r"initialization is 'xavier_unifrm'.*\['xavier_uniform'",
         ),
     ],
-    ids=["encoder", "apart", "all apart", "apart with heads", "activation", "output_activation", "initialization"],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
 )
-def test_unknown_names(changes: dict[str, Any], message: str) -> None:
+def test_bad_arguments_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tower(**changes)
 
 
-def test_batch_norm_is_refused_where_batches_are_cut() -> None:
+def test_batch_norm_is_refused_if_batches_are_split() -> None:
     towers = {"query": tower(hidden_dims=[4], norm="layer"), "candidate": tower(hidden_dims=[4], norm="batch")}
-    with pytest.raises(ValueError, match=r"candidate tower: hidden.2 normalises over the batch.*several processes"):
+    with pytest.raises(ValueError, match=r"candidate tower: hidden\.2 .*several processes"):
         check_batch_statistics(towers, "several processes")
     check_batch_statistics({"query": towers["query"]}, "several processes")
 
 
-def test_what_stands_apart_meets_its_like() -> None:
+def test_bypass_features_of_both_sides_must_match() -> None:
     towers = {"query": tower(bypass=["item"]), "candidate": tower(bypass=["item"])}
     check_bypass(towers)
     towers["candidate"] = tower()
-    with pytest.raises(ValueError, match=r"same widths, found query \{'item': 4\} · candidate \{\}"):
+    with pytest.raises(ValueError, match=r"bypass.*query \{'item': 4\} .*candidate \{\}"):
         check_bypass(towers)
 
 
@@ -223,10 +227,10 @@ def test_a_shared_table_is_one_table() -> None:
         (
             {"histroy": "item"},
             4,
-            r"tied_embeddings: 'histroy' is no feature with a table; there are \['age', 'history', 'item'\]",
+            r"tied_embeddings: 'histroy' .*\['age', 'history', 'item'\]",
         ),
-        ({"history": "age"}, 4, "tied_embeddings: 'age' is no feature with a table"),
-        ({"history": "item"}, 5, r"'history' has a table of \(3, 5\), 'item' one of \(3, 4\); they must be equal"),
+        ({"history": "age"}, 4, "tied_embeddings: 'age'"),
+        ({"history": "item"}, 5, r"tied_embeddings: .*'history' .*\(3, 5\).*'item' .*\(3, 4\)"),
     ],
 )
 def test_tables_that_cannot_be_shared(tied: dict[str, str], history_dim: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Both towers and the scorer are a torch module of their own, which needs no trainer."""
+"""Both towers and the scorer as a plain torch module, without a trainer."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_plain_torch_scores_as_the_lightning_module_does(tmp_path: Path) -> None
     found = plain(batch.query, batch.candidates.features)
     assert found.shape == (32, len(batch.candidates.id))
     assert torch.equal(found, model(batch.query, batch.candidates.features))
-    assert plain.widths == (18, 18)  # each bias, and the 1 that meets the other's
+    assert plain.widths == (18, 18)  # 16, the side's own bias, and the 1 for the other side's bias
 
 
 def test_a_chunk_holds_at_least_one_row() -> None:
-    with pytest.raises(ValueError, match="encode_chunk_size is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="encode_chunk_size is 0"):
         TwoTowerModel(partial(Tower, fusion=Concat), None, Dot(), encode_chunk_size=0)

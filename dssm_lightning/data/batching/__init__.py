@@ -1,1 +1,1 @@
-"""From the cache to batches: order, assembly, histories, evaluation."""
+"""Batches from the prepared data: order of the rows, assembly of features, histories, and evaluation batches."""

@@ -1,6 +1,7 @@
 """Features and training batches, assembled by indexing whole columns.
 
-A training batch is a function of (seed, epoch, step, rank, world size), so that a resumed run sees what it would have.
+A training batch is a function of seed, epoch, step, process and number of processes, so that a resumed run sees the
+same batches as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -27,24 +28,40 @@ from dssm_lightning.utils.seeding import Counter
 
 
 class Assembler:
-    """Makes batches from prepared data.
+    """Make batches from prepared data.
 
     Args:
         data: the memory-mapped data.
-        sampler: draws negatives beside the batch's own candidates; None = in-batch only.
-        mask_known: never take a candidate that the query is known to like as its negative.
-        mask_duplicates: nor one that says the same as such a candidate, see :class:`SameText`.
-        liked_only: train on the liked rows alone, where a loss has no use for label 0.
-        by_query: whether the rows of a training batch stand by query, oldest first.
-        frequency: how often a row's own candidate is each one; None = as counted in the training rows.
+        sampler: draws further negatives; None = in-batch negatives only.
+        mask_known: never use a known positive of the query as its negative.
+        liked_only: train on liked rows only, for a loss that ignores label-0 rows.
+        by_query: whether the rows of a training batch are ordered by query, oldest first.
+        frequency: the probability that a training row owns a candidate; None = counted in the training rows.
+        mask_duplicates: never use a candidate with the text of a known positive as a negative, see :class:`SameText`.
 
     Raises:
-        ValueError: neither labels nor negatives would say anything to the loss; what a sampler or a history lacks.
+        UserError: rows have neither labels nor negatives for the loss; the data lack a column that a sampler or a
+            history needs.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from dssm_lightning.data.negatives import Uniform
+        >>> from dssm_lightning.data.retrieval_data import RetrievalData
+        >>> from dssm_lightning.data.sources import Synthetic
+        >>> from dssm_lightning.data.splits import PerQuery
+        >>> from dssm_lightning.features import Categorical, HashedWords
+        >>> features = [HashedWords(name="text", num_buckets=100)], [Categorical(name="candidate_id")]
+        >>> with TemporaryDirectory() as folder:
+        ...     data = RetrievalData(Synthetic(20, 40), *features, PerQuery(test=0.2), cache_dir=folder)
+        ...     batch = Assembler(data.data, sampler=Uniform(30)).batch(torch.tensor([0, 1]), Counter(seed=0))
+        >>> batch.target.shape, batch.candidates.id.unique_consecutive().equal(batch.candidates.id)
+        (torch.Size([2]), True)
     """
 
     def __init__(
         self,
         data: Prepared,
+        *,
         sampler: NegativeSampler | None = None,
         mask_known: bool = True,
         liked_only: bool = False,
@@ -69,8 +86,8 @@ class Assembler:
         self.frequency.bind(owned, len(data.candidates))
         if liked_only and sampler is not None and sampler.num_negatives == 0:
             raise UserError(
-                f"{type(sampler).__name__} leaves a row nothing but its label, and this loss has no use for labels: "
-                "take BinaryCrossEntropy, or draw negatives with Uniform"
+                f"{type(sampler).__name__} draws no negatives, and this loss ignores labels, so rows teach nothing: "
+                "use BinaryCrossEntropy, or draw negatives with Uniform"
             )
         if sampler is not None:
             sampler.bind(SamplerTables(data.interactions, len(data.queries), len(data.candidates), data.candidates))
@@ -86,7 +103,7 @@ class Assembler:
         return made
 
     def replace_columns(self, columns: Mapping[str, Features]) -> None:
-        """Use other columns in place of encoded ones, such as the features of a frozen backbone in place of pictures.
+        """Replace encoded columns, such as images by the output of a frozen backbone.
 
         Args:
             columns: by table ("query", "event" or "candidate") and feature.
@@ -103,29 +120,32 @@ class Assembler:
     # -- training ---------------------------------------------------------------------------------------------------
 
     def batch(
-        self, rows: Tensor, counter: Counter, expected_rows: float | None = None, every_row: Tensor | None = None
+        self, rows: Tensor, counter: Counter, expected_rows: float | None = None, all_rows: Tensor | None = None
     ) -> Batch:
-        """The training batch of these interaction rows (B,); draws come from the counter.
+        """Make the training batch of interaction rows.
 
-        ``expected_rows`` is the mean B of such batches, where it differs from batch to batch; ``every_row`` are the
-        rows (W · B,) of all ranks at this step, where there are several.
+        Args:
+            rows: (B,) int64 training rows.
+            counter: the place in the run, for random draws.
+            expected_rows: the mean of B over batches, if B varies; None = B.
+            all_rows: (W · B,) the rows of all processes at this step; None = this process has all rows.
         """
         interactions = self.data.interactions
         query, own = interactions.query.index_select(0, rows), interactions.candidate.index_select(0, rows)
         drawn = None if self.sampler is None else self.sampler.sample(counter, rows)
-        wanted = own if drawn is None else torch.cat([own, drawn[drawn >= 0].flatten()])
-        ids, columns = _distinct(wanted)  # each candidate is encoded once
+        proposed = own if drawn is None else torch.cat([own, drawn[drawn >= 0].flatten()])
+        ids, columns = _distinct(proposed)  # each candidate is encoded once
         target = columns[: len(own)]
         return Batch(
             query=self._query(rows, query, counter),
             candidates=Candidates(
-                self.candidate_features(ids, rows if every_row is None else every_row, counter),
+                self.candidate_features(ids, rows if all_rows is None else all_rows, counter),
                 ids,
                 torch.bincount(target, minlength=len(ids)).float(),
                 self._log_q(ids, expected_rows or len(rows)),
             ),
             target=target,
-            negatives=self._own_columns(drawn, columns[len(own) :]),
+            negatives=self._negative_columns(drawn, columns[len(own) :]),
             known=self._known(query) if self._masks_known else None,
             label=None if interactions.label is None else interactions.label[rows],
             weight=None if interactions.weight is None else interactions.weight[rows],
@@ -135,15 +155,16 @@ class Assembler:
     def _known(self, query: Tensor) -> Ragged:
         return take(self.likes.candidates, query) if self._same_text is None else self._same_text.of(query)
 
-    def _own_columns(self, drawn: Tensor | None, columns: Tensor) -> Tensor | None:
+    def _negative_columns(self, drawn: Tensor | None, columns: Tensor) -> Tensor | None:
+        """Return the columns (B, n) of each row's own negatives, −1 for none; None if the batch shares them."""
         if self.sampler is None or drawn is None or not self.sampler.per_row:
             return None
-        own = torch.full_like(drawn, -1)
-        own[drawn >= 0] = columns
-        return own
+        found = torch.full_like(drawn, -1)
+        found[drawn >= 0] = columns
+        return found
 
     def _log_q(self, ids: Tensor, batch_size: float) -> Tensor:
-        """(C,) log(B·p + n·q); −∞ for a column that is not there by chance (a negative that the data names)."""
+        """Return log(B·p + n·q), (C,) float32; −∞ for a candidate that is not drawn at random."""
         if self.sampler is None:
             expected = batch_size * self.frequency(ids)
         elif self.sampler.per_row:
@@ -153,7 +174,7 @@ class Assembler:
         return expected.log().float()
 
     def _query(self, rows: Tensor, query: Tensor, counter: Counter | None) -> Features:
-        """Query features of events (B,) of these queries (B,) in the schema's order; with a counter, for training."""
+        """Return the query features of events (B,), in the order of the schema; with a counter, for training."""
         found = take_features(self.data.query, query)
         found |= take_features(self.data.event, rows)
         for name, history in self.histories.items():
@@ -161,31 +182,39 @@ class Assembler:
             found[name] = history.of_sequences(rows, counter) if shared else history.of_events(rows, counter)
         return {name: found[name] for name in self.data.schemas.query.names}
 
-    def candidate_features(self, ids: Tensor, held: Tensor | None = None, counter: Counter | None = None) -> Features:
-        """Features of corpus rows (C,) in the schema's order; in training without what the rows ``held`` would tell."""
+    def candidate_features(
+        self, ids: Tensor, left_out: Tensor | None = None, counter: Counter | None = None
+    ) -> Features:
+        """Return the features of candidates, in the order of the schema.
+
+        Args:
+            ids: (C,) corpus rows.
+            left_out: in training, the interaction rows of the batch, which ``LikedBy`` features leave out.
+            counter: in training, the place in the run, for dropout.
+        """
         found = take_features(self.data.candidate, ids)
         for name, liked_by in self.liked_by.items():
-            found[name] = liked_by.of_candidates(ids, held, counter)
+            found[name] = liked_by.of_candidates(ids, left_out, counter)
         return {name: found[name] for name in self.data.schemas.candidate.names}
 
     # -- evaluation -------------------------------------------------------------------------------------------------
 
     def query_features(self, query: Tensor) -> Features:
-        """Features of whole queries (Q,): with all that is known of each as its history."""
+        """Return the features of queries (Q,); a query's history is all of its training events."""
         found = take_features(self.data.query, query)
         for name, history in self.histories.items():
             found[name] = history.of_queries(query)
         return {name: found[name] for name in self.data.schemas.query.names}
 
     def event_features(self, rows: Tensor) -> Features:
-        """Features of events (Q,) that are not trained on, each with what was liked before it."""
+        """Return the query features of held-out events (Q,); an event's history is as in training."""
         return self._query(rows, self.data.interactions.query.index_select(0, rows), None)
 
 
 def _distinct(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """(C,) the distinct ones, ascending, and (T,) where each stands among them.
+    """Return the distinct numbers (C,), ascending, and the place of each number (T,) among them.
 
-    Each number is sorted with its place in its low bits, which takes half of ``torch.unique``'s time.
+    The numbers are sorted with their places in the low bits, which takes half the time of ``torch.unique``.
     """
     bits = len(numbers).bit_length()
     keys = (numbers.numpy() << bits) | np.arange(len(numbers))

@@ -1,4 +1,4 @@
-"""What evaluation, mining and prediction run over: the share of this process in the queries, events or corpus."""
+"""Batches for evaluation, mining and prediction: the share of this process in the queries, events or corpus."""
 
 from __future__ import annotations
 
@@ -7,48 +7,87 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.batching.assembler import Assembler
-from dssm_lightning.data.batching.ranked_candidates import renumbered
+from dssm_lightning.data.batching.ranked_candidates import renumber_candidates
 from dssm_lightning.data.interactions import group
 from dssm_lightning.utils.ragged import Features, Ragged, take
 
 T = TypeVar("T")
 
+CORPUS_BATCH_SIZE = 1024
+MAX_SCORES = 2**24
+"""Number of float32 scores in 64 MiB."""
+
 
 @dataclass
 class ShardedBatches(Generic[T]):
-    """A sized iterable that makes one item for each slice of what a process_rank has of the numbers of all ranks.
+    """A sized iterable over the batches of one process.
 
-    A process_rank that has none makes one empty item: it takes part in an evaluation, whose ends are collective.
+    A process without any number makes one empty batch, because an evaluation ends with collective operations.
+
+    Args:
+        make: makes a batch from numbers (n,).
+        numbers: the numbers of this process, such as rows of the query table.
+        batch_size: largest n.
+        total: number of numbers of all processes together.
+
+    Example:
+        >>> batches = ShardedBatches(torch.Tensor.tolist, torch.tensor([1, 3, 5, 7, 9]), batch_size=2, total=10)
+        >>> len(batches), list(batches)
+        (3, [[1, 3], [5, 7], [9]])
     """
 
     make: Callable[[Tensor], T]
     numbers: Tensor
-    size: int
-    of_all: int
+    batch_size: int
+    total: int
 
     def __len__(self) -> int:
-        return max(-(-len(self.numbers) // self.size), min(1, self.of_all))
+        return max(-(-len(self.numbers) // self.batch_size), min(1, self.total))
 
     def __iter__(self) -> Iterator[T]:
-        for numbers in torch.split(self.numbers, self.size) if self.of_all else ():
+        for numbers in torch.split(self.numbers, self.batch_size) if self.total else ():
             yield self.make(numbers)
+
+
+# -- queries and events to rank ---------------------------------------------------------------------------------------
+
+
+def shard_evaluation(
+    assembler: Assembler, fold: int, by: str, ranked: Tensor | None, process_rank: int, world_size: int
+) -> ShardedBatches[EvaluationBatch]:
+    """Return this process's share of a fold that is ranked.
+
+    Args:
+        assembler: assembles the features.
+        fold: VALIDATION or TEST.
+        by: "query" or "event".
+        ranked: (M,) corpus rows, ascending; batches number candidates by their place among them. None = the whole
+            corpus.
+        process_rank: number of this process.
+        world_size: number of processes.
+    """
+    batches = (shard_queries if by == "query" else shard_events)(assembler, fold, process_rank, world_size)
+    if ranked is None:
+        return batches
+    make, place = batches.make, torch.full((len(assembler.data.candidates),), -1)
+    place[ranked] = torch.arange(len(ranked))
+    return replace(batches, make=lambda numbers: renumber_candidates(make(numbers), place))
 
 
 def shard_queries(
     assembler: Assembler, fold: int, process_rank: int, world_size: int
 ) -> ShardedBatches[EvaluationBatch]:
-    """This process's queries of a fold, each once, with all of its relevant candidates."""
+    """Return this process's queries of a fold, each once, with all of its relevant candidates."""
     interactions, num_queries = assembler.data.interactions, len(assembler.data.queries)
     liked, not_liked = interactions.rows(fold, label=1), interactions.rows(fold, label=0)
     relevant = group(interactions.query[liked], interactions.candidate[liked], num_queries)
     shown = group(interactions.query[not_liked], interactions.candidate[not_liked], num_queries)
     grade = interactions.grade
-    graded = None if grade is None else group(interactions.query[liked], grade[liked], num_queries)
+    grades = None if grade is None else group(interactions.query[liked], grade[liked], num_queries)
     queries = (relevant.lengths + shown.lengths).nonzero().squeeze(1)
 
     def make(numbers: Tensor) -> EvaluationBatch:
@@ -59,52 +98,16 @@ def shard_queries(
             relevant=take(relevant, query),
             seen=take(assembler.likes.candidates, query),
             shown=None if interactions.label is None else take(shown, query),
-            grade=None if graded is None else take(graded, query).values,
+            grade=None if grades is None else take(grades, query).values,
         )
 
-    return ShardedBatches(
-        make, _in_turn(len(queries), process_rank, world_size), _queries_at_once(assembler), len(queries)
-    )
-
-
-def shard_evaluation(
-    assembler: Assembler, fold: int, by: str, ranked: Tensor | None, process_rank: int, world_size: int
-) -> ShardedBatches[EvaluationBatch]:
-    """This process's share of a fold to be ranked.
-
-    Args:
-        assembler: of the data.
-        fold: which one.
-        by: "query" or "event".
-        ranked: (M,) corpus rows, ascending; candidates are numbered by their place among them. None = the whole corpus.
-        process_rank: of this process.
-        world_size: how many ranks there are.
-    """
-    slices = (shard_queries if by == "query" else shard_events)(assembler, fold, process_rank, world_size)
-    if ranked is None:
-        return slices
-    make, place = slices.make, torch.full((len(assembler.data.candidates),), -1)
-    place[ranked] = torch.arange(len(ranked))
-    return replace(slices, make=lambda numbers: renumbered(make(numbers), place))
-
-
-def shard_mining_queries(
-    assembler: Assembler, queries: Tensor, process_rank: int, world_size: int
-) -> ShardedBatches[tuple[Tensor, Features]]:
-    """This process's share of the queries (P,) that hard negatives are mined for, with their features."""
-
-    def make(numbers: Tensor) -> tuple[Tensor, Features]:
-        return queries[numbers], assembler.query_features(queries[numbers])
-
-    return ShardedBatches(
-        make, _in_turn(len(queries), process_rank, world_size), _queries_at_once(assembler), len(queries)
-    )
+    return _shard_in_turn(make, len(queries), assembler, process_rank, world_size)
 
 
 def shard_events(
     assembler: Assembler, fold: int, process_rank: int, world_size: int
 ) -> ShardedBatches[EvaluationBatch]:
-    """This process's events of a fold, each once, with its own context and its own candidate to be found."""
+    """Return this process's events of a fold, each once, with its own context and its own candidate."""
     interactions = assembler.data.interactions
     events = interactions.rows(fold)
 
@@ -115,41 +118,56 @@ def shard_events(
         return EvaluationBatch(
             query=assembler.event_features(rows),
             query_row=query,
-            relevant=_chosen(candidate, liked),
+            relevant=_select(candidate, liked),
             seen=take(assembler.likes.candidates, query),
-            shown=None if interactions.label is None else _chosen(candidate, ~liked),
+            shown=None if interactions.label is None else _select(candidate, ~liked),
             row=rows,
             grade=None if interactions.grade is None else interactions.grade[rows[liked]],
         )
 
-    return ShardedBatches(
-        make, _in_turn(len(events), process_rank, world_size), _queries_at_once(assembler), len(events)
-    )
+    return _shard_in_turn(make, len(events), assembler, process_rank, world_size)
 
 
-def _in_turn(total: int, process_rank: int, world_size: int) -> Tensor:
-    """The numbers of a process_rank where ranks take turns."""
-    return torch.arange(min(process_rank, total), total, world_size)
+def shard_mining_queries(
+    assembler: Assembler, queries: Tensor, process_rank: int, world_size: int
+) -> ShardedBatches[tuple[Tensor, Features]]:
+    """Return this process's share of the queries (P,) that are mined, with their features."""
+
+    def make(numbers: Tensor) -> tuple[Tensor, Features]:
+        return queries[numbers], assembler.query_features(queries[numbers])
+
+    return _shard_in_turn(make, len(queries), assembler, process_rank, world_size)
 
 
-def _chosen(values: Tensor, chosen: Tensor) -> Ragged:
-    """Rows of one value where chosen, of none elsewhere."""
-    return Ragged(values[chosen], F.pad(chosen.cumsum(0), (1, 0)))
+def _shard_in_turn(
+    make: Callable[[Tensor], T], total: int, assembler: Assembler, process_rank: int, world_size: int
+) -> ShardedBatches[T]:
+    """Distribute the numbers 0 … total − 1 over the processes in turn."""
+    own = torch.arange(min(process_rank, total), total, world_size)
+    return ShardedBatches(make, own, _query_batch_size(len(assembler.data.candidates)), total)
 
 
-def _queries_at_once(assembler: Assembler) -> int:
-    """So many queries that their scores take 64 MiB at most, but 32 at least.
+def _select(values: Tensor, chosen: Tensor) -> Ragged:
+    """Return rows of one value if chosen, and empty rows otherwise."""
+    return Ragged.from_lengths(values[chosen], chosen.long())
 
-    A product of fewer rows with the corpus waits for memory, not for the processor; the scores of 32 take a quarter of
-    what the embeddings of the corpus take at D = 128.
+
+def _query_batch_size(num_candidates: int) -> int:
+    """Return the number of queries whose scores take at most 64 MiB, but at least 32 and at most 1024.
+
+    With fewer rows, a product with the corpus waits for memory, not for the processor. At D = 128, the scores of 32
+    queries take a quarter of the memory of the corpus embeddings.
     """
-    return max(32, min(1024, 2**24 // len(assembler.data.candidates)))
+    return max(32, min(1024, MAX_SCORES // num_candidates))
+
+
+# -- features in order ------------------------------------------------------------------------------------------------
 
 
 def shard_corpus(
     assembler: Assembler, rows: Tensor | None, process_rank: int, world_size: int
 ) -> ShardedBatches[Features]:
-    """Features of these corpus rows (M,), or of the whole corpus: this process's contiguous share, in order."""
+    """Return the features of corpus rows (M,), None = the whole corpus: this process's contiguous share, in order."""
     if rows is None:
         return shard_features(assembler.candidate_features, len(assembler.data.candidates), process_rank, world_size)
     return shard_features(
@@ -160,7 +178,7 @@ def shard_corpus(
 def shard_features(
     make: Callable[[Tensor], Features], total: int, process_rank: int, world_size: int
 ) -> ShardedBatches[Features]:
-    """Features of what is numbered 0 … total − 1: this process's contiguous share, in order."""
+    """Return the features of the numbers 0 … total − 1: this process's contiguous share, in order."""
     share = -(-total // world_size)
     own = torch.arange(min(total, process_rank * share), min(total, (process_rank + 1) * share))
-    return ShardedBatches(make, own, 1024, total)
+    return ShardedBatches(make, own, CORPUS_BATCH_SIZE, total)

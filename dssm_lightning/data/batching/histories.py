@@ -1,4 +1,4 @@
-"""What a query liked before: assembled for each batch, so that the target never stands in its own history."""
+"""The history of a query, assembled for each batch, so that it never contains the row's own candidate."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ LABELS = {"liked": 1, "shown": 0, "all": None}
 
 
 class Timeline:
-    """Each query's training events of one kind, oldest first where there is a time.
+    """The training events of each query, oldest first if the interactions have a time.
 
     Args:
         interactions: the whole table.
-        num_queries: rows of the query table.
-        events: those of label 1, of label 0, or all.
+        num_queries: number of rows of the query table.
+        events: the events of label 1 ("liked"), of label 0 ("shown"), or "all".
+
+    Example:
+        >>> query, candidate, time = torch.tensor([0, 1, 0]), torch.tensor([5, 6, 7]), torch.tensor([9.0, 3.0, 4.0])
+        >>> likes = Interactions(query, candidate, torch.tensor([TRAIN] * 3), time=time.double())
+        >>> timeline = Timeline(likes, num_queries=2)
+        >>> timeline.candidates.values.tolist(), timeline.before.tolist()
+        ([7, 5, 6], [1, 0, 0])
     """
 
     def __init__(
@@ -41,7 +48,7 @@ class Timeline:
 
     @cached_property
     def before(self) -> Tensor:
-        """(R,) int64: how many of its query's events here happened strictly before each interaction, of any fold."""
+        """(R,) int64: for each interaction of any fold, the number of strictly earlier events of its query."""
         query, time = self.interactions.query, self.interactions.time
         assert time is not None
         assert self.times is not None
@@ -51,34 +58,43 @@ class Timeline:
 
 
 class HistoryAssembler:
-    """Turns events and queries into the column of one :class:`~dssm_lightning.features.History` feature.
+    """Assemble the column of one :class:`~dssm_lightning.features.History` feature for events or queries.
 
     Args:
         feature: the fitted feature.
         candidates: the encoded corpus, N rows.
-        timeline: the training events that it is made of.
+        timeline: the training events of which histories consist.
 
     Raises:
-        ValueError: the feature needs a time or labels, and the interactions have none.
+        UserError: the feature needs a time or labels, and the interactions have none.
+
+    Example:
+        >>> events = Interactions(torch.tensor([0, 0]), torch.tensor([2, 1]), torch.tensor([TRAIN] * 2))
+        >>> timeline, corpus = Timeline(events, num_queries=1), {"film": torch.tensor([10, 11, 12])}
+        >>> histories = HistoryAssembler(History(name="seen", of="film"), corpus, timeline)
+        >>> histories.of_queries(torch.tensor([0])).values.tolist()
+        [12, 11]
+        >>> histories.of_events(torch.tensor([0])).values.tolist()  # without the event's own candidate
+        [11]
     """
 
     def __init__(self, feature: History, candidates: Features, timeline: Timeline) -> None:
         label = f"query feature {feature.name!r}"
         if feature.needs_time and timeline.times is None:
-            asked = "order 'time'" if feature.order == "time" else "age 'seconds'"
+            setting = "order 'time'" if feature.order == "time" else "age 'seconds'"
             raise UserError(
-                f"{label}: {asked} needs a time column, and the source names none; name one, or use order "
+                f"{label}: {setting} needs a time column, but the source names no time column; name it, or use order "
                 "'leave_one_out' and age 'events'"
             )
         if feature.events == "shown" and timeline.interactions.label is None:
             raise UserError(
-                f"{label}: events 'shown' are those of label 0, and the source names no label column; name one, or use "
-                "events 'liked'"
+                f"{label}: events 'shown' needs labels, but the source names no label column; name it, or use events "
+                "'liked'"
             )
         self.feature, self.candidates, self.timeline = feature, candidates, timeline
 
     def of_queries(self, query: Tensor) -> Ragged:
-        """Histories of whole queries (Q,): all that training knows."""
+        """Return the histories of queries (Q,): all training events of each query."""
         start, stop = self.timeline.candidates.offsets[query], self.timeline.candidates.offsets[query + 1]
         index, offsets = self._newest(start, stop)
         now = None
@@ -87,33 +103,34 @@ class HistoryAssembler:
             now = self.timeline.times[(stop - 1).clamp(min=0)]
         return self._column(index, offsets, self._age(index, offsets, now))
 
-    def of_events(self, rows: Tensor, drop: Counter | None = None) -> Ragged:
-        """Histories of interactions (B,), in training with the dropout that the counter draws."""
+    def of_events(self, rows: Tensor, dropout: Counter | None = None) -> Ragged:
+        """Return the histories of interaction rows (B,), with dropout in training, at the given place in the run."""
         interactions, known = self.timeline.interactions, self.timeline.candidates
         query = interactions.query[rows]
         start, stop = known.offsets[query], known.offsets[query + 1]
         if self.feature.order == "time":
             index, offsets = self._newest(start, start + self.timeline.before[rows])
         else:
-            index, offsets = self._all_but(interactions.candidate[rows], start, stop)
+            index, offsets = self._newest_without(interactions.candidate[rows], start, stop)
         now = None if interactions.time is None else interactions.time[rows]
         age = self._age(index, offsets, now)
-        keep = self._kept(len(index), drop)
+        keep = self._kept(len(index), dropout)
         if keep is not None:
             index, age, offsets = index[keep], age[keep], _count(keep)[offsets]
         return self._column(index, offsets, age)
 
-    def of_sequences(self, rows: Tensor, drop: Counter | None = None) -> Prefixes:
-        """The same by time, for rows (B,) of which those of one query stand together, oldest first.
+    def of_sequences(self, rows: Tensor, dropout: Counter | None = None) -> Prefixes:
+        """Return the histories of rows (B,) as prefixes of one sequence for each query.
 
-        A query's sequence is what :meth:`of_events` finds for its last row: an earlier row has seen the part of it that
-        is older, and nothing that is older than the whole.
+        The rows of a query must follow one another, oldest first. The sequence of a query is the history that
+        :meth:`of_events` returns for its last row. The history of an earlier row is the part of the sequence that is
+        older than this row; events before the start of the sequence are missing in it.
         """
         interactions, known = self.timeline.interactions, self.timeline.candidates
         queries, sequence, events = torch.unique_consecutive(
             interactions.query[rows], return_inverse=True, return_counts=True
         )
-        last = events.cumsum(0) - 1  # (S,) each query's last row
+        last = events.cumsum(0) - 1  # (S,) the last row of each query
         before = self.timeline.before[rows]  # (B,)
         start = known.offsets[queries]
         index, offsets = self._newest(start, start + before[last])
@@ -125,7 +142,7 @@ class HistoryAssembler:
             age, now = self._age(index, offsets, end), (end[sequence] - interactions.time[rows]).float()
         else:
             age, now = self._age(index, offsets, None), (total[sequence] - length).float()
-        keep = self._kept(len(index), drop)
+        keep = self._kept(len(index), dropout)
         if keep is not None:
             count = _count(keep)
             first = offsets[sequence]
@@ -133,13 +150,13 @@ class HistoryAssembler:
         return Prefixes(self._column(index, offsets, age), sequence, length, now)
 
     def _newest(self, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
-        """Places in the timeline from start to stop, as far back as the feature looks; and where each row begins."""
+        """Return the newest places of each row from start to stop, and the row offsets."""
         if self.feature.max_length is not None:
             start = torch.maximum(start, stop - self.feature.max_length)
         return spans(start, stop - start)
 
-    def _all_but(self, target: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
-        """The newest places of each row that do not hold its target (B,)."""
+    def _newest_without(self, target: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the newest places of each row without its target (B,), and the row offsets."""
         limit = self.feature.max_length
         if limit is not None:
             start = torch.maximum(start, stop - limit - 1)  # one more, in place of the target
@@ -147,32 +164,32 @@ class HistoryAssembler:
         keep = self.timeline.candidates.values[index] != torch.repeat_interleave(target, stop - start)
         if limit is not None:
             count = _count(keep)
-            newer = torch.repeat_interleave(count[offsets[1:]], stop - start) - count[:-1]  # kept ones from here on
+            newer = torch.repeat_interleave(count[offsets[1:]], stop - start) - count[:-1]  # kept from this place on
             keep &= newer <= limit
         return index[keep], _count(keep)[offsets]
 
     def _age(self, index: Tensor, offsets: Tensor, now: Tensor | None) -> Tensor:
-        """(T,) float32, in the feature's unit."""
+        """Return the ages of entries (T,) float32, in the feature's unit."""
         lengths = offsets[1:] - offsets[:-1]
         if self.feature.age == "events" or now is None:
             return (torch.repeat_interleave(offsets[1:], lengths) - torch.arange(len(index))).float()
         assert self.timeline.times is not None
         return (torch.repeat_interleave(now, lengths) - self.timeline.times[index]).abs().float()
 
-    def _kept(self, total: int, drop: Counter | None) -> Tensor | None:
-        """(T,) which entries training keeps; None = all."""
-        if drop is None or self.feature.dropout == 0:
+    def _kept(self, total: int, dropout: Counter | None) -> Tensor | None:
+        """Return which of ``total`` entries dropout keeps, (T,) bool; None = all."""
+        if dropout is None or self.feature.dropout == 0:
             return None
-        return torch.rand(total, generator=drop.generator(f"history {self.feature.name}")) >= self.feature.dropout
+        return torch.rand(total, generator=dropout.generator(f"history {self.feature.name}")) >= self.feature.dropout
 
     def _column(self, index: Tensor, offsets: Tensor, age: Tensor) -> Ragged:
         rows = self.timeline.candidates.values[index]  # (T,) corpus rows
         if self.feature.of_candidates:
-            distinct, values = torch.unique(rows, return_inverse=True)  # each is encoded once
+            distinct, values = torch.unique(rows, return_inverse=True)  # each candidate is encoded once
             return Ragged(values, offsets, age, take_features(self.candidates, distinct))
         return entries(take(self.candidates[self.feature.of], rows), offsets, age)
 
 
 def _count(keep: Tensor) -> Tensor:
-    """(T,) bool -> (T + 1,): how many are kept before each place."""
+    """Return the number of kept entries before each place, (T + 1,), from (T,) bool."""
     return torch.nn.functional.pad(keep.cumsum(0), (1, 0))

@@ -1,4 +1,4 @@
-"""What candidates were liked by: assembled for each batch, without the batch's own rows."""
+"""The queries that like a candidate, assembled for each batch without the batch's own rows."""
 
 from __future__ import annotations
 
@@ -14,36 +14,51 @@ from dssm_lightning.utils.seeding import Counter
 
 
 class LikedByAssembler:
-    """Turns candidates into the column of one :class:`~dssm_lightning.features.LikedBy` feature.
+    """Assemble the column of one :class:`~dssm_lightning.features.LikedBy` feature for candidates.
 
     Args:
         feature: the fitted feature.
         queries: the encoded query table.
-        interactions: the whole table, of which only liked training rows count.
+        interactions: the whole table; only the training positives count.
         num_candidates: N.
 
     Raises:
-        ValueError: the query feature varies by event, so that a query has no one value.
+        UserError: the query feature varies by event.
+
+    Example:
+        >>> fold = torch.tensor([TRAIN, TRAIN], dtype=torch.int8)
+        >>> likes = Interactions(torch.tensor([0, 1]), torch.tensor([2, 2]), fold)
+        >>> feature = LikedBy(name="ages", of="age")
+        >>> ages = LikedByAssembler(feature, {"age": torch.tensor([30, 40])}, likes, num_candidates=3)
+        >>> ages.of_candidates(torch.tensor([2])).values.tolist()
+        [30, 40]
     """
 
     def __init__(self, feature: LikedBy, queries: Features, interactions: Interactions, num_candidates: int) -> None:
         if feature.of not in queries:
             raise UserError(
                 f"candidate feature {feature.name!r}: query feature {feature.of!r} is a column of the interactions, "
-                "one value for each event; put the column into the query table"
+                "with one value for each event; move the column to the query table"
             )
         self.feature, self.column, self.query = feature, queries[feature.of], interactions.query
         rows = interactions.rows(TRAIN, label=1)
         self.rows = group(gathered(interactions.candidate, rows), rows, num_candidates)  # N rows of interaction rows
 
-    def of_candidates(self, ids: Tensor, held: Tensor | None = None, drop: Counter | None = None) -> Ragged:
-        """What liked these corpus rows (C,): all that training knows, or, in training, all but the rows ``held``."""
+    def of_candidates(self, ids: Tensor, left_out: Tensor | None = None, dropout: Counter | None = None) -> Ragged:
+        """Return the values of the queries that like each candidate.
+
+        Args:
+            ids: (C,) corpus rows.
+            left_out: interaction rows that do not count, the rows of the batch in training; None = all training rows
+                count.
+            dropout: the place in the run, for dropout in training; None = no dropout.
+        """
         liked = take(self.rows, ids)
-        if held is not None:
-            liked = liked.only(~torch.isin(liked.values, held))
-        if drop is not None and self.feature.dropout > 0:
-            chance = torch.rand(len(liked.values), generator=drop.generator(f"liked by {self.feature.name}"))
-            liked = liked.only(chance >= self.feature.dropout)
+        if left_out is not None:
+            liked = liked.only(~torch.isin(liked.values, left_out))
+        if dropout is not None and self.feature.dropout > 0:
+            uniform = torch.rand(len(liked.values), generator=dropout.generator(f"liked by {self.feature.name}"))
+            liked = liked.only(uniform >= self.feature.dropout)
         if self.feature.max_length is not None:
             place = torch.arange(len(liked.values))
             liked = liked.only(liked.offsets[1:][liked.rows] - place <= self.feature.max_length)

@@ -1,4 +1,4 @@
-"""Which rows a rank trains on at which step: functions of seed, epoch, step, rank and world size alone."""
+"""The rows of each training step: a function of seed, epoch, step, process and number of processes."""
 
 from __future__ import annotations
 
@@ -18,27 +18,41 @@ from dssm_lightning.utils.seeding import Counter
 
 
 class Shuffled:
-    """The numbers 0 … total − 1 in another order in each epoch, so many at a step.
+    """The numbers 0 … total − 1 in a new order in each epoch, ``size`` numbers per step.
 
-    Every rank permutes them alike and takes its own slice of each global batch; those that do not fill one are left to
-    other epochs. With fewer than one global batch holds, an epoch is one smaller batch. The order of more than
-    ``BLOCK`` numbers is never held: see :class:`~dssm_lightning.data.batching.permutation.Permutation`.
+    All processes use the same order, and each takes its own slice of each global batch. Numbers that do not fill a
+    global batch are left out in this epoch. If there are fewer numbers than a global batch has, an epoch is one smaller
+    batch. An order of more than ``BLOCK`` numbers is not stored:
+    see :class:`~dssm_lightning.data.batching.permutation.Permutation`.
+
+    Args:
+        total: number of numbers.
+        unit: their name in the message, "rows" or "queries".
+        size: numbers of a step in each process.
+        place: seed and process.
+        world_size: number of processes.
 
     Raises:
-        ValueError: fewer numbers than ranks; the message calls them ``what``.
+        UserError: fewer numbers than processes.
+
+    Example:
+        >>> shuffled = Shuffled(10, "rows", size=3, place=Counter(seed=0), world_size=1)
+        >>> numbers = shuffled.epoch(0)
+        >>> len(shuffled), len({*numbers(0).tolist(), *numbers(1).tolist(), *numbers(2).tolist()})
+        (3, 9)
     """
 
-    def __init__(self, total: int, what: str, size: int, place: Counter, world_size: int) -> None:
+    def __init__(self, total: int, unit: str, size: int, place: Counter, world_size: int) -> None:
         if total < world_size:
-            raise UserError(f"{total} training {what} are fewer than the {world_size} processes")
+            raise UserError(f"{total} training {unit} are fewer than the {world_size} processes")
         self.total, self.place, self.world_size = total, place, world_size
         self.size = min(size, total // world_size)
 
     def __len__(self) -> int:
         return self.total // (self.size * self.world_size)
 
-    def epoch(self, epoch: int, every_rank: bool = False) -> Callable[[int], Tensor]:
-        """What gives the numbers (size,) of a step, or (W · size,) those of every rank."""
+    def epoch(self, epoch: int, all_processes: bool = False) -> Callable[[int], Tensor]:
+        """Return the function from a step to its numbers: (size,) of this process, or (W · size,) of all processes."""
         shuffle = Counter(self.place.seed, epoch).generator("shuffle")
         if self.total > memory_mapped.BLOCK:
             number_at: Callable[[Tensor], Tensor] = Permutation(self.total, shuffle.initial_seed())
@@ -46,15 +60,28 @@ class Shuffled:
             number_at = torch.randperm(self.total, generator=shuffle).__getitem__
 
         def numbers(step: int) -> Tensor:
-            start, ranks = (0, self.world_size) if every_rank else (self.place.process_rank, 1)
-            start = (step * self.world_size + start) * self.size
-            return number_at(torch.arange(start, start + ranks * self.size))
+            first, processes = (0, self.world_size) if all_processes else (self.place.process_rank, 1)
+            start = (step * self.world_size + first) * self.size
+            return number_at(torch.arange(start, start + processes * self.size))
 
         return numbers
 
 
 class RowOrder:
-    """Batches of ``batch_size`` rows, shuffled anew in each epoch."""
+    """Batches of ``batch_size`` rows, in a new order in each epoch.
+
+    Args:
+        rows: the training rows.
+        batch_size: rows of a batch in each process.
+        place: seed and process.
+        world_size: number of processes.
+
+    Example:
+        >>> order = RowOrder(torch.arange(100, 108), batch_size=4, place=Counter(seed=0), world_size=1)
+        >>> rows = order.epoch(0)
+        >>> sorted(rows(0).tolist() + rows(1).tolist())
+        [100, 101, 102, 103, 104, 105, 106, 107]
+    """
 
     def __init__(self, rows: Tensor, batch_size: int, place: Counter, world_size: int) -> None:
         self.rows, self.shuffled = rows, Shuffled(len(rows), "rows", batch_size, place, world_size)
@@ -64,26 +91,31 @@ class RowOrder:
 
     @property
     def expected_rows(self) -> float:
-        """B, the rows of a batch on each rank."""
+        """B, the number of rows of a batch in each process."""
         return self.shuffled.size
 
-    def epoch(self, epoch: int, every_rank: bool = False) -> Callable[[int], Tensor]:
-        """What gives the rows (B,) of a step, on this rank or on all together."""
-        numbers = self.shuffled.epoch(epoch, every_rank)
+    def epoch(self, epoch: int, all_processes: bool = False) -> Callable[[int], Tensor]:
+        """Return the function from a step to its rows: (B,) of this process, or (W · B,) of all processes."""
+        numbers = self.shuffled.epoch(epoch, all_processes)
         return lambda step: self.rows[numbers(step)]
 
 
 class QueryOrder:
-    """Batches of ``batch_size`` queries with all their rows, oldest first, shuffled anew in each epoch.
+    """Batches of ``batch_size`` queries with all their rows, oldest first, in a new order in each epoch.
 
     Args:
         rows: training rows of ``interactions``.
         interactions: the whole table.
-        batch_size: queries in a batch on each rank.
-        rows_per_query: at most so many consecutive rows of a query, from a place that each epoch draws anew; None =
-            all.
-        place: seed and rank.
-        world_size: how many ranks there are.
+        batch_size: queries of a batch in each process.
+        rows_per_query: largest number of consecutive rows of a query, from a random start in each epoch; None = all.
+        place: seed and process.
+        world_size: number of processes.
+
+    Example:
+        >>> events = Interactions(torch.tensor([0, 1, 0]), torch.tensor([5, 6, 7]), torch.zeros(3, dtype=torch.int8))
+        >>> order = QueryOrder(torch.arange(3), events, 2, rows_per_query=None, place=Counter(seed=0), world_size=1)
+        >>> len(order), sorted(order.epoch(0)(0).tolist())
+        (1, [0, 1, 2])
     """
 
     def __init__(
@@ -108,13 +140,13 @@ class QueryOrder:
 
     @property
     def expected_rows(self) -> float:
-        """The mean number of rows of a batch on each rank: what a batch proposes on average depends on it."""
+        """B, the mean number of rows of a batch in each process, on which ``log_q`` depends."""
         kept = self.lengths if self.rows_per_query is None else self.lengths.clamp(max=self.rows_per_query)
         return self.shuffled.size * kept.double().mean().item()
 
-    def epoch(self, epoch: int, every_rank: bool = False) -> Callable[[int], Tensor]:
-        """What gives the rows (B,) of a step, on this rank or on all together; B differs from step to step."""
-        numbers, start, lengths = self.shuffled.epoch(epoch, every_rank), self.start, self.lengths
+    def epoch(self, epoch: int, all_processes: bool = False) -> Callable[[int], Tensor]:
+        """Return the function from a step to its rows (B,), of this process or of all; B varies between steps."""
+        numbers, start, lengths = self.shuffled.epoch(epoch, all_processes), self.start, self.lengths
         if self.rows_per_query is not None:
             kept = lengths.clamp(max=self.rows_per_query)
             generator = Counter(self.place.seed, epoch).generator("window")

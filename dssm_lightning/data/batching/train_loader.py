@@ -1,4 +1,4 @@
-"""One epoch of batches, from any place in it."""
+"""The training batches of an epoch, from any step on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,40 @@ from dssm_lightning.utils.seeding import Counter
 
 @dataclass
 class Progress:
-    """How far training has come; this is what a checkpoint keeps of the data."""
+    """The progress of training; a checkpoint saves epoch and number of batches.
+
+    Example:
+        >>> Progress(epoch=2, done=10)
+        Progress(epoch=2, done=10, started=False)
+    """
 
     epoch: int = 0
-    done: int = 0  # batches of this epoch that were handed out
-    started: bool = False  # whether this process has begun the epoch; one that resumes has not
+    done: int = 0  # number of batches of this epoch that the loader has returned
+    started: bool = False  # whether this process has started the epoch; false in a process that resumes within it
 
 
 class TrainLoader:
-    """A sized iterable: each pass is one epoch of this rank's batches, the first from where ``progress`` stands.
+    """A sized iterable: each pass is one epoch of this process's batches; the first pass starts at ``progress``.
 
     Args:
         assembler: makes the batches.
-        order: which rows this rank trains on at which step of an epoch.
-        place: seed and rank.
-        progress: how far training has come; kept up to date.
+        order: the rows of each step.
+        place: seed and process.
+        progress: the progress of training; the loader updates it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from dssm_lightning.data.batching.shuffling import RowOrder
+        >>> from dssm_lightning.data.retrieval_data import RetrievalData
+        >>> from dssm_lightning.data.sources import Synthetic
+        >>> from dssm_lightning.data.splits import PerQuery
+        >>> from dssm_lightning.features import Categorical, HashedWords
+        >>> features = [HashedWords(name="text", num_buckets=100)], [Categorical(name="candidate_id")]
+        >>> with TemporaryDirectory() as folder:
+        ...     data = RetrievalData(Synthetic(20, 40, likes=5), *features, PerQuery(test=0.2), cache_dir=folder)
+        ...     order = RowOrder(data.assembler.rows, 16, Counter(seed=0), world_size=1)
+        ...     [len(batch.row) for batch in TrainLoader(data.assembler, order, Counter(seed=0), Progress())]
+        [16, 16, 16]
     """
 
     def __init__(self, assembler: Assembler, order: Order, place: Counter, progress: Progress) -> None:
@@ -43,14 +62,14 @@ class TrainLoader:
         progress.started = True
         rows, expected = self.order.epoch(progress.epoch), self.order.expected_rows
         frequency, owned = self.assembler.frequency, self.assembler.data.interactions.candidate
-        looks_at_all = frequency.streams or self.assembler.liked_by
-        every_row = self.order.epoch(progress.epoch, every_rank=True) if looks_at_all else None
+        needs_all_rows = frequency.streams or self.assembler.liked_by
+        all_rows_of = self.order.epoch(progress.epoch, all_processes=True) if needs_all_rows else None
         for step in range(progress.done, len(self)):
             counter = self.place._replace(epoch=progress.epoch, step=step)
-            frequency.commit()  # the batch before this one has been trained on
-            all_rows = None if every_row is None else every_row(step)
+            frequency.commit()  # the previous batch has been trained on
+            all_rows = None if all_rows_of is None else all_rows_of(step)
             batch = self.assembler.batch(rows(step), counter, expected, all_rows)
-            progress.done = step + 1  # only now: who is interrupted while a batch is made has not had it
+            progress.done = step + 1  # only now: a batch whose assembly is interrupted was not trained on
             if all_rows is not None and frequency.streams:
                 frequency.hold(owned[all_rows])
             yield batch

@@ -1,1 +1,1 @@
-"""Tables encoded once into a cache that every process maps."""
+"""Preparation of the data: tables are encoded once into a cache, which every process maps into memory."""

@@ -1,6 +1,6 @@
-"""Everything encoded once into ``cache/<fingerprint>/`` and memory-mapped from there by every process.
+"""The encoded data in ``cache/<fingerprint>/``, written once and mapped into memory by every process.
 
-The folder appears whole or not at all: it is written under a temporary name and renamed, under a file lock.
+The folder is always complete: it is written under a temporary name and then renamed, under a file lock.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
 import torch
 from filelock import FileLock
-from rich.progress import track
 from torch import Tensor
 
 from dssm_lightning.data.interactions import Interactions
@@ -24,78 +23,93 @@ from dssm_lightning.features import Feature
 from dssm_lightning.features.schema import Schema, Schemas
 from dssm_lightning.utils import memory_mapped
 from dssm_lightning.utils.memory_mapped import Spool
+from dssm_lightning.utils.progress import track
 from dssm_lightning.utils.ragged import Column, Features, Ragged
 
 VERSION = 1
-"""Raise when the same inputs would be encoded or laid out in another way."""
+"""Increase this number when the same inputs are encoded or stored in another way."""
 ENCODED_AT_ONCE = 1 << 18
-"""Rows of a column: 60 trigrams of each take 60 MiB."""
+"""Number of rows of a column that are encoded at a time; with 60 trigrams each they take 60 MiB."""
 FILES = "files.json"
-"""Names the others, with their sizes."""
+"""The file with the names and sizes of the other files."""
 
 
 Encoded: TypeAlias = dict[str, tuple[Schema, pl.DataFrame]]
-"""For each group (query, event, candidate): its features, and the raw table that they read."""
+"""For each group (query, event, candidate): its features, and the raw table of their columns."""
 
 
 class Prepared(NamedTuple):
-    """Encoded data; the tensors are memory-mapped."""
+    """The encoded data; the tensors are mapped from files.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from dssm_lightning.data.retrieval_data import RetrievalData
+        >>> from dssm_lightning.data.sources import Synthetic
+        >>> from dssm_lightning.data.splits import PerQuery
+        >>> from dssm_lightning.features import Categorical, HashedWords
+        >>> features = [HashedWords(name="text", num_buckets=100)], [Categorical(name="candidate_id")]
+        >>> with TemporaryDirectory() as folder:
+        ...     data = RetrievalData(Synthetic(20, 40), *features, PerQuery(test=0.2), cache_dir=folder)
+        ...     prepared = read(data.prepare())
+        >>> prepared.query["text"].lengths.shape, prepared.candidate["candidate_id"].shape
+        (torch.Size([20]), torch.Size([40]))
+    """
 
     schemas: Schemas
     query: Features  # rows of the query table
     event: Features  # query features that vary by event: rows of the interaction table
     candidate: Features  # rows of the corpus
     interactions: Interactions
-    queries: pl.DataFrame  # raw columns but pictures, the key column first
-    candidates: pl.DataFrame  # likewise
+    queries: pl.DataFrame  # raw columns without image bytes, the id first
+    candidates: pl.DataFrame  # raw columns without image bytes, the id first
     display: list[str]
-    report: dict[str, int]  # what was dropped on the way, for people
+    report: dict[str, int]  # numbers of dropped rows and of rows in each fold
 
 
 def fingerprint(*parts: str) -> str:
-    """A name for the cache of data and declarations."""
+    """Return the name of the cache of these data and declarations."""
     return hashlib.sha256("\0".join([str(VERSION), *parts]).encode()).hexdigest()[:20]
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a whole cache lies there, each file as long as it was written.
+    """Return whether the cache has all of its files, with the sizes with which they were written.
 
-    Where one was removed, columns that need not be there, such as labels and weights, would be missing unnoticed.
+    Without this check, a run would not notice that the file of an optional column, such as labels, was deleted.
     """
     return not damaged(folder)
 
 
 def damaged(folder: Path) -> list[str]:
-    """The files of a cache that are missing or have another length than they were written with."""
+    """Return the names of files that are missing, or whose size has changed."""
     try:
         sizes: dict[str, int] = json.loads((folder / FILES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return [FILES]
-    there = {path.name: path.stat().st_size for path in folder.iterdir()}
-    return [name for name, size in sizes.items() if there.get(name) != size]
+    found = {path.name: path.stat().st_size for path in folder.iterdir()}
+    return [name for name, size in sizes.items() if found.get(name) != size]
 
 
 def saved_schemas(folder: Path) -> Schemas:
-    """The fitted schemas of a cache."""
+    """Read the fitted schemas of a cache."""
     return Schemas.from_json((folder / "schema.json").read_text(encoding="utf-8"))
 
 
 def lock(folder: Path) -> FileLock:
-    """The lock under which the folder is made."""
+    """Return the lock under which the folder is written."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(folder.parent / f"{folder.name}.lock")
 
 
 def write(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
-    """Write a cache. Call under :func:`lock`; whatever a killed process left behind is removed first.
+    """Write a cache. Call it under :func:`lock`; it first deletes incomplete folders of killed processes.
 
     Args:
-        folder: where it will lie.
-        prepared: everything but the encoded features.
-        encoded: the features that are encoded on the way.
+        folder: folder of the cache.
+        prepared: everything except the encoded features.
+        encoded: the features to encode.
 
     Raises:
-        OSError: the disk is full or cannot be written; nothing is left behind.
+        OSError: the disk is full or read-only; the incomplete folder is deleted.
     """
     for stale in folder.parent.glob(f"{folder.name}.tmp*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -113,7 +127,7 @@ def write(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
 
 def _write_into(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
     work = [(side, feature, table) for side, (schema, table) in encoded.items() for feature in schema]
-    for side, feature, table in track(work, description="encoding", transient=True):
+    for side, feature, table in track(work, "encoding", len(work)):
         _save_column(folder, f"{side}.{feature.name}", _encoded(feature, table[feature.source_column]))
     for name, column in prepared.interactions._asdict().items():
         if column is not None:
@@ -128,7 +142,7 @@ def _write_into(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
 
 
 def _encoded(feature: Feature, column: pl.Series) -> Column:
-    """``feature.encode(column)``, so many rows at a time that a long column's values need no memory."""
+    """Encode a column; the values of a long column are encoded in chunks and written to a mapped file."""
     if len(column) <= ENCODED_AT_ONCE:
         return feature.encode(column)
     values, lengths = Spool(), []
@@ -140,27 +154,27 @@ def _encoded(feature: Feature, column: pl.Series) -> Column:
                 lengths.append(part.lengths)
             values.append((part.values if isinstance(part, Ragged) else part).numpy())
     except ValueError:
-        feature.encode(column)  # its message numbers the rows of the whole column
+        feature.encode(column)  # so that the message has the row number in the whole column
         raise
     found = torch.from_numpy(values.mapped())
-    return Ragged(found, torch.nn.functional.pad(torch.cat(lengths).cumsum(0), (1, 0))) if lengths else found
+    return Ragged.from_lengths(found, torch.cat(lengths)) if lengths else found
 
 
 def read(folder: Path) -> Prepared:
-    """Map a cache into memory; all processes share its pages."""
-    sides: dict[str, Features] = {"query": {}, "event": {}, "candidate": {}, "interactions": {}}
+    """Map a cache into memory; all processes share the pages."""
+    groups: dict[str, dict[str, Any]] = {"query": {}, "event": {}, "candidate": {}, "interactions": {}}
     for path in sorted(folder.glob("*.npy")):
-        side, _, rest = path.name.removesuffix(".npy").partition(".")
+        group, _, rest = path.name.removesuffix(".npy").partition(".")
         name, _, part = rest.rpartition("#")
         if part == "values":
-            sides[side][name] = _load_ragged(folder, f"{side}.{name}")
+            groups[group][name] = _load_ragged(folder, f"{group}.{name}")
         elif part == "dense":
-            sides[side][name] = _load(path)
-    interactions = sides.pop("interactions")
+            groups[group][name] = _load(path)
+    interactions = Interactions(**groups.pop("interactions"))
     return Prepared(
         schemas=saved_schemas(folder),
-        **sides,
-        interactions=Interactions(**{field: interactions.get(field) for field in Interactions._fields}),  # type: ignore[arg-type]  # the fields' types are those that were written
+        **groups,
+        interactions=interactions,
         queries=_table(folder / "queries.parquet"),
         candidates=_table(folder / "candidates.parquet"),
         display=json.loads((folder / "display.json").read_text(encoding="utf-8")),
@@ -183,7 +197,7 @@ def _save_column(folder: Path, name: str, column: Column) -> None:
 
 
 def _load(path: Path) -> Tensor:
-    # copy-on-write pages: shared until somebody writes, and torch takes them as writable without a warning
+    # Copy-on-write pages are shared until they are changed. Torch warns about pages that are not writable.
     array = np.load(path, mmap_mode="c") if path.stat().st_size > 128 else np.load(path)
     return torch.from_numpy(array)
 

@@ -1,4 +1,4 @@
-"""Negatives that the data itself names, or a file that ``mine`` wrote: from ids to rows of the corpus."""
+"""Negatives that the interactions list, or a file that the command ``mine`` wrote, as rows of the corpus."""
 
 from __future__ import annotations
 
@@ -13,35 +13,40 @@ from dssm_lightning.utils.ragged import Ragged
 
 
 def explicit_negatives(tables: Tables, column: str, file: str | None) -> Ragged:
-    """R rows of corpus rows: the lists of an interaction column, or those that a file has for each query.
+    """Return R rows of corpus rows: the lists of an interaction column, or of a file with one list for each query.
+
+    Args:
+        tables: the tables.
+        column: name of the column with lists of candidate ids.
+        file: file that has the column; None = the interactions have it.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no such column; it holds no lists of candidate ids; a candidate that the corpus does not have.
+        UserError: no such column; the column has no lists of candidate ids; a candidate is not in the corpus.
     """
     if file is None:
         checks.columns(tables.interactions, "interactions", [column], "negatives column")
         lists = tables.interactions[column]
     else:
-        lists = _of_queries(tables, column, file)
+        lists = _lists_of_queries(tables, column, file)
     ids = tables.candidates[tables.keys.candidate_id]
     if lists.dtype == pl.String:
         lists = _from_json(lists, column, ids.dtype)
     if not isinstance(lists.dtype, pl.List):
-        raise UserError(f"negatives column {column!r} must hold lists of candidate ids, found {lists.dtype}")
+        raise UserError(f"negatives column {column!r} is {lists.dtype}; it must hold lists of candidate ids")
     flat = lists.fill_null([]).explode(empty_as_null=False).cast(ids.dtype)
     unknown = flat.filter(~flat.is_in(ids.implode()))
     if len(unknown):
         raise UserError(
-            f"negatives column {column!r} names {len(unknown):,} candidates that the corpus does not have, "
-            f"first {unknown.head(3).to_list()}"
+            f"negatives column {column!r} lists {len(unknown):,} candidates that the corpus does not have, "
+            f"first {unknown.head(3).to_list()}; add them to the candidates, or remove them from the lists"
         )
     lengths = torch.from_numpy(lists.list.len().fill_null(0).cast(pl.Int64).to_numpy().copy())
-    return Ragged(positions(flat, ids), torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]))
+    return Ragged.from_lengths(positions(flat, ids), lengths)
 
 
-def _of_queries(tables: Tables, column: str, file: str) -> pl.Series:
-    """(R,) the file's list for each interaction's query; null where it has none."""
+def _lists_of_queries(tables: Tables, column: str, file: str) -> pl.Series:
+    """Return the file's list for the query of each interaction, (R,); null if the file has no list for it."""
     key = tables.keys.query_id
     frame = file_formats.read(file, "negatives", None, [key, column])
     checks.columns(frame, file, [key, column], "negatives column")
@@ -55,6 +60,6 @@ def _from_json(lists: pl.Series, column: str, kind: pl.DataType) -> pl.Series:
         return lists.str.json_decode(pl.List(kind))
     except pl.exceptions.PolarsError as error:
         raise UserError(
-            f"negatives column {column!r} must hold lists of candidate ids, found String, which is no JSON such as "
-            f"[1, 2]: {error}"
+            f"negatives column {column!r} is String and no JSON such as [1, 2]; it must hold lists of candidate ids: "
+            f"{error}"
         ) from error

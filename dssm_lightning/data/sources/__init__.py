@@ -1,4 +1,4 @@
-"""Where data come from: a source yields three raw tables."""
+"""Sources of data. A source returns three raw tables: interactions, queries and candidates."""
 
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.emoji import Emoji

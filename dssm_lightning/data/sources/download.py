@@ -1,4 +1,4 @@
-"""An archive from the net: whole and as published, or not at all."""
+"""Download an archive, check it, and unpack it atomically."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from urllib.request import urlopen
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from dssm_lightning.utils.console import console
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import log_info
 
 SILENCE_S = 60
-"""Seconds without a byte after which a server counts as not reachable."""
+"""Seconds without a byte after which the download fails."""
 CHUNK = 1 << 16
 
 
 def obtain(folder: Path, url: str, md5: str) -> None:
-    """Make sure that a folder is there: unpacked from the archive beside it, which is downloaded unless it lies there.
+    """Make sure that a folder exists: unpack it from the .zip file beside it, or download that file first.
 
-    Processes that ask at the same time wait for the first one. What appears is complete: it is made under another name
-    and renamed.
+    Concurrent processes wait for the first one. The folder is unpacked under another name and then renamed, so it is
+    always complete.
 
     Args:
-        folder: the folder that the archive holds at its top, e.g. ``data/ml-100k``.
-        url: where the archive is.
-        md5: the archive's published checksum, hexadecimal.
+        folder: the top folder of the archive, e.g. ``data/ml-100k``.
+        url: URL of the archive.
+        md5: published checksum of the archive, hexadecimal.
 
     Raises:
-        ConnectionError: no network, or the server does not answer; the message says which archive to put where.
-        ValueError: the archive is not the published one, or holds no such folder.
+        ConnectionError: no network, or no answer from the server. The message says where to put the archive.
+        UserError: the archive has another checksum, or no such folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
@@ -46,16 +48,18 @@ def obtain(folder: Path, url: str, md5: str) -> None:
         part = archive.with_name(f".{archive.name}.part")
         try:
             _download(url, part, folder)
-            _check(part, md5, f"what {url} sent")
+            _check(part, md5, f"the download from {url}")
             _unpack(part, folder)
         finally:
             part.unlink(missing_ok=True)
 
 
 def _download(url: str, part: Path, folder: Path) -> None:
+    log_info(f"downloading {url}")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
-        with urlopen(url, timeout=SILENCE_S) as answer, part.open("wb") as file, Progress(*columns) as progress:
+        bar = Progress(*columns, disable=not console().is_terminal)
+        with urlopen(url, timeout=SILENCE_S) as answer, part.open("wb") as file, bar as progress:
             size = answer.headers.get("Content-Length")
             task = progress.add_task(folder.name, total=None if size is None else int(size))
             while chunk := answer.read(CHUNK):
@@ -63,8 +67,8 @@ def _download(url: str, part: Path, folder: Path) -> None:
                 progress.advance(task, len(chunk))
     except (OSError, HTTPException) as error:  # URLError and timeouts are OSErrors
         raise ConnectionError(
-            f"{url} could not be downloaded ({error}). Put that archive at {folder.absolute()}.zip, or its contents "
-            f"into {folder.absolute()}, or name the folder that holds {folder.name} as `root` or in DSSM_DATA"
+            f"{url} could not be downloaded ({error}). Put the archive at {folder.absolute()}.zip, or its contents "
+            f"into {folder.absolute()}, or set `root` or DSSM_DATA to the folder that contains {folder.name}"
         ) from error
 
 
@@ -75,8 +79,8 @@ def _check(archive: Path, md5: str, what: str) -> None:
             digest.update(chunk)
     if digest.hexdigest() != md5:
         raise UserError(
-            f"{what} is not the published archive, or not all of it: its MD5 is {digest.hexdigest()}, published is "
-            f"{md5}; remove it, if it lies there, and try again"
+            f"{what} is not the published archive, or it is incomplete: its MD5 is {digest.hexdigest()}, the published "
+            f"one {md5}; delete the file, if it exists, and try again"
         )
 
 
@@ -86,5 +90,5 @@ def _unpack(archive: Path, folder: Path) -> None:
             packed.extractall(temporary)
         top = Path(temporary) / folder.name
         if not top.is_dir():
-            raise UserError(f"the archive {archive.absolute()} holds no folder {folder.name}")
+            raise UserError(f"the archive {archive.absolute()} has no folder {folder.name}")
         top.rename(folder)

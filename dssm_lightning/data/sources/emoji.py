@@ -1,4 +1,4 @@
-"""Emoji and the words that people type to find them, in 28 languages. Ships with the package."""
+"""Emoji and their search words in 28 languages. The data ship with the package."""
 
 from __future__ import annotations
 
@@ -14,37 +14,42 @@ CANDIDATES, QUERIES = "emoji.parquet", "emoji_queries.parquet"
 
 
 class Emoji(Source):
-    """1,911 emoji, found by what they are called: a label (the name) or one of several keywords (tags).
+    """Search 1,911 emoji by their label (the name) or by one of several keywords (tags).
 
     - candidates: ``unified`` (code points, the id), ``emoji`` (the characters), ``name``, ``category``,
       ``subcategory``, ``picture`` (PNG bytes, 64 × 64).
     - queries: ``query_id`` (language and text: ``en:cat``), ``query`` (the text), ``lang``, ``kind``: "label" if the
       text is the label of any emoji in its language, else "tag".
-    - interactions: ``query_id``, ``unified``. A tag often means several emoji; one that is also its emoji's label
-      stands there twice.
+    - interactions: ``query_id``, ``unified``. A tag often belongs to several emoji. A pair occurs twice if the text is
+      both the label and a tag of the emoji.
 
-    Sources: pictures Noto Emoji (Apache-2.0), names emoji-datasource (MIT), labels and tags CLDR by way of emojibase
-    (Unicode licence, MIT); see ``shipped/NOTICE.md``.
+    Sources: pictures from Noto Emoji (Apache-2.0), names from emoji-datasource (MIT), labels and tags from CLDR and
+    emojibase (Unicode licence, MIT); see ``shipped/NOTICE.md``.
 
     Args:
-        languages: languages of the queries, e.g. ``en``, ``ru``, ``zh-hant``; names are English in any case.
+        languages: languages of the queries, e.g. ``en``, ``ru``, ``zh-hant``; None = English. Names are always English.
+
+    Example:
+        >>> queries = Emoji(["de"]).tables().queries
+        >>> queries.filter(pl.col("query") == "Katze").row(0, named=True)
+        {'query_id': 'de:Katze', 'query': 'Katze', 'lang': 'de', 'kind': 'label'}
     """
 
     def __init__(self, languages: list[str] | None = None) -> None:
         self.languages = ["en"] if languages is None else languages
 
     def tables(self) -> RawTables:
-        """Emoji and the queries of the chosen languages.
+        """Read the emoji and the queries of the chosen languages.
 
         Raises:
-            ValueError: no language, or one that does not ship.
+            UserError: no language, or an unknown language.
         """
         shipped = shipped_table(QUERIES)
-        there = shipped["lang"].unique().sort().to_list()
-        unknown = [lang for lang in self.languages if lang not in there]
+        known = shipped["lang"].unique().sort().to_list()
+        unknown = [lang for lang in self.languages if lang not in known]
         if unknown or not self.languages:
-            what = f"no queries in {', '.join(unknown)}" if unknown else "languages is empty"
-            raise UserError(f"Emoji: {what}; there are {', '.join(there)}")
+            found = f"languages has unknown {', '.join(unknown)}" if unknown else "languages is empty"
+            raise UserError(f"Emoji: {found}; possible are {', '.join(known)}")
         rows = shipped.filter(pl.col("lang").is_in(self.languages)).with_columns(
             pl.concat_str("lang", "query", separator=":").alias("query_id")
         )
@@ -58,5 +63,5 @@ class Emoji(Source):
         )
 
     def fingerprint(self) -> str:
-        """Changes with the languages and with the shipped files."""
+        """Return a hash of the languages and of the shipped files."""
         return self._digest(shipped_digest(CANDIDATES, QUERIES))

@@ -1,4 +1,4 @@
-"""Tables from files: what formats there are, how each is read, and what is said when one cannot be."""
+"""Read tables from files: the formats, the search for files, and messages for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ SUFFIXES: dict[str, Format] = {
 COMPRESSED = (".gz", ".zst")
 _SEPARATORS: dict[str, str] = {"CSV": ",", "TSV": "\t"}
 CREDENTIALS = (
-    "credentials, region and endpoint of an object store are read from its usual environment variables, such as "
+    "credentials, region and endpoint of an object store come from its usual environment variables, such as "
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL"
 )
 
 
 def is_url(path: str) -> bool:
-    """Whether the path is an object store's or a web address, not a place on this machine."""
+    """Return whether the path is a URL, of an object store or of the web."""
     return "://" in path
 
 
 def format_of(path: str, role: str) -> Format:
-    """The format that a path's suffix tells; a folder, or a URL that ends in a slash, holds Parquet files.
+    """Return the format of a path, from its suffix. A folder, or a URL that ends in a slash, has Parquet files.
 
     Args:
         path: file, folder, glob or URL.
-        role: what is read, for the message.
+        role: the table's name, for the message.
 
     Raises:
-        ValueError: a suffix that stands for no format that can be read.
+        UserError: the suffix belongs to no known format.
     """
     name = Path(path)
     if path.endswith("/") if is_url(path) else name.is_dir():
@@ -57,19 +57,19 @@ def format_of(path: str, role: str) -> Format:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in SUFFIXES:
         raise UserError(
-            f"{role}: the format of {path} is not known; a file ends in {', '.join(SUFFIXES)} (text also in .gz or "
-            ".zst), a folder holds Parquet files (as a URL it ends in /)"
+            f"{role}: the format of {path} is not known; possible are files that end in {', '.join(SUFFIXES)} (text "
+            "also with .gz or .zst) and folders of Parquet files (the URL of a folder ends in /)"
         )
     return SUFFIXES[suffixes[-1]]
 
 
 def locate(path: str, role: str) -> list[Path]:
-    """The files on this machine that a path, folder or glob stands for; none for a URL.
+    """Find the local files of a path, folder or glob; return an empty list for a URL.
 
-    In a folder names that begin with ``_`` or ``.`` are passed over, as Spark does: they are no data.
+    In a folder, names that begin with ``_`` or ``.`` are ignored, as in Spark.
 
     Raises:
-        FileNotFoundError: there is none; the message has the absolute path and what lies near it.
+        FileNotFoundError: no file. The message has the absolute path and the files nearby.
     """
     if is_url(path):
         return []
@@ -78,10 +78,10 @@ def locate(path: str, role: str) -> list[Path]:
     if name.is_dir():
         found = [each for each in name.rglob("*.parquet") if not _is_hidden(each.relative_to(name))]
         if not found:
-            raise FileNotFoundError(f"{role}: the folder {name.absolute()} holds no .parquet file")
+            raise FileNotFoundError(f"{role}: the folder {name.absolute()} has no .parquet file")
     files = sorted(each for each in found if each.is_file())
     if not files:
-        raise FileNotFoundError(f"{role}: there is no {name.absolute()}; {_surroundings(name.absolute())}")
+        raise FileNotFoundError(f"{role}: no such file {name.absolute()}; {_surroundings(name.absolute())}")
     return files
 
 
@@ -90,26 +90,27 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _surroundings(missing: Path) -> str:
+    """Return a text that lists the names in the nearest existing folder, the most similar ones first."""
     folder = next(parent for parent in missing.parents if parent.is_dir())
     child = missing.relative_to(folder).parts[0]
-    there = sorted(each.name for each in folder.iterdir())
-    near = nearest_names(child, there, 5)
-    more = f" and {len(there) - len(near):,} more" if len(there) > len(near) else ""
-    return f"{folder} holds {', '.join(near)}{more}" if there else f"{folder} is empty"
+    names = sorted(each.name for each in folder.iterdir())
+    similar = nearest_names(child, names, 5)
+    more = f" and {len(names) - len(similar):,} more" if len(names) > len(similar) else ""
+    return f"{folder} has {', '.join(similar)}{more}" if names else f"{folder} is empty"
 
 
 def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) -> pl.DataFrame:
-    """A whole table.
+    """Read a whole table.
 
     Args:
         path: file, folder of Parquet files, glob or URL.
-        role: what is read, for the message.
+        role: the table's name, for the message.
         quote: whether ``"`` encloses fields of CSV and TSV; None = in CSV only.
-        text_columns: columns of CSV and TSV that are read as text, whatever they look like.
+        text_columns: columns of CSV and TSV that are always read as text.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it cannot be read.
+        UserError: the file cannot be read.
     """
     kind = format_of(path, role)
     files = locate(path, role)
@@ -128,7 +129,7 @@ def read(path: str, role: str, quote: bool | None, text_columns: Sequence[str]) 
 
 
 def _require_utf8(files: Sequence[Path], role: str) -> None:
-    """Name the line that cannot be decoded, which Polars does not; a file that zstd has packed is passed over."""
+    """Refuse a line that is not UTF-8. Polars does not name the line. Files compressed with zstd are not checked."""
     for path in (each for each in files if each.suffix != ".zst"):
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -137,13 +138,13 @@ def _require_utf8(files: Sequence[Path], role: str) -> None:
                 except UnicodeDecodeError as error:
                     found = line[max(error.start - 20, 0) : error.end + 20].rstrip()
                     raise UserError(
-                        f"{role}: line {number:,} of {path} is no UTF-8, at byte {error.start + 1}: …{found!r}…; save "
+                        f"{role}: line {number:,} of {path} is not UTF-8, at byte {error.start + 1}: …{found!r}…; save "
                         "the file as UTF-8"
                     ) from error
 
 
 def _require_fields(files: Sequence[Path], kind: Format, quoted: bool, role: str) -> None:
-    """Name the line that has more fields than the first, which Polars does not."""
+    """Refuse a line with more fields than the first line has. Polars does not name the line."""
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     for path in (each for each in files if each.suffix != ".zst"):
         with (
@@ -155,9 +156,9 @@ def _require_fields(files: Sequence[Path], kind: Format, quoted: bool, role: str
             for fields in rows:
                 if len(fields) > len(names):
                     raise UserError(
-                        f"{role}: line {rows.line_num:,} of {path} has {len(fields)} fields, the first line names "
+                        f"{role}: line {rows.line_num:,} of {path} has {len(fields)} fields, but the first line names "
                         f"{len(names)}: {', '.join(names)}"
-                        + ('; a text that holds the separator stands between " and "' if quoted else "")
+                        + ('; enclose a text that contains the separator in "' if quoted else "")
                     )
 
 
@@ -170,10 +171,10 @@ def _scan(
 ) -> pl.LazyFrame:
     if is_url(path) and path.endswith("/"):
         return pl.scan_parquet(f"{path}**/*.parquet", hive_partitioning=True)
-    if not is_url(path) and Path(path).is_dir():  # folders such as year=2024 are columns
+    if not is_url(path) and Path(path).is_dir():  # folders such as year=2024 become columns
         return pl.scan_parquet(list(files), hive_partitioning=True, glob=False)
     if not is_url(path) and Path(path).is_file():
-        path = escape(path)  # a file's own name may hold a bracket
+        path = escape(path)  # the name of a file may contain a bracket
     if kind == "Parquet":
         return pl.scan_parquet(path)
     if kind == "JSON Lines":
@@ -183,5 +184,5 @@ def _scan(
         separator=_SEPARATORS[kind],
         quote_char='"' if _quoted(kind, quote) else None,
         schema_overrides=dict.fromkeys(text_columns, pl.String),
-        infer_schema_length=None,  # types that the first rows suggest fail in the millionth
+        infer_schema_length=None,  # types inferred from the first rows may fail in the millionth
     )

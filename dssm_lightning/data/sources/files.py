@@ -1,4 +1,4 @@
-"""One's own tables, in files."""
+"""The user's own tables in files."""
 
 from __future__ import annotations
 
@@ -11,34 +11,43 @@ from dssm_lightning.data.tables.tables import RawTables
 from dssm_lightning.utils.errors import UserError
 
 TRIPLET = {"query", "positive_doc"}
-"""Columns of JSON Lines of raw texts; ``negative_docs`` may stand beside them."""
+"""Columns of JSON Lines of raw texts; a column ``negative_docs`` is optional."""
 
 
 class Files(Source):
-    """Tables in CSV, TSV, JSON Lines or Parquet files, told apart by their suffix.
+    """Read tables from CSV, TSV, JSON Lines or Parquet files; the suffix determines the format.
 
-    A path may be a file, a folder of Parquet files as Spark or Ray write it (``year=2024/part-0.snappy.parquet``: the
-    year is a column), a glob or a URL of an object store as Polars scans it (a folder's ends in a slash). CSV, TSV
-    and JSON Lines may be compressed (``.gz``, ``.zst``). CSV and TSV have a line of column names. Ids in CSV and TSV
-    are integers where all of them are written as such (``007`` is not), else text.
+    A path is a file, a folder of Parquet files as Spark or Ray write it (``year=2024/part-0.snappy.parquet``: the year
+    becomes a column), a glob, or a URL of an object store that Polars can scan (the URL of a folder ends in a slash).
+    CSV, TSV and JSON Lines may be compressed (``.gz``, ``.zst``). The first line of CSV and TSV has the column names.
+    Ids in CSV and TSV become integers if all of them are written as integers (``007`` is not), else text.
 
-    With only ``interactions``, one flat table holds everything: a query's columns and a candidate's stand in each row.
-    JSON Lines that hold ``query``, ``positive_doc`` and, where there are, ``negative_docs``, all raw texts, load as
-    they are: a text is its own id (columns ``query`` and ``doc``), and ``negative_docs`` lists candidate ids.
+    If only ``interactions`` is given, it is a flat table: each row has the columns of its query and of its candidate.
+    JSON Lines with the raw texts ``query``, ``positive_doc`` and, optionally, ``negative_docs`` need no further
+    setting: each text is its own id (columns ``query`` and ``doc``), and ``negative_docs`` lists candidate ids.
 
     Args:
-        interactions: who liked what, one row for each event.
+        interactions: one row for each event: the query, the candidate, and columns that vary by event.
         queries: one row for each query; None = the distinct queries of ``interactions``.
         candidates: the corpus, one row for each candidate; None = the distinct candidates of ``interactions``.
         query_id: column that identifies a query, in ``interactions`` and ``queries``.
         candidate_id: column that identifies a candidate, in ``interactions`` and ``candidates``.
         label: column of ``interactions`` with 1 for liked and 0 for shown and not liked; None = all are liked.
         weight: column of ``interactions`` with a weight, 0 or more; None = all count the same.
-        time: column of ``interactions`` with a number, or a date or time (ISO 8601 in text files); None = unknown.
+        time: column of ``interactions`` with a number, or a date or time (ISO 8601 in text files); None = no order is
+            known.
         display: columns of ``candidates`` to show beside an answer.
-        grade: column of ``interactions`` with how relevant what is liked is, a whole number from 1 on, the gain of
-            NDCG; None = all alike.
         quote: whether ``"`` encloses fields of CSV and TSV; None = in CSV only.
+        grade: column of ``interactions`` with the grade of a liked candidate, a whole number from 1 on: the gain of
+            NDCG; None = all have the same grade.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = f"{folder}/likes.csv"
+        ...     pl.DataFrame({"user": [1, 1, 2], "film": ["Heat", "Up", "Heat"]}).write_csv(path)
+        ...     Files(path, query_id="user", candidate_id="film").tables().interactions.row(2)
+        (2, 'Heat')
     """
 
     def __init__(
@@ -66,13 +75,13 @@ class Files(Source):
         return {role: path for role, path in paths.items() if path is not None}
 
     def tables(self) -> RawTables:
-        """The tables as the files have them.
+        """Read the tables.
 
         Raises:
-            FileNotFoundError: a file is not there; the message has its absolute path and what lies near it.
-            ValueError: a file cannot be read, or a time in it.
+            FileNotFoundError: a file is missing. The message has its absolute path and the files nearby.
+            UserError: a file, or a time in it, cannot be read.
         """
-        for role, path in self._paths.items():  # all of them, before the first is read
+        for role, path in self._paths.items():  # find all files before the first one is read
             file_formats.format_of(path, role)
             file_formats.locate(path, role)
         ids = [self.query_id, self.candidate_id]
@@ -86,7 +95,7 @@ class Files(Source):
         return RawTables(interactions, frames.get("queries"), frames.get("candidates"), keys, display)
 
     def _typed_ids(self, frames: dict[str, pl.DataFrame], key: str) -> dict[str, pl.DataFrame]:
-        """Integers instead of text where the text files' ids are all written as integers."""
+        """Convert ids from text to integers if all ids of the text files are written as integers."""
         text = [
             role
             for role, frame in frames.items()
@@ -102,21 +111,21 @@ class Files(Source):
         return {r: f.with_columns(pl.col(key).cast(pl.Int64)) if r in text else f for r, f in frames.items()}
 
     def fingerprint(self) -> str:
-        """Changes with the arguments, and with any file's path, size or time of change.
+        """Return a hash of the arguments, and of the path, size and modification time of each file.
 
-        What lies behind a URL is not looked at: clear the cache when it changes.
+        The contents behind a URL are not read: clear the cache when they change.
         """
         files = [file for role, path in self._paths.items() for file in file_formats.locate(path, role)]
         return self._digest(*(f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files))
 
 
 def _texts(frame: pl.DataFrame, display: tuple[str, ...]) -> RawTables:
-    """Tables of raw texts, each its own id."""
+    """Return tables of raw texts; each text is its own id."""
     interactions = frame.rename({"positive_doc": "doc"})
     docs = [interactions["doc"]]
     if "negative_docs" in frame.columns:
         if frame.schema["negative_docs"] != pl.List(pl.String):
-            raise UserError(f"negative_docs must hold lists of texts, found {frame.schema['negative_docs']}")
+            raise UserError(f"column negative_docs is {frame.schema['negative_docs']}; it must hold lists of texts")
         lists = frame["negative_docs"].fill_null([])
         interactions = interactions.with_columns(lists)
         docs.append(lists.filter(lists.list.len() > 0).explode().rename("doc"))

@@ -1,4 +1,4 @@
-"""One's own tables, in memory."""
+"""The user's own tables in memory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Frames(Source):
-    """Tables that are Polars or pandas frames already (pandas: columns only, no index).
+    """Use Polars or pandas frames as tables; the index of a pandas frame is ignored.
 
     Args:
-        interactions: who liked what, one row for each event.
+        interactions: one row for each event: the query, the candidate, and columns that vary by event.
         queries: one row for each query; None = the distinct queries of ``interactions``.
         candidates: the corpus, one row for each candidate; None = the distinct candidates of ``interactions``.
         query_id: column that identifies a query, in ``interactions`` and ``queries``.
@@ -31,8 +31,14 @@ class Frames(Source):
         weight: column of ``interactions`` with a weight, 0 or more; None = all count the same.
         time: column of ``interactions`` with a number or a datetime; None = no order is known.
         display: columns of ``candidates`` to show beside an answer.
-        grade: column of ``interactions`` with how relevant what is liked is, a whole number from 1 on, the gain of
-            NDCG; None = all alike.
+        grade: column of ``interactions`` with the grade of a liked candidate, a whole number from 1 on: the gain of
+            NDCG; None = all have the same grade.
+
+    Example:
+        >>> likes = pl.DataFrame({"user": ["ann", "bob"], "film": ["Heat", "Heat"], "year": [1999, 2003]})
+        >>> source = Frames(likes, query_id="user", candidate_id="film", time="year")
+        >>> source.tables().keys.time
+        'year'
     """
 
     def __init__(
@@ -53,17 +59,17 @@ class Frames(Source):
         self.display = tuple(display or ())
 
     def tables(self) -> RawTables:
-        """The frames, as Polars frames.
+        """Return the tables as Polars frames.
 
         Raises:
-            TypeError: something is no frame.
+            TypeError: a table is neither a Polars nor a pandas frame.
         """
         queries = None if self._queries is None else _polars(self._queries, "queries")
         candidates = None if self._candidates is None else _polars(self._candidates, "candidates")
         return RawTables(_polars(self._interactions, "interactions"), queries, candidates, self.keys, self.display)
 
     def fingerprint(self) -> str:
-        """Changes with the keys and with any value, type or name in the frames."""
+        """Return a hash of the column roles and of all values, types and names in the frames."""
         tables = self.tables()
         frames = (tables.interactions, tables.queries, tables.candidates)
         digest = hashlib.sha256(f"{type(self).__name__}{self.keys}{self.display}".encode())
@@ -79,7 +85,7 @@ def _polars(frame: Frame, role: str) -> pl.DataFrame:
         return frame
     if type(frame).__module__.partition(".")[0] == "pandas":
         return pl.from_pandas(frame)
-    raise TypeError(f"{role} must be a Polars or pandas frame, got {type(frame).__name__}")
+    raise TypeError(f"Frames: {role} is {type(frame).__name__}; it must be a Polars or pandas frame")
 
 
 def _ipc(column: pl.Series) -> memoryview:

@@ -1,4 +1,4 @@
-"""Medical questions and their answers (MedQuAD, CC BY 4.0). Does not ship; is read where it lies."""
+"""Medical questions and their answers (MedQuAD, CC BY 4.0). The data do not ship with the package."""
 
 from __future__ import annotations
 
@@ -20,32 +20,41 @@ COLUMNS = ["question", "answer", "focus", "qtype", "source"]
 
 
 class MedQuAD(Source):
-    """16,407 question–answer pairs from websites of the National Institutes of Health, of 14,979 distinct questions.
+    """Search 15,809 answers from websites of the National Institutes of Health by 14,979 questions (16,407 pairs).
 
-    Read from ``<root>/medquad``: the repository of the authors as ``git clone`` leaves it (XML, a folder for each of 12
-    collections, three of them without answers), or one file ``qa.jsonl`` with a line for each pair. White space in XML
-    becomes single blanks; pairs without an answer are left out.
+    The source reads ``<root>/medquad``: the authors' repository as ``git clone`` makes it (XML, 12 collections, three
+    of them without answers), or one file ``qa.jsonl`` with a line for each pair. White space in XML becomes single
+    spaces. Pairs without an answer are left out.
 
-    - queries: ``question``; the text is the id, so that equal questions are one query.
-    - candidates: ``answer_id`` (a number, in the order of the files), ``answer``: the 15,809 distinct answers.
-    - interactions: ``question``, ``answer_id``; of the first such pair ``focus`` (the disease, mostly), ``qtype``
-      (information, symptoms, treatment, …) and ``source`` (the collection).
+    - queries: ``question``; the text is the id, so equal questions are one query.
+    - candidates: ``answer_id`` (a number, in the order of the files), ``answer``: the distinct answers.
+    - interactions: ``question``, ``answer_id``; ``focus`` (usually the disease), ``qtype`` (information, symptoms,
+      treatment, …) and ``source`` (the collection) of the first equal pair.
 
     Source: Ben Abacha and Demner-Fushman, arXiv 1901.08079.
 
     Args:
-        root: folder that holds ``medquad``; None = the environment variable DSSM_DATA, else ``data``.
+        root: folder that contains ``medquad``; None = the environment variable DSSM_DATA, else ``data``.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as root:
+        ...     Path(root, "medquad").mkdir()
+        ...     pair = {"question": "What is flu?", "answer": "A virus.", "focus": "Flu", "qtype": "information"}
+        ...     pl.DataFrame([{**pair, "source": "NIH"}]).write_ndjson(f"{root}/medquad/qa.jsonl")
+        ...     MedQuAD(root).tables().candidates.rows()
+        [(0, 'A virus.')]
     """
 
     def __init__(self, root: str | None = None) -> None:
         self.root = root
 
     def tables(self) -> RawTables:
-        """Questions, answers, and which belongs to which.
+        """Read the questions, the answers, and the pairs of both.
 
         Raises:
-            FileNotFoundError: the data are not there; the message says how to get them.
-            ValueError: a file cannot be read.
+            FileNotFoundError: the data are missing. The message says how to get them.
+            UserError: a file cannot be read.
         """
         pairs = _read(self._files())
         candidates = pairs.select("answer").unique(maintain_order=True).with_row_index("answer_id")
@@ -56,7 +65,7 @@ class MedQuAD(Source):
         return RawTables(interactions, queries, candidates, ColumnRoles("question", "answer_id"), display=("answer",))
 
     def fingerprint(self) -> str:
-        """Changes with any file's path, size or time of change."""
+        """Return a hash of the path, size and modification time of each file."""
         stats = [(file, file.stat()) for file in self._files()]
         return self._digest(*(f"{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in stats))
 
@@ -66,14 +75,14 @@ class MedQuAD(Source):
         files = [folder / FILE] if (folder / FILE).is_file() else sorted(folder.glob("*_QA*/*.xml"))
         if not files:
             raise FileNotFoundError(
-                f"MedQuAD: {folder.absolute()} holds neither {FILE} nor collections such as 1_CancerGov_QA: "
-                f"`git clone {URL} {folder}`, or name the folder above it with `root` or DSSM_DATA"
+                f"MedQuAD: {folder.absolute()} has neither {FILE} nor collections such as 1_CancerGov_QA: "
+                f"`git clone {URL} {folder}`, or set `root` or DSSM_DATA to the folder that contains medquad"
             )
         return files
 
 
 def _read(files: list[Path]) -> pl.DataFrame:
-    """Pairs with an answer, in the order of the files."""
+    """Return the pairs with an answer, in the order of the files."""
     if files[0].name == FILE:
         try:
             pairs = pl.read_ndjson(files[0])

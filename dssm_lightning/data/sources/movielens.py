@@ -1,4 +1,4 @@
-"""MovieLens 100K and 1M (GroupLens, for research; not to be redistributed): people, films and ratings.
+"""MovieLens 100K and 1M (GroupLens, for research, no redistribution): users, films and ratings.
 
 F. M. Harper and J. A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5 (4), 2015.
 """
@@ -16,45 +16,52 @@ from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.download import obtain
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_choice
 
 NEEDED = {
     "100k": ("u.data", "u.item", "u.user", "u.genre", "ua.base", "ua.test"),
     "1m": ("ratings.dat", "movies.dat", "users.dat"),
 }
 MD5 = {"100k": "0e33842e24a9c977be4e0107933c0723", "1m": "c4d9eecfca2ab87c1945afe126590906"}
-"""Checksums that GroupLens publishes beside the archives."""
+"""Checksums that GroupLens publishes with the archives."""
 URL = "https://files.grouplens.org/datasets/movielens/ml-{}.zip"
 RATING = ["user_id", "movie_id", "rating", "timestamp"]
 RELEASE_YEAR = r"\((\d{4})\)\s*$"
 
 
 class MovieLens(Source):
-    """The original files of MovieLens 100K or 1M.
+    """Read the original files of MovieLens 100K or 1M.
 
-    They are read from ``<root>/ml-100k`` or ``<root>/ml-1m``. Where they are not there, the archive is downloaded from
-    GroupLens, checked and unpacked there (or unpacked, where the .zip lies in ``<root>``).
+    The files are read from ``<root>/ml-100k`` or ``<root>/ml-1m``. If this folder is missing, it is unpacked from the
+    .zip file in ``<root>``; if that file is missing, too, it is downloaded from GroupLens and checked.
 
-    - interactions: ``user_id``, ``movie_id``, ``rating`` (1 to 5), ``timestamp`` (seconds since 1970, or whatever
-      orders a user's ratings in the files at hand); 100K also ``ua``, the published fold: "train" (``ua.base``) or
-      "test" (``ua.test``, ten ratings of each user).
+    - interactions: ``user_id``, ``movie_id``, ``rating`` (1 to 5), ``timestamp`` (seconds since 1970, or another number
+      that orders a user's ratings); 100K also ``ua``, the published fold: "train" (``ua.base``) or "test" (``ua.test``,
+      ten ratings of each user).
     - queries: ``user_id``, ``age`` (1M: the lowest age of a bracket), ``gender`` (M or F), ``occupation`` (1M: a
       number, see its README), ``zip_code`` (text).
     - candidates: ``movie_id``, ``title`` (with the year, as in the file), ``year`` (of the title, else of the release;
-      null where unknown), ``genres``; where they lie beside the 1M files also ``poster`` (path of
-      ``posters/<movie_id>.jpg``, beginning with ``root``; null where there is none) and ``abstract`` (of
-      ``dbpedia_abstracts.json``; null likewise).
+      null if unknown), ``genres``. If the folder ``ml-1m`` has them, also ``poster`` (path of
+      ``posters/<movie_id>.jpg``, beginning with ``root``; null if missing) and ``abstract`` (from
+      ``dbpedia_abstracts.json``; null if missing).
 
     Args:
-        variant: which of the two.
-        root: folder that holds ``ml-100k`` or ``ml-1m``; None = the environment variable DSSM_DATA, else ``data``.
-        min_rating: keep only ratings of at least this, as positives; None = all ratings.
-        label_above: keep all ratings, and call those above this number liked, the others shown and not liked (column
-            ``label``); None = no labels.
-        url: another address of the same archive; None = GroupLens'.
+        variant: "100k" or "1m".
+        root: folder that contains ``ml-100k`` or ``ml-1m``; None = the environment variable DSSM_DATA, else ``data``.
+        min_rating: keep only ratings of at least this number, as positives; None = all ratings.
+        label_above: keep all ratings, with a column ``label``: 1 for ratings above this number, else 0 (shown and not
+            liked); None = no labels.
+        url: another URL of the same archive; None = that of GroupLens.
 
     Raises:
-        ValueError: an unknown variant; both ``min_rating`` and ``label_above``.
+        UserError: an unknown variant; both ``min_rating`` and ``label_above``.
+
+    Example:
+        >>> source = MovieLens("1m", root="data", label_above=3)  # reads no file before `tables` is called
+        >>> MovieLens("10m")
+        Traceback (most recent call last):
+        ...
+        dssm_lightning.utils.errors.UserError: MovieLens: variant is '10m'; possible are 100k, 1m; did you mean '1m'?
     """
 
     def __init__(
@@ -65,23 +72,22 @@ class MovieLens(Source):
         label_above: int | None = None,
         url: str | None = None,
     ) -> None:
-        if variant not in NEEDED:
-            raise UserError(f"MovieLens: variant must be one of {', '.join(NEEDED)}, got {variant!r}")
+        require_choice("MovieLens", "variant", variant, list(NEEDED))
         if min_rating is not None and label_above is not None:
             raise UserError(
-                f"MovieLens: min_rating {min_rating} keeps only positives, label_above {label_above} keeps all ratings "
-                "with a label; give one of the two"
+                f"MovieLens: min_rating is {min_rating}, which keeps only positives, and label_above is {label_above}, "
+                "which keeps all ratings with a label; set one of the two"
             )
         self.variant, self.root, self.url = variant, root, url
         self.min_rating, self.label_above = min_rating, label_above
 
     def tables(self) -> RawTables:
-        """Users, films and ratings; downloaded first, if need be.
+        """Read the users, films and ratings; download them first if they are missing.
 
         Raises:
-            FileNotFoundError: the folder is there, but not whole.
-            ConnectionError: nothing is there, and the archive cannot be downloaded.
-            ValueError: the archive is not the published one.
+            FileNotFoundError: the folder exists, but a file is missing.
+            ConnectionError: the folder is missing, and the archive cannot be downloaded.
+            UserError: the archive is not the published one.
         """
         folder = self._folder()
         queries, candidates, ratings = _read_100k(folder) if self.variant == "100k" else _read_1m(folder)
@@ -95,7 +101,7 @@ class MovieLens(Source):
         return RawTables(ratings, queries, candidates, keys, display=("title",))
 
     def fingerprint(self) -> str:
-        """Changes with the arguments, and with any file's path, size or time of change."""
+        """Return a hash of the arguments, and of the path, size and modification time of each file."""
         files = sorted(each for each in self._folder().rglob("*") if each.is_file())
         stats = [(file, file.stat()) for file in files]
         return self._digest(*(f"{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in stats))
@@ -108,8 +114,8 @@ class MovieLens(Source):
         missing = [name for name in NEEDED[self.variant] if not (folder / name).is_file()]
         if missing:
             raise FileNotFoundError(
-                f"{folder.absolute()} lacks {', '.join(missing)}: put the original files there (all of "
-                f"ml-{self.variant}.zip), or remove the folder to have it downloaded"
+                f"{folder.absolute()} lacks {', '.join(missing)}: put all files of ml-{self.variant}.zip into the "
+                "folder, or delete the folder to download it again"
             )
         return folder
 
@@ -150,7 +156,7 @@ def _looked_up(values: dict[int, str]) -> pl.Expr:
 
 
 def _separated(path: Path, separator: str, names: list[str]) -> pl.DataFrame:
-    """A file without a heading line, in Latin-1; a quotation mark is a letter."""
+    """Read a Latin-1 file without a header line, in which a quotation mark is an ordinary character."""
     return pl.read_csv(
         path,
         separator=separator,
@@ -164,13 +170,13 @@ def _separated(path: Path, separator: str, names: list[str]) -> pl.DataFrame:
 
 
 def _double_colon(path: Path, names: list[str]) -> pl.DataFrame:
-    """Fields without colons between ``::``: to a one-letter separator, every other column is empty."""
+    """Read fields without colons, separated by ``::``: with the separator ``:``, every second column is empty."""
     padded = [part for name in names for part in (name, f"{name}::")][:-1]
     return _separated(path, ":", padded).select(names)
 
 
 def _films_1m(path: Path) -> pl.DataFrame:
-    """Titles hold colons of their own: cut each line at the first two ``::``."""
+    """Read the films. Titles may contain colons, so each line is split at the first two ``::`` only."""
     lines = pl.Series("line", path.read_bytes().decode("iso-8859-1").split("\n")).str.strip_chars_end("\r")
     fields = lines.filter(lines != "").str.splitn("::", 3).struct.rename_fields(["movie_id", "title", "genres"])
     films: pl.DataFrame = fields.struct.unnest()

@@ -10,17 +10,17 @@ import polars as pl
 
 
 def shipped(name: str) -> bytes:
-    """The bytes of a file of the folder ``shipped``."""
+    """Read a file of the folder ``shipped``."""
     return (files("dssm_lightning.data.sources") / "shipped" / name).read_bytes()
 
 
 def shipped_table(name: str) -> pl.DataFrame:
-    """A shipped Parquet file as a table."""
+    """Read a shipped Parquet file as a table."""
     return pl.read_parquet(io.BytesIO(shipped(name)))
 
 
 def shipped_digest(*names: str) -> str:
-    """Changes with the bytes of any of these files."""
+    """Return a hash of the contents of these files."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(shipped(name))

@@ -1,4 +1,4 @@
-"""A small world with a known answer, for tests and first steps."""
+"""Small synthetic data with known relations, for tests and first steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 
 VERSION = 1
 """Raise when the same arguments would give other tables."""
@@ -23,28 +23,33 @@ SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
 
 
 class Synthetic(Source):
-    """Queries and candidates that share hidden topics: a query likes candidates of its own topic only.
+    """Make queries and candidates with hidden topics; a query likes candidates of its own topic only.
 
-    There is a topic for every ten candidates. Each column but the ids tells the topic, most of them with noise, and so
-    does what a query liked before: any single feature can be learnt from, and a model that has learnt finds a topic
-    whole (recall at 10 is close to 1 for held-out queries as well).
+    There is one topic for ten candidates. Each column except the ids depends on the topic, mostly with noise, and so do
+    the candidates that a query liked before. A model can therefore learn from any single feature, and a trained model
+    finds all candidates of a topic: recall@10 is close to 1, also for held-out queries.
 
     - queries and candidates: ``query_id`` or ``candidate_id`` (text), ``group`` (category), ``tags`` (list of text),
       ``size`` (number), ``text`` (words that both sides use), ``picture`` (PNG bytes, 8 × 8), ``vector`` (8 floats, of
       another space on each side), ``created`` (datetime).
     - interactions: the ids, ``time`` (seconds, distinct within a query), ``device`` (a category that varies by event),
-      ``weight`` (0.5 to 2), ``negatives`` (list of four candidate ids of other topics), and ``label`` with ``labels``.
+      ``weight`` (0.5 to 2), ``negatives`` (list of four candidate ids of other topics), and, if requested, ``label``.
 
     Args:
-        num_queries: rows of the query table.
-        num_candidates: rows of the corpus.
-        seed: of everything drawn.
-        labels: add as many interactions that were shown and not liked, of other topics, and a label column.
-        weights: make ``weight`` count.
-        likes: liked candidates of each query.
+        num_queries: number of rows of the query table.
+        num_candidates: number of rows of the corpus.
+        seed: seed of all random numbers.
+        labels: whether to add a label column, and for each liked candidate another one that was shown and not liked.
+        weights: whether ``weight`` is the weight column.
+        likes: number of liked candidates of each query.
 
     Raises:
-        ValueError: no query, fewer than two topics, or more likes than a topic has candidates.
+        UserError: no query, fewer than two topics, or more likes than a topic has candidates.
+
+    Example:
+        >>> tables = Synthetic(num_queries=50, num_candidates=120, likes=4).tables()
+        >>> len(tables.queries), len(tables.candidates), len(tables.interactions)
+        (50, 120, 200)
     """
 
     def __init__(
@@ -56,18 +61,15 @@ class Synthetic(Source):
         weights: bool = False,
         likes: int = 6,
     ) -> None:
-        if num_queries < 1 or num_candidates < 2 * TOPIC_SIZE:
-            raise UserError(
-                f"Synthetic: at least 1 query and {2 * TOPIC_SIZE} candidates are needed, got {num_queries} and "
-                f"{num_candidates}"
-            )
+        require_at_least("Synthetic", "num_queries", num_queries)
+        require_at_least("Synthetic", "num_candidates", num_candidates, 2 * TOPIC_SIZE, hint="two topics")
         if not 1 <= likes <= TOPIC_SIZE:
-            raise UserError(f"Synthetic: likes must be between 1 and {TOPIC_SIZE}, the size of a topic, got {likes}")
+            raise UserError(f"Synthetic: likes is {likes}; it must be between 1 and {TOPIC_SIZE}, the size of a topic")
         self.num_queries, self.num_candidates, self.seed = num_queries, num_candidates, seed
         self.labels, self.weights, self.likes = labels, weights, likes
 
     def tables(self) -> RawTables:
-        """The same tables at every call."""
+        """Make the tables; they are the same at every call."""
         rng = np.random.default_rng(self.seed)
         num_topics = self.num_candidates // TOPIC_SIZE
         vocabulary = rng.permutation([a + b for a in SYLLABLES for b in SYLLABLES])[: 6 * num_topics]
@@ -82,7 +84,7 @@ class Synthetic(Source):
         )
 
     def fingerprint(self) -> str:
-        """Changes with the arguments."""
+        """Return a hash of the arguments."""
         return self._digest(VERSION)
 
     def _interactions(
@@ -90,7 +92,7 @@ class Synthetic(Source):
     ) -> pl.DataFrame:
         own = query_topic[:, None] == candidate_topic  # (Q, N)
         chance = rng.random(own.shape)
-        others = np.argsort(chance + own, axis=1)  # (Q, N) another topic's candidates first
+        others = np.argsort(chance + own, axis=1)  # (Q, N) candidates of other topics first
         liked = np.argsort(chance - own, axis=1)[:, : self.likes]  # (Q, likes)
         shown = others[:, : self.likes if self.labels else 0]
         candidate = np.concatenate([liked, shown], axis=1)  # (Q, events)
@@ -117,10 +119,12 @@ def _ids(letter: str, numbers: NDArray[np.int64]) -> pl.Series:
 
 
 def _side(key: str, topic: NDArray[np.int64], vocabulary: NDArray[np.str_], rng: np.random.Generator) -> pl.DataFrame:
-    """The columns of one side; both sides share words and tags, all else has its own code for a topic."""
+    """Make the columns of one side. Both sides share words and tags; the other columns encode topics independently."""
     R, num_topics = len(topic), int(topic.max()) + 1
     words = vocabulary.reshape(-1, 6)
-    said = np.take_along_axis(words[topic], np.argsort(rng.random((R, 6)), axis=1), 1)  # (R, 6) a topic's words
+    own_words = np.take_along_axis(
+        words[topic], np.argsort(rng.random((R, 6)), axis=1), 1
+    )  # (R, 6) the words of the topic
     noisy = np.where(rng.random(R) < 0.1, rng.integers(num_topics, size=R), topic)
     centre = rng.normal(size=(num_topics, 8))
     vector = centre[topic] + 0.3 * rng.normal(size=(R, 8))
@@ -131,9 +135,9 @@ def _side(key: str, topic: NDArray[np.int64], vocabulary: NDArray[np.str_], rng:
         {
             key: _ids(key[0], np.arange(R)),
             "group": _ids("group-", noisy),
-            "tags": pl.Series(said[:, :2].astype(str).tolist(), dtype=pl.List(pl.String)),
+            "tags": pl.Series(own_words[:, :2].astype(str).tolist(), dtype=pl.List(pl.String)),
             "size": rng.permutation(num_topics)[topic] + 0.2 * rng.normal(size=R),
-            "text": [" ".join(row) for row in said[:, 2:]],
+            "text": [" ".join(row) for row in own_words[:, 2:]],
             "picture": [_png(each) for each in pixels],
             "vector": pl.Series(vector.astype(np.float32), dtype=pl.Array(pl.Float32, 8)),
             "created": pl.Series(np.datetime64(EPOCH, "us") + days.astype("timedelta64[D]")),
@@ -142,7 +146,7 @@ def _side(key: str, topic: NDArray[np.int64], vocabulary: NDArray[np.str_], rng:
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """(height, width, 3) as a PNG file (W3C, PNG specification, §5)."""
+    """Encode pixels (height, width, 3) as a PNG file (W3C, PNG specification, §5)."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

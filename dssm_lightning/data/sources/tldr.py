@@ -1,4 +1,4 @@
-"""What one wants to do at a command line, and the page that says how. Ships with the package."""
+"""Tasks at a command line, and the manual pages that solve them. The data ship with the package."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ CANDIDATES, EXAMPLES = "tldr_pages.parquet", "tldr_examples.parquet"
 
 
 class Tldr(Source):
-    """7,425 pages of tldr-pages (CC BY 4.0), found by the task descriptions of their examples.
+    """Search 7,425 pages of tldr-pages (CC BY 4.0) by the task descriptions of their examples.
 
     - candidates: ``page_id`` (platform and command), ``platform``, ``title`` (the command), ``description``, ``text``
       (title and description, with a space between).
     - queries: ``query``, the distinct task descriptions; the text is the id.
-    - interactions: ``query``, ``page_id``, ``heldout``: the published fold. "test" for the 2,848 texts (3,257
-      interactions) that are never trained on, else "train". Two interactions stand there twice.
+    - interactions: ``query``, ``page_id``, ``heldout``: the published fold, "test" for 2,848 texts (3,257
+      interactions) that are never trained on, else "train". Two interactions occur twice.
+
+    Example:
+        >>> Tldr().tables().interactions.filter(query="Take a screenshot")["page_id"].to_list()
+        ['android/screencap']
     """
 
     def tables(self) -> RawTables:
-        """Pages, task descriptions, and which belongs to which."""
+        """Read the pages, the task descriptions, and the pairs of both."""
         interactions = shipped_table(EXAMPLES)
         pages = shipped_table(CANDIDATES).with_columns(
             pl.concat_str("title", "description", separator=" ").alias("text")
@@ -33,5 +37,5 @@ class Tldr(Source):
         return RawTables(interactions, queries, pages, ColumnRoles("query", "page_id"), display)
 
     def fingerprint(self) -> str:
-        """Changes with the shipped files."""
+        """Return a hash of the shipped files."""
         return self._digest(shipped_digest(CANDIDATES, EXAMPLES))

@@ -31,7 +31,7 @@ class RandomQueries(Split):
         >>> events = pl.DataFrame({"query_id": [1, 1, 2, 2], "candidate_id": [5, 6, 5, 7]})
         >>> split = RandomQueries(test=0.5, validation=0.0)
         >>> split.assign(Frames(events).tables().resolve([], [])).tolist()
-        [0, 0, 2, 2]
+        [2, 2, 0, 0]
     """
 
     def __init__(

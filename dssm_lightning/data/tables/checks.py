@@ -15,9 +15,7 @@ EXAMPLES = 3
 
 
 def columns(frame: pl.DataFrame, table: str, names: Sequence[str], role: str) -> None:
-    """Refuse a name that is no column of the table.
-
-    The message uses ``table``, the table's name, and ``role``, the use of the columns, such as ``label column``.
+    """Refuse a name that is no column of the table; ``role`` is the use of the columns, such as ``label column``.
 
     Raises:
         UserError: a column is missing. The message lists the table's columns and suggests the most similar one.
@@ -97,7 +95,7 @@ def align_ids(
 def _plain_ids(frame: pl.DataFrame, table: str, key: str) -> pl.DataFrame:
     ids = frame[key]
     if nulls := ids.null_count():
-        row = ids.is_null().arg_max()
+        row = _first_true(ids.is_null())
         raise UserError(f"{table}: id column {key!r} is null in {nulls:,} of {len(ids):,} rows, first in row {row}")
     text = ids.dtype == pl.String or isinstance(ids.dtype, pl.Categorical | pl.Enum)
     if not (text or ids.dtype.is_integer()):
@@ -140,6 +138,10 @@ def _first(values: pl.Series) -> str:
     return ", ".join(repr(value) for value in values.head(EXAMPLES)) + (", …" if len(values) > EXAMPLES else "")
 
 
+def _first_true(column: pl.Series) -> int:
+    return column.arg_max() or 0
+
+
 def no_contradiction(rows: pl.DataFrame, key: str, names: Sequence[str]) -> None:
     """Refuse distinct rows of candidate columns (``key`` and ``names``) in which a candidate has several rows.
 
@@ -178,7 +180,7 @@ def labels(interactions: pl.DataFrame, column: str | None) -> None:
 
 def _floats(values: pl.Series, role: str) -> pl.Series:
     if not values.dtype.is_numeric():
-        raise UserError(f"{role} {values.name!r} is {values.dtype}; it must hold numbers")
+        raise UserError(f"{role} is {values.dtype}; it must hold numbers")
     floats: pl.Series = values.cast(pl.Float64)
     return floats
 
@@ -192,10 +194,10 @@ def weights(interactions: pl.DataFrame, column: str | None) -> None:
     if column is None:
         return
     values = interactions[column]
-    floats = _floats(values, "weight column")
+    floats = _floats(values, f"weight column {column!r}")
     wrong = floats.is_null() | ~floats.is_finite().fill_null(False) | (floats < 0).fill_null(False)
     if count := int(wrong.sum()):
-        row = wrong.arg_max()
+        row = _first_true(wrong)
         raise UserError(
             f"weight column {column!r}: {count:,} of {len(values):,} weights are negative, infinite or missing, "
             f"first {values[row]!r} in row {row}"
@@ -217,7 +219,7 @@ def times(interactions: pl.DataFrame, column: str | None) -> None:
     if count := int(missing.sum()):
         raise UserError(
             f"time column {column!r} is missing in {count:,} of {len(values):,} interactions, first in row "
-            f"{missing.arg_max()}; drop these rows, or leave out `time` if no order is known"
+            f"{_first_true(missing)}; drop these rows, or leave out `time` if no order is known"
         )
 
 
@@ -230,10 +232,10 @@ def grades(interactions: pl.DataFrame, column: str | None, label: str | None) ->
     if column is None:
         return
     values = interactions[column]
-    floats = _floats(values, "grade column")
+    floats = _floats(values, f"grade column {column!r}")
     wrong = ~(floats.is_finite() & (floats == floats.floor()) & (floats >= 0)).fill_null(False)
     if count := int(wrong.sum()):
-        row = wrong.arg_max()
+        row = _first_true(wrong)
         raise UserError(
             f"grade column {column!r}: {count:,} of {len(values):,} grades are negative, fractional, infinite or "
             f"missing, first {values[row]!r} in row {row}; grades must be whole numbers, 0 or more"
@@ -243,5 +245,5 @@ def grades(interactions: pl.DataFrame, column: str | None, label: str | None) ->
         hint = "name a label column that is 0 in these rows" if label is None else f"set {label!r} to 0 in them"
         raise UserError(
             f"grade column {column!r}: {count:,} liked rows have grade 0, first in row "
-            f"{(liked & (floats == 0)).arg_max()}; a liked row has a grade of at least 1: drop these rows, or {hint}"
+            f"{_first_true(liked & (floats == 0))}; a liked row has a grade of at least 1: drop these rows, or {hint}"
         )

@@ -1,4 +1,7 @@
-"""How one feature becomes a vector. A feature's kind chooses an encoder, unless a tower's ``encoders`` names one."""
+"""Encoders: one feature's column -> one vector for each row.
+
+Each kind of feature has a default encoder; a tower's ``encoders`` can name another.
+"""
 
 from dssm_lightning.features import (
     BagOfWordsRandomProjection,
@@ -76,15 +79,19 @@ _DEFAULTS: dict[type[Feature], type[Encoder]] = {
 
 
 def default_encoder(feature: Feature) -> type[Encoder]:
-    """The encoder of a feature's kind, or of the nearest kind that it inherits from.
+    """Return the default encoder of a feature's class, or of its nearest base class that has one.
 
     Raises:
-        ValueError: a kind of feature without a default.
+        UserError: the feature's class has no default encoder.
+
+    Example:
+        >>> default_encoder(Numeric(name="age")).__name__
+        'Identity'
     """
     for kind in type(feature).__mro__:
         if kind in _DEFAULTS:
             return _DEFAULTS[kind]
     raise UserError(
-        f"feature {feature.name!r}: {type(feature).__name__} has no default encoder; name one for it under the tower's "
+        f"feature {feature.name!r}: {type(feature).__name__} has no default encoder; name an encoder in the tower's "
         f"`encoders` (kinds with a default: {', '.join(sorted(known.__name__ for known in _DEFAULTS))})"
     )

@@ -1,8 +1,8 @@
-"""Sequences of ids read in both directions."""
+"""Bidirectional LSTM over sequences of ids."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,39 +11,53 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from dssm_lightning.features.base import Feature
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import id_table
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import require_at_least, require_choice, require_fraction
 from dssm_lightning.utils.ragged import Column, Ragged
+
+Pooling = Literal["mean", "max", "last"]
 
 
 class BiLSTM(Encoder):
-    """Embedded tokens through a bidirectional LSTM; the mean of its states over a row's own tokens, or another pooling.
+    """Bidirectional LSTM over embedded tokens, pooled over a row's own tokens.
 
-    Rows are padded to the longest of the batch and packed, so that padding is never read: a row gives the same vector
-    alone and in any batch. A row without tokens gives zeros (before the last layer, if there is one).
+    Rows are padded to the longest row of the batch and packed, so that the LSTM never reads padding: a row's vector
+    does not depend on the batch. A row without tokens gives zeros before the output layer.
 
     Args:
-        feature: a fitted feature of ragged ids whose order means something, such as Tokens or Words.
-        output_dim: width of a last linear layer; None = there is none, and the width is 2 · hidden_dim.
+        feature: a fitted feature of ragged ids in a meaningful order, such as Tokens or Words.
+        output_dim: width of a final linear layer; None = no such layer, and the width is 2 · hidden_dim.
+
         embedding_dim: width of the token table.
         hidden_dim: width of the states of each direction.
         num_layers: number of LSTM layers.
-        dropout: share of the embedded tokens' values, and of those between the layers, that training drops.
-        pooling: what is taken of the states: their "mean", their "max", or the "last" that each direction comes to (the
-            forward one's at the last token, the backward one's at the first).
+        dropout: probability of dropping values of the embedded tokens and between the layers, in training.
+        pooling: "mean" or "max" of the states, or "last": the final state of each direction (the forward LSTM's at the
+            last token, the backward LSTM's at the first).
 
     Raises:
-        ValueError: a width or number below 1, a dropout outside [0, 1), another pooling, or a feature without ids.
+        UserError: a width or number is below 1, the dropout is outside [0, 1), the pooling is unknown, or the feature
+            has no ids.
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.features import HashedWords
+        >>> from dssm_lightning.models.encoders import BiLSTM
+        >>> feature = HashedWords(name="title", num_buckets=100)
+        >>> encoder = BiLSTM(feature, embedding_dim=4, hidden_dim=3)
+        >>> encoder(feature.encode(pl.Series(["the cat", "dogs"]))).shape
+        torch.Size([2, 6])
     """
 
     def __init__(
         self,
         feature: Feature,
         output_dim: int | None = None,
+        *,
         embedding_dim: int = 128,
         hidden_dim: int = 128,
         num_layers: int = 1,
         dropout: float = 0.0,
-        pooling: Literal["mean", "max", "last"] = "mean",
+        pooling: Pooling = "mean",
     ) -> None:
         super().__init__()
         sizes = {
@@ -52,16 +66,14 @@ class BiLSTM(Encoder):
             "hidden_dim": hidden_dim,
             "num_layers": num_layers,
         }
+        owner = f"encoder of {feature.name!r}"
         for name, size in sizes.items():
-            if size is not None and size < 1:
-                raise UserError(f"encoder of {feature.name!r}: {name} is {size}; it must be at least 1")
-        if not 0 <= dropout < 1:
-            raise UserError(f"encoder of {feature.name!r}: dropout is {dropout}; it must lie in [0, 1)")
-        if pooling not in ("mean", "max", "last"):
-            raise UserError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be mean, max, last")
+            require_at_least(owner, name, size)
+        require_fraction(owner, "dropout", dropout)
+        require_choice(owner, "pooling", pooling, get_args(Pooling))
         self.table = id_table(feature, embedding_dim)
         self.dropout = nn.Dropout(dropout)
-        between = dropout if num_layers > 1 else 0.0  # a single layer has no between, and PyTorch warns of it
+        between = dropout if num_layers > 1 else 0.0  # PyTorch warns of dropout with a single layer
         self.lstm = nn.LSTM(
             embedding_dim, hidden_dim, num_layers, batch_first=True, dropout=between, bidirectional=True
         )
@@ -76,11 +88,11 @@ class BiLSTM(Encoder):
         steps = torch.arange(max(int(lengths.max()), 1), device=lengths.device)
         real = steps < lengths[:, None]  # (B, L)
         ids = column.values.new_zeros(real.shape).masked_scatter(real, column.values)
-        # What is packed must not be empty: a row without tokens reads one padding token, whose state is not used.
+        # Packed rows must not be empty: a row without tokens reads one padding token, whose state is not used.
         packed = pack_padded_sequence(
             self.dropout(self.table(ids)), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
         )
-        with torch.autocast("cpu", enabled=False):  # many CPUs have no LSTM of half precision: oneDNN raises
+        with torch.autocast("cpu", enabled=False):  # oneDNN has no LSTM of half precision on many CPUs
             packed_states, (final, _) = self.lstm(packed)  # final: (2 · layers, B, hidden)
         last = final[-2:].movedim(0, 1).flatten(1)  # (B, 2 · hidden) of the last layer
         states, _ = pad_packed_sequence(packed_states, batch_first=True)  # (B, L, 2 · hidden)

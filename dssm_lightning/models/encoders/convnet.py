@@ -1,4 +1,4 @@
-"""Pictures -> vectors, by a small convolutional net. (``backbone.py`` has the large ones.)"""
+"""The base of picture encoders, and a small convolutional net. ``backbone.py`` has the large nets."""
 
 from __future__ import annotations
 
@@ -11,21 +11,32 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.image import Image
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.image_transforms import TransformFactories, Transforms
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 from dssm_lightning.utils.ragged import Column
 
 
 class PictureEncoder(Encoder):
-    """What encoders of pictures share: transforms, and that a row without a picture gets a learnt vector of its own.
+    """Base of picture encoders: applies transforms, and gives rows without a picture a learnable vector.
+
+    A subclass implements :meth:`embed`.
 
     Args:
         feature: an Image.
         output_dim: width of the result.
-        transforms: while training, see :class:`~dssm_lightning.models.encoders.image_transforms.Transforms`.
-        evaluation_transforms: while measuring and serving.
+        transforms: transforms in training, see :class:`~dssm_lightning.models.encoders.image_transforms.Transforms`.
+        evaluation_transforms: transforms in evaluation and serving.
 
     Raises:
-        ValueError: a feature of another kind; a width below 1; transforms that such pictures cannot go through.
+        UserError: the feature is not an Image, the width is below 1, or a transform fails on such pictures.
+
+    Example:
+        >>> from dssm_lightning.features import Image
+        >>> class MeanColour(PictureEncoder):
+        ...     def embed(self, pixels):
+        ...         return pixels[:, :-1].float().mean(dim=(2, 3))
+        >>> white = torch.full((1, 4, 8, 8), 255, dtype=torch.uint8)  # red, green, blue, coverage
+        >>> MeanColour(Image(name="poster", size=8), output_dim=3)(white).detach()
+        tensor([[255., 255., 255.]])
     """
 
     def __init__(
@@ -37,8 +48,7 @@ class PictureEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.label = f"{type(self).__name__} of {feature.name!r}"
-        if output_dim < 1:
-            raise UserError(f"{self.label}: output_dim must be at least 1, found {output_dim}")
+        require_at_least(self.label, "output_dim", output_dim)
         self.image = image_feature(self, feature)
         self.transforms = Transforms(self.image, transforms, evaluation_transforms, self.label)
         self.output_dim = output_dim
@@ -53,43 +63,58 @@ class PictureEncoder(Encoder):
 
     @staticmethod
     def present(column: Tensor) -> Tensor:
-        """(B,) which rows have a picture, by the coverage channel."""
+        """(B,) bool: whether the row has a picture, that is, any coverage."""
         return column[:, -1].flatten(1).amax(dim=1) > 0
 
     def or_none(self, encoded: Tensor, present: Tensor) -> Tensor:
-        """(B, output_dim), the learnt vector in the rows without a picture."""
+        """(B, output_dim), with the learnable vector in the rows without a picture."""
         return torch.where(present[:, None], encoded, self.no_picture.to(encoded.dtype))
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(B, channels, height, width) uint8 -> (B, output_dim), whether there is a picture or not."""
+        """(B, channels, height, width) uint8 -> (B, output_dim), for rows with and without a picture."""
         raise NotImplementedError
 
 
 class ConvNet(PictureEncoder):
-    """A small convolutional net: patches, strided 3 × 3 convolutions, mean over the places, a linear layer.
+    """Small convolutional net: patches, strided 3 × 3 convolutions, mean over all positions, a linear layer.
 
-    Each convolution is followed by GroupNorm, which unlike BatchNorm treats a picture alike in any batch (Wu and He
-    2018, arXiv:1803.08494), and by ReLU. The coverage channel is an input like the colours: it tells padding from
-    paint. As it is by default, a training step over 700 pictures of 64 pixels costs a quarter of a second of one core.
+    GroupNorm and ReLU follow each convolution. Unlike BatchNorm, GroupNorm does not depend on the batch (Wu and He
+    2018, arXiv:1803.08494). The coverage channel is an input like the colours, so that the net can distinguish padding
+    from black. With the default settings, a training step over 700 pictures of 64 × 64 pixels takes a quarter of a
+    second on one core.
 
     Args:
         feature: an Image.
         output_dim: width of the result.
-        channels: output channels of each convolution; [16, 32, 64, 128] by default.
-        patch: size and stride of the first convolution, which sees each pixel once; the others halve the resolution.
-        transforms: while training, see :class:`~dssm_lightning.models.encoders.image_transforms.Transforms`.
-        evaluation_transforms: while measuring and serving.
+
+        channels: output channels of each convolution; None = [16, 32, 64, 128].
+        patch: size and stride of the first convolution, which reads each pixel once; each other convolution halves the
+            resolution.
+
+        transforms: transforms in training, see :class:`~dssm_lightning.models.encoders.image_transforms.Transforms`.
+        evaluation_transforms: transforms in evaluation and serving.
 
     Raises:
-        ValueError: a feature of another kind; pictures too small for so many halvings.
+        UserError: the feature is not an Image, or the pictures are too small for this number of convolutions.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.features import Image
+        >>> from dssm_lightning.models.encoders import ConvNet
+        >>> encoder = ConvNet(Image(name="poster", size=16), output_dim=4, channels=[8, 16])
+        >>> encoder(torch.zeros(2, 4, 16, 16, dtype=torch.uint8)).shape
+        torch.Size([2, 4])
     """
 
     def __init__(
         self,
         feature: Feature,
         output_dim: int = 128,
+        *,
+        # network
         channels: list[int] | None = None,
         patch: int = 4,
+        # pictures
         transforms: TransformFactories | None = None,
         evaluation_transforms: TransformFactories | None = None,
     ) -> None:
@@ -99,8 +124,8 @@ class ConvNet(PictureEncoder):
         smallest = patch * 2 ** (len(widths) - 1)
         if not widths or min(widths) < 1 or not 1 <= patch <= smallest <= size:
             raise UserError(
-                f"{self.label}: channels {widths} after patches of {patch} need pictures of at least "
-                f"{smallest} pixels, they have {size}; name fewer (positive) channels, or make `patch` smaller"
+                f"{self.label}: channels {widths} and patch {patch} need pictures of at least {smallest} × {smallest} "
+                f"pixels, but they have {size} × {size}; give fewer (positive) channels, or a smaller patch"
             )
         layers = nn.Sequential(nn.Conv2d(self.image.channels, widths[0], kernel_size=patch, stride=patch))
         for before, after in pairwise(widths):
@@ -111,14 +136,14 @@ class ConvNet(PictureEncoder):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, channels, height, width) uint8 -> (B, output_dim)."""
-        pixels = pixels.contiguous(memory_format=torch.channels_last)  # a fifth faster on a CPU
+        pixels = pixels.contiguous(memory_format=torch.channels_last)  # one fifth faster on a CPU
         maps = self.convolutions(pixels.to(self.output.weight.dtype) * (2 / 255) - 1)  # (B, C, h, w)
         embedded: Tensor = self.output(maps.mean(dim=(2, 3)))
         return embedded
 
 
 def image_feature(encoder: Encoder, feature: Feature) -> Image:
-    """The feature, which must be an Image."""
+    """Return the feature as an Image, or refuse it."""
     if not isinstance(feature, Image):
         raise UserError(
             f"{type(encoder).__name__} encodes Image features; {feature.name!r} is {type(feature).__name__}"
@@ -129,7 +154,7 @@ def image_feature(encoder: Encoder, feature: Feature) -> Image:
 def group_norm(channels: int) -> nn.GroupNorm:
     """GroupNorm with groups of 16 channels or a few more.
 
-    In a group of one channel the mean of a map, which is what remains of a picture's colour, would be normalised away.
+    A group of one channel would lose the mean of its map, and thus the colour of a uniform picture.
     """
     groups = next(groups for groups in range(max(1, channels // 16), 0, -1) if channels % groups == 0)
     return nn.GroupNorm(groups, channels)

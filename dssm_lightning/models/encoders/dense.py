@@ -1,4 +1,4 @@
-"""Floats as they are, or through one linear layer; any encoder with a layer after it."""
+"""Encoders of floats, and a linear layer after any encoder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from dssm_lightning.features.text.random_projection import BagOfWordsRandomProje
 from dssm_lightning.features.vector import Vector
 from dssm_lightning.models.activations import activation_layer
 from dssm_lightning.models.encoders.base import Encoder, EncoderFactory
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 from dssm_lightning.utils.ragged import Column
 
 
 class Identity(Encoder):
-    """(B, width) floats as they are.
+    """Pass floats (B, width) through unchanged.
 
     Args:
         feature: a fitted Numeric, Vector or BagOfWordsRandomProjection.
 
     Raises:
-        ValueError: a feature of another kind.
+        UserError: the feature is of another kind.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.features import Numeric
+        >>> from dssm_lightning.models.encoders import Identity
+        >>> Identity(Numeric(name="age"))(torch.tensor([[0.5], [2.0]])).tolist()
+        [[0.5], [2.0]]
     """
 
     def __init__(self, feature: Feature) -> None:
@@ -35,20 +42,26 @@ class Identity(Encoder):
 
 
 class Linear(Encoder):
-    """(B, width) floats -> (B, output_dim) by one linear layer with a bias.
+    """One linear layer with a bias: floats (B, width) -> (B, output_dim).
 
     Args:
         feature: a fitted Numeric, Vector or BagOfWordsRandomProjection.
         output_dim: width of the result.
 
     Raises:
-        ValueError: a feature of another kind; a width below 1.
+        UserError: the feature is of another kind, or the width is below 1.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.features import Vector
+        >>> from dssm_lightning.models.encoders import Linear
+        >>> Linear(Vector(name="embedding", length=384), output_dim=16)(torch.randn(2, 384)).shape
+        torch.Size([2, 16])
     """
 
     def __init__(self, feature: Feature, output_dim: int = 32) -> None:
         super().__init__()
-        if output_dim < 1:
-            raise UserError(f"Linear of {feature.name!r}: output_dim must be at least 1, found {output_dim}")
+        require_at_least(f"Linear of {feature.name!r}", "output_dim", output_dim)
         self.linear = nn.Linear(_width(self, feature), output_dim)
         self.output_dim = output_dim
 
@@ -59,26 +72,33 @@ class Linear(Encoder):
 
 
 class Dense(Encoder):
-    """Another encoder, and a layer after it: (B, …) -> (B, output_dim), a branch with a layer of its own.
+    """Add a linear layer and an activation after another encoder: (B, …) -> (B, output_dim).
 
-    The tower's ``initialization`` reaches this layer, too.
+    The tower's ``initialization`` also applies to this layer.
 
     Args:
-        feature: what the inner encoder takes.
-        encoder: feature -> encoder, the inner one.
+        feature: a feature that the inner encoder takes.
+        encoder: function feature -> inner encoder.
         output_dim: width of the layer.
-        activation: name of a ``torch.nn`` class, after the layer; None for none.
+        activation: name of a ``torch.nn`` class, after the layer; None = no activation.
 
     Raises:
-        ValueError: a width below 1; an activation that torch does not have; what the inner encoder raises.
+        UserError: the width is below 1, torch does not have the activation, or the inner encoder refuses the feature.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.features import Categorical
+        >>> from dssm_lightning.models.encoders import Dense, Embedding
+        >>> encoder = Dense(Categorical(name="city", vocabulary=("Bonn", "Rome")), Embedding, output_dim=4)
+        >>> encoder(torch.tensor([2, 0])).shape
+        torch.Size([2, 4])
     """
 
     def __init__(
         self, feature: Feature, encoder: EncoderFactory, output_dim: int = 128, activation: str | None = "ReLU"
     ) -> None:
         super().__init__()
-        if output_dim < 1:
-            raise UserError(f"Dense of {feature.name!r}: output_dim must be at least 1, found {output_dim}")
+        require_at_least(f"Dense of {feature.name!r}", "output_dim", output_dim)
         self.encoder = encoder(feature)
         self.layers = nn.Sequential(nn.Linear(self.encoder.output_dim, output_dim))
         if activation is not None:

@@ -1,4 +1,4 @@
-"""A vector for each category."""
+"""Embedding of categories."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.numeric import Bucketized
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import id_table
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_fraction
 from dssm_lightning.utils.ragged import Column
 
 
 class Embedding(Encoder):
-    """(B,) ids -> (B, output_dim), the rows of a table; row 0 is the unknown category and starts at zero.
+    """Table rows of ids: (B,) -> (B, output_dim). Row 0 is the unknown category and starts as zeros.
 
     Args:
         feature: a fitted Categorical or Bucketized.
-        output_dim: width of the vectors.
-        id_dropout: probability with which training takes a row's category for unknown. It teaches row 0 what to
-            say of a category never seen (Volkovs et al. 2017, DropoutNet), and the model not to lean on ids alone.
-        sparse: give the table a gradient of the rows that a batch used alone, for optimizers that take one: faster
-            from about 100,000 rows on.
-        init_range: start uniformly in [−init_range, init_range]; None = normally, with length 1 on average.
+        output_dim: width of the table.
+        id_dropout: probability with which training replaces a row's category by the unknown one. This trains row 0 for
+            categories that training never saw (Volkovs et al. 2017, DropoutNet), and the model depends less on ids.
+        sparse: whether the table's gradient is a sparse tensor of the rows in the batch. The optimizer must support it.
+            Faster from about 100,000 rows.
+        init_range: initial values are uniform in [−init_range, init_range]; None = normal, with mean squared length 1.
 
     Raises:
-        ValueError: a feature of another kind; a width below 1; a probability outside [0, 1).
+        UserError: the feature is of another kind, the width is below 1, or the probability is outside [0, 1).
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.features import Categorical
+        >>> from dssm_lightning.models.encoders import Embedding
+        >>> encoder = Embedding(Categorical(name="city", vocabulary=("Bonn", "Rome")), output_dim=3)
+        >>> encoder(torch.tensor([2, 1, 0])).shape, encoder(torch.tensor([0])).tolist()
+        (torch.Size([3, 3]), [[0.0, 0.0, 0.0]])
     """
 
     def __init__(
@@ -43,8 +51,7 @@ class Embedding(Encoder):
             raise UserError(
                 f"Embedding encodes Categorical and Bucketized features; {feature.name!r} is {type(feature).__name__}"
             )
-        if not 0 <= id_dropout < 1:
-            raise UserError(f"Embedding of {feature.name!r}: id_dropout must lie in [0, 1), found {id_dropout}")
+        require_fraction(f"Embedding of {feature.name!r}", "id_dropout", id_dropout)
         self.table = id_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
         self.id_dropout = id_dropout

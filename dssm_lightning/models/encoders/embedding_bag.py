@@ -1,9 +1,9 @@
-"""Bags of values: the sum or mean of the table rows that a ragged row names.
+"""Bags of ids: the sum or mean of the table rows of a row's ids, and the tables.
 
-A batch of bags is a sparse matrix (B, V) times the table (V, D), the table's gradient its transpose times the gradient
-of the sums. PyTorch's ``embedding_bag`` multiplies forward as fast as memory allows; backward, on the CPU, its own
-gradient is slow and scatters. Here the values are sorted, and the same kernel gathers, for each row of the table that
-the batch names, the gradients of the bags that name it: each such row is written once, always in the same order.
+The sums of a batch are a sparse matrix (B, V) times the table (V, D). The table's gradient is the transposed matrix
+times the gradient of the sums. PyTorch's ``embedding_bag`` computes the sums as fast as memory allows, but its gradient
+is slow on the CPU. Here the ids are sorted, and the same kernel sums, for each table row in the batch, the gradients of
+the bags with this row. Each row is written once, always in the same order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.sharded_lookup import added_up, own_share, partial_sums
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_positive
 from dssm_lightning.utils.ragged import Column, Prefixes, Ragged
 
 
@@ -64,38 +64,54 @@ def bag_sums(table: Tensor, ids: Tensor, offsets: Tensor, weights: Tensor, *, sp
     """Weighted sums of table rows, ``out[b] = Σ weights[t] · table[ids[t]]`` over the values t of bag b.
 
     Args:
-        table: (V, D); its gradient is the same in every run. Where ranks share its rows, all must see the same bags.
+        table: (V, D). Its gradient is equal in every run. If processes share its rows, all must have the same bags.
         ids: (T,) int32 or int64 in [0, V).
-        offsets: (B + 1,) int64, where each bag begins.
-        weights: (T,) of the table's type; where they have a gradient, PyTorch's own kernel computes both.
-        sparse: whether the table's gradient is a sparse tensor of the rows that occur (for ``SparseAdam`` and its like;
-            worth it from about 100,000 rows on, where filling a dense gradient costs more than all the rest).
+        offsets: (B + 1,) int64, the start of each bag.
+        weights: (T,) of the table's dtype. If they have a gradient, PyTorch's kernel computes both gradients.
+        sparse: whether the table's gradient is a sparse tensor of the used rows (for ``SparseAdam`` and similar
+            optimizers). This pays off from about 100,000 rows, where writing a dense gradient is most of the cost.
 
     Returns:
-        (B, D) of the table's type, under autocast too; an empty bag gives zeros.
+        (B, D) of the table's dtype, also under autocast; an empty bag gives zeros.
+
+    Example:
+        >>> table, ids, offsets = torch.tensor([[0.0], [1.0], [10.0]]), torch.tensor([1, 2, 2]), torch.tensor([0, 2, 3])
+        >>> bag_sums(table, ids, offsets, weights=torch.tensor([1.0, 1.0, 0.5])).tolist()
+        [[11.0], [5.0]]
     """
     if isinstance(table, DTensor):
         return added_up(bag_sums(*own_share(table, ids, offsets, weights)), table)
     if table.device.type == "cpu" and table.requires_grad and not weights.requires_grad:
         sums: Tensor = _BagSums.apply(table, ids, offsets, weights, sparse)
         return sums
-    # no gradient, one of the weights, or a GPU, where PyTorch's own is the fast one
+    # PyTorch's kernel: for no gradient, for a gradient of the weights, and on a GPU, where it is the faster one
     return _gather(table, ids, offsets, weights, sparse)
 
 
 class EmbeddingBag(Encoder):
-    """Mean or sum of the table rows that a row's values name: words, n-grams, tags, liked candidates.
+    """Mean or sum of the table rows of a row's ids: words, n-grams, tags, liked candidates.
+
+    A row without ids gives zeros. Events that share a sequence take their sums from the sequence's cumulative sum.
 
     Args:
         feature: a fitted feature of ragged ids, such as HashedTrigrams or CategoricalList.
         output_dim: width D of the table.
-        pooling: "mean" gives short and long rows vectors of one scale, which layers after it and other features beside
-            it need; "sum" counts (the paper's term vector times a matrix); "sqrt" divides by the root of the number of
-            values, which keeps the variance of sums of independent vectors.
-        sparse: whether the table's gradient is a sparse tensor, see :func:`bag_sums`; the optimizer must take such.
-        init_range: how the table starts, see :func:`id_table`.
+        pooling: "mean" gives short and long rows vectors of equal scale, which later layers and other features need.
+            "sum" counts the ids (the DSSM paper's term vector times a matrix). "sqrt" divides the sum by the square
+            root of the number of ids, which keeps the variance of a sum of independent vectors.
+        sparse: whether the table's gradient is a sparse tensor, see :func:`bag_sums`. The optimizer must support it.
+        init_range: initial range of the table, see :func:`id_table`.
 
-    A row without values gives zeros. Events that share a history's sequence are read off its running sums.
+    Raises:
+        UserError: the pooling is unknown, the feature has no ids, or a width or range is not positive.
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.features import HashedTrigrams
+        >>> from dssm_lightning.models.encoders import EmbeddingBag
+        >>> feature = HashedTrigrams(name="title", num_buckets=1000)
+        >>> EmbeddingBag(feature, output_dim=8)(feature.encode(pl.Series(["the cat", "dogs"]))).shape
+        torch.Size([2, 8])
     """
 
     reads_prefixes: ClassVar[bool] = True
@@ -104,13 +120,12 @@ class EmbeddingBag(Encoder):
         self,
         feature: Feature,
         output_dim: int = 128,
-        pooling: Literal["mean", "sum", "sqrt"] = "mean",
+        pooling: Literal["mean", "sqrt", "sum"] = "mean",
         sparse: bool = False,
         init_range: float | None = None,
     ) -> None:
         super().__init__()
-        if pooling not in _POWERS:
-            raise UserError(f"encoder of {feature.name!r}: pooling is {pooling!r}; it can be {', '.join(_POWERS)}")
+        require_choice(f"encoder of {feature.name!r}", "pooling", pooling, tuple(_POWERS))
         self.table = entry_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
         self.pooling = pooling
@@ -129,24 +144,24 @@ class EmbeddingBag(Encoder):
         return bag_sums(table, column.values, column.offsets, weights, sparse=sparse)
 
     def extra_repr(self) -> str:
-        """What distinguishes this bag from others."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"pooling={self.pooling!r}"
 
 
-_POWERS = {"mean": -1.0, "sqrt": -0.5, "sum": 0.0}
+_POWERS = {"mean": -1.0, "sqrt": -0.5, "sum": 0.0}  # a sum is multiplied by this power of the number of ids
 
 
 def entry_table(
     feature: Feature, output_dim: int, *, sparse: bool = False, init_range: float | None = None
 ) -> nn.Embedding | None:
-    """:func:`id_table`; None for a history of whole candidates, which come with their vectors."""
+    """Make a table by :func:`id_table`, or None for a history of whole candidates, which brings their embeddings."""
     if isinstance(feature, History) and feature.of_candidates:
         return None
     return id_table(feature, output_dim, sparse=sparse, init_range=init_range)
 
 
 def entry_vectors(table: nn.Embedding | None, column: Ragged) -> tuple[Tensor, bool]:
-    """(V, D) what the values of a column number, and whether its gradient is to be sparse."""
+    """(V, D) the vectors that a column's values index, and whether their gradient is sparse."""
     if table is not None:
         return table.weight, table.sparse
     assert isinstance(column.items, Tensor), "TwoTower embeds the candidates of a history"
@@ -154,7 +169,7 @@ def entry_vectors(table: nn.Embedding | None, column: Ragged) -> tuple[Tensor, b
 
 
 def padded_entries(table: nn.Embedding | None, sequences: Ragged) -> Tensor:
-    """(S, L, D) the entries' vectors, zeros after a sequence's end."""
+    """(S, L, D) vectors of the entries, with zeros after a sequence's end."""
     lengths = sequences.lengths
     real = torch.arange(int(lengths.max()) if len(lengths) else 0, device=lengths.device) < lengths[:, None]  # (S, L)
     vectors, _ = entry_vectors(table, sequences)
@@ -163,15 +178,15 @@ def padded_entries(table: nn.Embedding | None, sequences: Ragged) -> Tensor:
 
 
 class Table(nn.Embedding):
-    """Rows for ids of any shape. Where ``RowwiseParallel`` has shared it out, a rank adds what it holds of them."""
+    """Embedding table. If ``RowwiseParallel`` divides the rows among processes, each process looks up its own rows."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) -> (…, D)."""
         if not isinstance(self.weight, DTensor):
             return super().forward(input)
-        assert isinstance(input, DTensor), "RowwiseParallel's hook makes it one, and adds up what is returned"
+        assert isinstance(input, DTensor), "RowwiseParallel's hook makes it a DTensor, and adds up the results"
         ids = input.to_local()
-        each = torch.arange(ids.numel() + 1, device=ids.device)  # bags of one
+        each = torch.arange(ids.numel() + 1, device=ids.device)  # offsets of bags with one id
         ones = torch.ones(ids.numel(), dtype=self.weight.dtype, device=ids.device)
         part = bag_sums(*own_share(self.weight, ids.flatten(), each, ones))
         return partial_sums(part.view(*ids.shape, -1), self.weight)
@@ -180,21 +195,19 @@ class Table(nn.Embedding):
 def id_table(
     feature: Feature, output_dim: int, *, sparse: bool = False, init_range: float | None = None
 ) -> nn.Embedding:
-    """A table of one row for each id of a feature.
+    """Make a table with one row for each id of a feature.
 
-    It starts normally distributed with standard deviation 1 / √output_dim, so that a row has length 1 on average, or,
-    with ``init_range`` r, uniformly in [−r, r] (Keras starts with 0.05). Row 0, the unknown, starts as zeros.
+    Initial values are normal with standard deviation 1 / √output_dim, so that a row's mean squared length is 1. With
+    ``init_range`` r they are uniform in [−r, r] (Keras has r = 0.05). Row 0, the unknown id, starts as zeros.
 
     Raises:
-        ValueError: the feature has no ids, the width is below 1, or the range is not positive.
+        UserError: the feature has no ids, the width is below 1, or the range is not positive.
     """
     cardinality = getattr(feature, "cardinality", None)
     if cardinality is None:
         raise UserError(f"encoder of {feature.name!r}: a {type(feature).__name__} has no ids to look up in a table")
-    if output_dim < 1:
-        raise UserError(f"encoder of {feature.name!r}: output_dim is {output_dim}; it must be at least 1")
-    if init_range is not None and not init_range > 0:
-        raise UserError(f"encoder of {feature.name!r}: init_range is {init_range}; it must be above 0")
+    require_at_least(f"encoder of {feature.name!r}", "output_dim", output_dim)
+    require_positive(f"encoder of {feature.name!r}", "init_range", init_range)
     table = Table(cardinality, output_dim, sparse=sparse)
     with torch.no_grad():
         if init_range is None:

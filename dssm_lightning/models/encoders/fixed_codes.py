@@ -1,4 +1,4 @@
-"""Fixed codes of ids, whose dot product tells whether two rows name the same id."""
+"""Fixed codes of ids, whose dot product counts equal ids."""
 
 from __future__ import annotations
 
@@ -13,30 +13,39 @@ from dssm_lightning.utils.ragged import Column
 
 
 class Codes(EmbeddingBag):
-    r"""Fixed codes of ids, nearly orthogonal, times one weight: two rows' dot product counts the ids that both name.
+    r"""Fixed, nearly orthogonal codes of ids, times one weight: the dot product of two rows counts their common ids.
 
-    A learnt table of D dimensions cannot push down exactly those candidates that a query was shown before, and learns
-    users by heart when it tries. With the history of what was shown on one side (``weight`` below 0), the candidate's
-    id on the other and both in the ``bypass`` of their towers, the score of a
-    candidate that was shown falls by the weight, and nothing else is learnt of it:
+    A trainable table of D dimensions cannot push down exactly the candidates that a query was shown before, and
+    overfits to users when it tries. Instead, use ``Codes`` of the shown history on one side (with a negative
+    ``weight``) and of the candidate's id on the other side, both in the ``bypass`` of their towers. The score of a
+    shown candidate then changes by the weight, and nothing else is learnt from the shown history:
 
     .. math:: w \sum_{j \in \text{shown}} \langle g_j, g_c \rangle \approx w \cdot [c \in \text{shown}],
         \qquad \langle g_j, g_j \rangle = 1
 
-    The codes of V ids are rows of a random matrix with orthonormal columns. Two different ones have a dot product of
-    0 ± √((1 − D/V) / D), which is 0 from D = V on; independent Gaussian vectors would have 0 ± √(1/D). The unknown id
-    is zeros: it equals nothing, itself neither.
+    The codes of V ids are rows of a random matrix with orthonormal columns. The dot product of two different codes is
+    0 ± √((1 − D/V) / D), which is 0 for D ≥ V; for independent Gaussian vectors it would be 0 ± √(1/D). The code of the
+    unknown id is zeros: its dot product with every code is 0, also with itself.
 
     Args:
-        feature: a fitted feature of ids: one for each row, a list or a History. Encoders of as many ids with the same
-            output_dim and seed have the same codes.
-        output_dim: width D of the codes, at a cost of V·D² operations to make them.
-        weight: w.
+        feature: a fitted feature of ids: one id for each row, a list, or a History. Encoders with equal numbers of ids,
+            ``output_dim`` and ``seed`` have equal codes.
+        output_dim: width D of the codes. Making them takes V·D² operations.
+        weight: initial w.
         learnable: whether training changes the weight.
-        seed: of the codes; they are part of the checkpoint.
+        seed: random seed of the codes. The checkpoint has the codes.
 
     Raises:
-        ValueError: a feature without ids, or a width below 1.
+        UserError: the feature has no ids, or the width is below 1.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.features import Categorical
+        >>> from dssm_lightning.models.encoders import Codes
+        >>> codes = Codes(Categorical(name="film", vocabulary=("Alien", "Heat", "Up")), output_dim=8)
+        >>> alien, heat, unknown = codes(torch.tensor([1, 2, 0]))
+        >>> [round(abs((alien @ other).item()), 3) for other in (alien, heat, unknown)]
+        [1.0, 0.0, 0.0]
     """
 
     def __init__(
@@ -44,12 +53,15 @@ class Codes(EmbeddingBag):
     ) -> None:
         super().__init__(feature, output_dim, pooling="sum")
         if self.table is None:
-            raise UserError(f"encoder of {feature.name!r}: a history of whole candidates has no ids to give codes to")
+            raise UserError(
+                f"encoder of {feature.name!r}: a history of whole candidates has no ids, so it cannot have codes"
+            )
         codes = self.table.weight.requires_grad_(False)
         nn.init.orthogonal_(codes, generator=torch.Generator().manual_seed(seed))
         codes.copy_(F.normalize(codes))
         codes[0] = 0.0
-        self.weight = nn.Parameter(torch.tensor([float(weight)]), requires_grad=learnable)  # (1,): as FSDP wants it
+        # Shape (1,): FSDP cannot shard scalars.
+        self.weight = nn.Parameter(torch.tensor([float(weight)]), requires_grad=learnable)
 
     def forward(self, column: Column) -> Tensor:
         """(B,) int, Ragged of B rows, or Prefixes of B events -> (B, D)."""
@@ -58,5 +70,5 @@ class Codes(EmbeddingBag):
         return codes * self.weight
 
     def extra_repr(self) -> str:
-        """What distinguishes these codes from others."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"weight={self.weight.item():.4g}{', learnable' if self.weight.requires_grad else ''}"

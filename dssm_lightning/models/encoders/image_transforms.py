@@ -1,4 +1,4 @@
-"""Pictures changed on the way to their encoder: at random while training, always alike while measuring and serving."""
+"""Transforms of pictures before their encoder: random in training, deterministic in evaluation and serving."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TransformFactories: TypeAlias = list[Callable[[], nn.Module]]
 
 
 class Transforms:
-    """Transforms of torchvision (v2) over pictures with their coverage, each picture for itself.
+    """Apply torchvision's v2 transforms to pictures and their coverage, one picture at a time.
 
-    They draw from torch's generator, which ``TwoTower`` seeds anew for each batch: what a picture becomes is a function
-    of (seed, epoch, step, rank), as dropout is. Colours are given as an ``Image`` and the coverage as a ``Mask``, so
-    that crops and flips move both alike, and colour is changed where there is colour. Where there is no picture,
-    nothing is changed.
+    Random transforms draw from torch's generator, which ``TwoTower`` seeds for each batch: a transformed picture is a
+    function of (seed, epoch, step, process), like dropout. Transforms get the colours as an ``Image`` and the coverage
+    as a ``Mask``, so that crops and flips move both equally and colour changes apply to colours only. Rows without a
+    picture are not changed.
 
     .. code-block:: yaml
 
@@ -30,56 +30,65 @@ class Transforms:
         - {class_path: torchvision.transforms.v2.ColorJitter, init_args: {brightness: 0.2, contrast: 0.2}}
 
     Args:
-        image: the feature, whose pictures are 8 bits deep; what comes out must be so, too.
-        training: in this order; None = as in evaluation.
-        evaluation: in this order, none of them random; None = pictures stay as they are.
-        label: whom an error names.
+        image: the feature. Its pictures are uint8, and transformed pictures must be uint8.
+        training: transforms in training, in this order; None = those of evaluation.
+        evaluation: transforms in evaluation and serving, in this order, none of them random; None = no transforms.
+        label: the start of error messages.
 
     Raises:
-        ValueError: a transform that fails on such pictures; other types or sizes than an encoder can take, or another
-            size in training than in evaluation; a random transform for evaluation.
+        UserError: a transform fails on such pictures; the results have a type or size that the encoder cannot take;
+            the sizes in training and evaluation differ; a transform of evaluation is random.
+
+    Example:
+        >>> from dssm_lightning.features import Image
+        >>> from torchvision.transforms import v2
+        >>> transforms = Transforms(Image(name="poster", size=8), None, [lambda: v2.CenterCrop(4)], "ConvNet")
+        >>> transforms.size, transforms.are_random
+        (4, False)
     """
 
     size: int
-    """Height and width of what comes out."""
+    """Height and width of transformed pictures."""
 
     def __init__(
         self, image: Image, training: TransformFactories | None, evaluation: TransformFactories | None, label: str
     ) -> None:
         self.evaluation_steps = [make() for make in evaluation or []]
         self.training_steps = self.evaluation_steps if training is None else [make() for make in training]
-        with torch.random.fork_rng(devices=[]):  # who builds a model must not draw other weights for this
+        with torch.random.fork_rng(devices=[]):  # the initial weights must not depend on this check
             self.size = _tried(self.evaluation_steps, image, f"{label}: evaluation_transforms")
             size = _tried(self.training_steps, image, f"{label}: transforms")
             if size != self.size:
                 raise UserError(
-                    f"{label}: transforms give pictures of {size} × {size} pixels, evaluation_transforms of "
-                    f"{self.size} × {self.size}; both must give one size (such as by CenterCrop, or Resize)"
+                    f"{label}: transforms give pictures of {size} × {size} pixels, evaluation_transforms give "
+                    f"{self.size} × {self.size}; both sizes must be equal (use CenterCrop or Resize)"
                 )
             if _is_random(self.evaluation_steps, image):
                 raise UserError(
-                    f"{label}: evaluation_transforms are random ({_names(self.evaluation_steps)}): a picture must "
-                    "always be embedded alike; random ones belong to transforms"
+                    f"{label}: evaluation_transforms are random ({_names(self.evaluation_steps)}), but a picture must "
+                    "always have the same embedding; use random transforms only in `transforms`"
                 )
 
     @property
     def are_random(self) -> bool:
-        """Whether training sees other pictures than evaluation."""
+        """Whether the transforms of training differ from those of evaluation."""
         return self.training_steps is not self.evaluation_steps
 
     def __call__(self, pixels: Tensor, present: Tensor, training: bool) -> Tensor:
-        """(B, channels + 1, height, width) uint8, (B,) where there is a picture -> (B, channels + 1, size, size)."""
+        """(B, channels + 1, height, width) uint8, (B,) bool present -> (B, channels + 1, size, size) uint8."""
         steps = self.training_steps if training else self.evaluation_steps
         if not steps:
             return pixels
         changed = pixels.new_zeros(len(pixels), pixels.shape[1], self.size, self.size)
-        for row in present.nonzero().flatten().tolist():  # torchvision draws for one picture at a time
+        for row in present.nonzero().flatten().tolist():  # torchvision would draw once for a whole batch
             changed[row] = _apply(steps, pixels[row])
         return changed
 
 
 def _apply(steps: list[nn.Module], pixels: Tensor) -> Tensor:
-    """(channels + 1, height, width) -> the same after all steps."""
+    """(channels + 1, height, width) -> (channels + 1, size, size) after all steps."""
+    if not steps:
+        return pixels  # importing torchvision takes two seconds
     from torchvision import tv_tensors
 
     colours, coverage = tv_tensors.Image(pixels[:-1]), tv_tensors.Mask(pixels[-1:])
@@ -93,19 +102,19 @@ def _noise(image: Image) -> Tensor:
 
 
 def _tried(steps: list[nn.Module], image: Image, label: str) -> int:
-    """The size of what comes out of the steps."""
+    """Apply the steps to a random picture, and return the size of the result."""
     try:
         given = _apply(steps, _noise(image))
-    except Exception as error:  # whatever a transform raises, torchvision's or not
+    except Exception as error:  # transforms can raise anything, also classes of the user
         raise UserError(
             f"{label} ({_names(steps)}) fail on pictures of {image.channels - 1} colours and {image.size} × "
             f"{image.size} pixels: {error}"
         ) from error
     if given.dtype != torch.uint8 or given.ndim != 3 or given.shape[0] != image.channels or len({*given.shape[1:]}) > 1:
         raise UserError(
-            f"{label} ({_names(steps)}) give {given.dtype} {tuple(given.shape)}, needed are square pictures in uint8 "
-            f"with {image.channels - 1} colours and their coverage; an encoder scales them itself, without ToDtype and "
-            "Normalize"
+            f"{label} ({_names(steps)}) give {given.dtype} {tuple(given.shape)}; the results must be square uint8 "
+            f"pictures with {image.channels - 1} colours and their coverage; leave out ToDtype and Normalize, because "
+            "the encoder scales pictures itself"
         )
     return given.shape[1]
 

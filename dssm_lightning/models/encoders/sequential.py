@@ -1,7 +1,8 @@
-"""Histories read from the old to the new: one pass over a sequence gives what each of its events had seen.
+"""Causal encoders of histories: one pass over a sequence gives a state for each of its events.
 
-A state never depends on a later entry. Queries whose events share a batch (``batch_by: query``) are therefore read
-once, and event i takes the state after the last entry that it has seen. Evaluation reads a sequence for each query.
+A state never depends on a later entry. If the events of a query share a batch (``batch_by: query``), the query's
+sequence is therefore read once, and event i takes the state after its own last entry. Evaluation reads one sequence for
+each query.
 """
 
 from __future__ import annotations
@@ -16,36 +17,48 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import entry_table, padded_entries
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction
 from dssm_lightning.utils.ragged import Column, Prefixes, Ragged
 
 
 class SelfAttention(Encoder):
-    r"""The state of a causal transformer after a history's last entry: SASRec.
+    r"""Causal transformer: its state after a history's last entry (SASRec).
 
     .. math:: x_i = e_i + p_i, \qquad x \leftarrow x + \mathrm{attention}(\mathrm{LN}(x)), \qquad
         x \leftarrow x + W_2 \, \mathrm{ReLU}(W_1 \, \mathrm{LN}(x))
 
-    for ``num_layers`` blocks and a last layer norm, with entries :math:`e` and learnt positions :math:`p`, counted from
-    the sequence's first entry. Before that stands a learnt start, which is the state of who has seen nothing.
+    for ``num_layers`` blocks and a final layer norm, with entries :math:`e` and learnable positions :math:`p`, counted
+    from the sequence's first entry. A learnable start vector precedes the first entry; its state encodes an empty
+    history.
 
-    Share the table with the candidate's id by ``tied_embeddings``, and the state is compared with the very vectors that
-    it was computed from, as in the paper.
+    As in the paper, the table can be shared with the candidate's id by ``tied_embeddings``.
 
     Args:
-        feature: a fitted History with ``max_length``, which sizes the table of positions.
-        output_dim: width D of the table and of all layers; for a history of whole candidates, the candidate tower's.
-        num_layers: blocks.
-        num_heads: attention heads in each block; they share D.
+        feature: a fitted History with ``max_length``, which is the number of positions.
+        output_dim: width D of the table and of all layers; for a history of whole candidates, the candidate tower's
+            ``output_dim``.
+
+        num_layers: number of blocks.
+        num_heads: number of attention heads in each block; must divide D.
         hidden_dim: width between the two linear layers of a block; None = D.
-        dropout: probability, on the entries and on what each sublayer adds.
-        init_range: how the table starts, see :func:`~dssm_lightning.models.encoders.embedding_bag.id_table`.
+        dropout: probability of dropout on the entries and on each sublayer's output.
+
+        init_range: initial range of the table, see :func:`~dssm_lightning.models.encoders.embedding_bag.id_table`.
 
     Source: Kang and McAuley, arXiv 1808.09781 (SASRec); layer norm before each sublayer, arXiv 2002.04745.
 
     Raises:
-        ValueError: a feature that is no History, or has no ``max_length``; a width that the heads do not divide; a
-            number below 1, or a dropout outside [0, 1).
+        UserError: the feature is not a History of one id for each entry, or has no ``max_length``; the heads do not
+            divide the width; a number is below 1, or the dropout is outside [0, 1).
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.features import Categorical, History
+        >>> from dssm_lightning.models.encoders import SelfAttention
+        >>> film = Categorical(name="film", vocabulary=("Alien", "Heat", "Up"))
+        >>> seen = History(name="seen", of="film", max_length=10).bind(film)
+        >>> SelfAttention(seen, output_dim=8, num_heads=2)(seen.encode(pl.Series([["Up", "Heat"], []]))).shape
+        torch.Size([2, 8])
     """
 
     reads_prefixes: ClassVar[bool] = True
@@ -54,24 +67,27 @@ class SelfAttention(Encoder):
         self,
         feature: Feature,
         output_dim: int = 64,
+        *,
+        # layers
         num_layers: int = 2,
         num_heads: int = 1,
         hidden_dim: int | None = None,
         dropout: float = 0.2,
+        # table
         init_range: float | None = None,
     ) -> None:
         super().__init__()
         history = _history(self, feature, {"num_layers": num_layers, "num_heads": num_heads})
-        _check_dropout(history, dropout)
+        require_fraction(f"encoder of {history.name!r}", "dropout", dropout)
         if history.max_length is None:
             raise UserError(
-                f"encoder of {history.name!r}: SelfAttention has a vector for each position, so the History needs a "
+                f"encoder of {history.name!r}: SelfAttention has a vector for each position, so set the History's "
                 "max_length"
             )
         if output_dim % num_heads:
             raise UserError(
-                f"encoder of {history.name!r}: output_dim {output_dim} cannot be shared by num_heads {num_heads}; take "
-                "a multiple of the heads"
+                f"encoder of {history.name!r}: output_dim is {output_dim} and num_heads is {num_heads}; output_dim "
+                "must be a multiple of num_heads"
             )
         self.table = entry_table(history, output_dim, init_range=init_range)
         self.position = nn.Parameter(torch.randn(history.max_length + 1, output_dim) * 0.02)
@@ -105,7 +121,7 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(S, L, D) -> (S, L, D); what stands to the right is padding, which causal attention never reads."""
+        """(S, L, D) -> (S, L, D); padding is at the right end, where causal attention never reads it."""
         heads = self.input(self.attention_norm(states)).unflatten(-1, (3, self.num_heads, -1))  # (S, L, 3, H, D / H)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (S, H, L, D / H) each
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -115,21 +131,31 @@ class _Block(nn.Module):
 
 
 class GRU(Encoder):
-    """The state of a gated recurrent unit after a history's last entry: GRU4Rec.
+    """Gated recurrent unit: its state after a history's last entry (GRU4Rec).
 
-    Who has seen nothing gets the state that it starts from, which is learnt.
+    The learnable initial state encodes an empty history.
 
     Args:
         feature: a fitted History.
-        output_dim: width D of the table and of the states; for a history of whole candidates, the candidate tower's.
-        num_layers: layers, each over the states of the one before.
-        dropout: probability, on the entries and between layers.
-        init_range: how the table starts, see :func:`~dssm_lightning.models.encoders.embedding_bag.id_table`.
+        output_dim: width D of the table and of the states; for a history of whole candidates, the candidate tower's
+            ``output_dim``.
+        num_layers: number of layers; each reads the states of the previous layer.
+        dropout: probability of dropout on the entries and between layers.
+        init_range: initial range of the table, see :func:`~dssm_lightning.models.encoders.embedding_bag.id_table`.
 
     Source: Hidasi et al., arXiv 1511.06939 (GRU4Rec).
 
     Raises:
-        ValueError: a feature that is no History; a number below 1, or a dropout outside [0, 1).
+        UserError: the feature is not a History of one id for each entry; a number is below 1, or the dropout is outside
+            [0, 1).
+
+    Example:
+        >>> import polars as pl
+        >>> from dssm_lightning.features import Categorical, History
+        >>> from dssm_lightning.models.encoders import GRU
+        >>> seen = History(name="seen", of="film").bind(Categorical(name="film", vocabulary=("Alien", "Heat", "Up")))
+        >>> GRU(seen, output_dim=8)(seen.encode(pl.Series([["Up", "Heat"], []]))).shape
+        torch.Size([2, 8])
     """
 
     reads_prefixes: ClassVar[bool] = True
@@ -144,11 +170,11 @@ class GRU(Encoder):
     ) -> None:
         super().__init__()
         history = _history(self, feature, {"num_layers": num_layers})
-        _check_dropout(history, dropout)
+        require_fraction(f"encoder of {history.name!r}", "dropout", dropout)
         self.table = entry_table(history, output_dim, init_range=init_range)
         self.start = nn.Parameter(torch.zeros(num_layers, output_dim))
         self.dropout = nn.Dropout(dropout)
-        between = dropout if num_layers > 1 else 0.0  # a single layer has no between, and PyTorch warns of it
+        between = dropout if num_layers > 1 else 0.0  # PyTorch warns of dropout with a single layer
         self.gru = nn.GRU(output_dim, output_dim, num_layers, batch_first=True, dropout=between)
         self.output_dim = output_dim
 
@@ -164,7 +190,7 @@ class GRU(Encoder):
 
 
 def as_prefixes(column: Column) -> Prefixes:
-    """A history in either form as prefixes: B rows of their own are B sequences, each seen whole."""
+    """Return a history as prefixes: B rows become B sequences, each with one event that sees all entries."""
     if isinstance(column, Prefixes):
         return column
     assert isinstance(column, Ragged)
@@ -178,14 +204,8 @@ def _history(encoder: Encoder, feature: Feature, sizes: dict[str, int]) -> Histo
         raise UserError(f"{name} encodes History features; {feature.name!r} is {type(feature).__name__}")
     if not feature.has_one_id_each:
         raise UserError(
-            f"{name} of {feature.name!r} reads one id for each entry, and {feature.of!r} has any number: take BiLSTM"
+            f"{name} of {feature.name!r} reads one id for each entry, but {feature.of!r} has several; use BiLSTM"
         )
     for size, value in sizes.items():
-        if value < 1:
-            raise UserError(f"encoder of {feature.name!r}: {size} is {value}; it must be at least 1")
+        require_at_least(f"encoder of {feature.name!r}", size, value)
     return feature
-
-
-def _check_dropout(feature: Feature, dropout: float) -> None:
-    if not 0 <= dropout < 1:
-        raise UserError(f"encoder of {feature.name!r}: dropout is {dropout}; it must lie in [0, 1)")

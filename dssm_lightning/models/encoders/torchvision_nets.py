@@ -1,4 +1,4 @@
-"""torchvision's classification nets up to their last linear layer, and the weights that are read into them."""
+"""torchvision's classification nets without their classifier, and their pretrained weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dssm_lightning.utils.suggestions import nearest_names
 
 
 class PretrainedNet:
-    """A net without its classifier, with random weights until given ones are read.
+    """A classification net without its classifier, with random weights until :meth:`read` reads the given weights.
 
     Args:
-        name: of the net.
-        size: height and width of its pictures.
-        weights: a name of torchvision's, a path, or None.
-        label: whom an error names.
+        name: name of the net in torchvision.
+        size: height and width of the pictures.
+        weights: name of weights in torchvision, path of a file, or None = random weights.
+        label: the start of error messages.
 
     Raises:
-        ValueError: an unknown name; pictures of a size that the net cannot take; a net without a linear layer at its
-            end, or that cannot be cut there.
+        UserError: the name is unknown; the net cannot take pictures of this size; the net does not end in a linear
+            layer, or torchvision cannot extract the features before it.
     """
 
     net: nn.Module
@@ -32,12 +32,12 @@ class PretrainedNet:
     width: int
 
     def __init__(self, name: str, size: int, weights: str | None, label: str) -> None:
-        from torchvision import models  # two seconds, which who has no backbone need not wait
+        from torchvision import models  # takes two seconds, and only a backbone needs it
 
         known = models.list_models(module=models)
         if name not in known:
-            nearest = nearest_names(name, known)
-            raise UserError(f"{label}: torchvision has no classification net {name!r}; nearest: {', '.join(nearest)}")
+            similar = ", ".join(nearest_names(name, known))
+            raise UserError(f"{label}: torchvision has no classification net {name!r}; similar names: {similar}")
         self.name, self.label, self.weights = name, label, weights
         self._named = models.get_model_weights(name).__members__
         self._unread = weights is not None
@@ -45,7 +45,7 @@ class PretrainedNet:
         self.head, classifier = [(key, m) for key, m in net.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
         if not isinstance(classifier, nn.Linear):
             raise UserError(
-                f"{label}: {name} does not end in a linear layer, so its features are no vector; take another"
+                f"{label}: {name} does not end in a linear layer, so its features are not a vector; choose another net"
             )
         _replace_batch_norm(net, frozen=weights is not None)
         self.width = classifier.in_features
@@ -53,14 +53,14 @@ class PretrainedNet:
         _try(self.net, self.width, name, size, label)
 
     def loaded(self) -> None:
-        """The weights came from elsewhere: a checkpoint has them, and the given ones are not asked for any more."""
+        """Note that a checkpoint has set the weights, so that :meth:`read` does nothing."""
         self._unread = False
 
     def read(self) -> None:
-        """Read the given weights, unless that has happened.
+        """Read the given weights, unless they were read before.
 
         Raises:
-            ValueError: no such weights; no network to download them; another net's.
+            UserError: the weights do not exist, cannot be downloaded, or belong to another net.
         """
         if self._unread:
             assert self.weights is not None
@@ -71,8 +71,8 @@ class PretrainedNet:
         path = Path(self.weights or "")
         if not path.is_file():
             raise UserError(
-                f"{self.label}: weights {self.weights!r} are no file, and none of torchvision's for {self.name}: "
-                f"{', '.join(self._named)}"
+                f"{self.label}: weights {self.weights!r} are neither a file nor one of torchvision's weights for "
+                f"{self.name}: {', '.join(self._named)}"
             )
         try:
             if path.suffix == ".safetensors":
@@ -81,41 +81,42 @@ class PretrainedNet:
                 state = load_file(path)
             else:
                 state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # safetensors raises a class of its own that derives from Exception alone
+        except Exception as error:  # safetensors' exception derives directly from Exception
             raise UserError(f"{self.label}: weights '{path}' cannot be read: {_first_line(error)}") from error
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             found = sorted(map(str, state))[:3] if isinstance(state, dict) else type(state).__name__
-            raise UserError(f"{self.label}: weights '{path}' are no state dict of names and tensors; found {found}")
+            raise UserError(
+                f"{self.label}: weights '{path}' are not a state dict of names and tensors, but have {found}; save the "
+                "net's state_dict() alone"
+            )
         return state
 
     def _fill(self, state: dict[str, Any]) -> None:
-        """Take a state dict, whose classifier, of however many classes, is left out."""
+        """Load a state dict without its classifier, which can have any number of classes."""
         own = self.net.state_dict()
         given = {key: value for key, value in state.items() if not key.startswith(f"{self.head}.")}
         given = {key: value for key, value in given.items() if not key.endswith(".num_batches_tracked")}
         shapes = [
-            f"{key} is {tuple(given[key].shape)} there and {tuple(value.shape)} in {self.name}"
+            f"{key} is {tuple(given[key].shape)} in the weights and {tuple(value.shape)} in {self.name}"
             for key, value in own.items()
             if key in given and given[key].shape != value.shape
         ]
         missing, unexpected = [key for key in own if key not in given], [key for key in given if key not in own]
         if shapes or missing or unexpected:
-            told = [f"{len(shapes)} tensors have other shapes (first: {'; '.join(shapes[:3])})"] if shapes else []
-            told += [f"{len(missing)} are missing (first: {', '.join(missing[:3])})"] if missing else []
-            told += (
-                [f"{len(unexpected)} are not known to it (first: {', '.join(unexpected[:3])})"] if unexpected else []
-            )
-            raise UserError(f"{self.label}: weights {self.weights!r} do not fit {self.name}: {', '.join(told)}")
+            found = [f"{len(shapes)} tensors have other shapes (first: {'; '.join(shapes[:3])})"] if shapes else []
+            found += [f"{len(missing)} are missing (first: {', '.join(missing[:3])})"] if missing else []
+            found += [f"{len(unexpected)} are unknown (first: {', '.join(unexpected[:3])})"] if unexpected else []
+            raise UserError(f"{self.label}: weights {self.weights!r} do not fit {self.name}: {', '.join(found)}")
         self.net.load_state_dict(given)
 
 
 def _downloaded(net: PretrainedNet, weights: Any) -> dict[str, Any]:
     try:
         state: dict[str, Any] = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network; or what came is not what torchvision published
+    except (OSError, RuntimeError) as error:  # no network, or another checksum than torchvision's
         raise UserError(
             f"{net.label}: cannot download torchvision's weights {net.weights} of {net.name} ({_first_line(error)}); "
-            "give `weights` the path of a state dict instead"
+            "set `weights` to the path of a state dict instead"
         ) from error
     return state
 
@@ -127,13 +128,13 @@ def _first_line(error: Exception) -> str:
 def _build(name: str, size: int, named_weights: bool, label: str) -> nn.Module:
     options: dict[str, Any] = {}
     if name.startswith("vit_"):
-        options["image_size"] = size  # its positions are learnt for pictures of one size
+        options["image_size"] = size  # the positions are for pictures of one size
     elif name == "maxvit_t":
         options["input_size"] = (size, size)
     elif name in ("googlenet", "inception_v3"):
-        options["aux_logits"] = False  # further classifiers, whose outputs would come beside the features
+        options["aux_logits"] = False  # auxiliary classifiers would add outputs
         options["init_weights"] = True
-        options["transform_input"] = named_weights  # which were trained on pixels of another scale
+        options["transform_input"] = named_weights  # these weights were trained on pixels of another scale
     from torchvision.models import get_model
 
     try:
@@ -145,7 +146,7 @@ def _build(name: str, size: int, named_weights: bool, label: str) -> nn.Module:
 
 
 def _replace_batch_norm(net: nn.Module, frozen: bool) -> None:
-    """Frozen BatchNorm with the same statistics, or GroupNorm, for every BatchNorm."""
+    """Replace every BatchNorm: by a frozen BatchNorm with the same statistics if ``frozen``, otherwise by GroupNorm."""
     from torchvision.ops import FrozenBatchNorm2d
 
     for path, norm in [(path, m) for path, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)]:
@@ -157,7 +158,7 @@ def _replace_batch_norm(net: nn.Module, frozen: bool) -> None:
 
 
 def _cut(net: nn.Module, head: str, name: str, label: str) -> nn.Module:
-    """The net up to what its last linear layer reads."""
+    """Return the net up to the input of its last linear layer."""
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
     try:
@@ -165,13 +166,13 @@ def _cut(net: nn.Module, head: str, name: str, label: str) -> nn.Module:
         before = nodes[nodes.index(head) - 1]
         cut = create_feature_extractor(net, {before: "features"}, suppress_diff_warning=True)
     except (torch.fx.proxy.TraceError, TypeError, ValueError) as error:  # control flow that depends on the pictures
-        raise UserError(f"{label}: {name} has no feature cut: torchvision cannot trace it ({error})") from error
+        raise UserError(f"{label}: torchvision cannot trace {name} to extract features ({error})") from error
     assert isinstance(cut, nn.Module)
     return cut
 
 
 def _try(net: nn.Module, width: int, name: str, size: int, label: str) -> None:
-    """One picture through the net, so that one of the wrong size is an error before training, not in it."""
+    """Encode one picture, so that a wrong size is an error before training."""
     training = net.training
     try:
         with torch.no_grad():
@@ -180,6 +181,7 @@ def _try(net: nn.Module, width: int, name: str, size: int, label: str) -> None:
         raise UserError(f"{label}: {name} cannot take pictures of {size} × {size} pixels: {error}") from error
     if shape != (1, width):
         raise UserError(
-            f"{label}: {name} has no feature cut: before its classifier stands {tuple(shape)}, not a vector of {width}"
+            f"{label}: {name} cannot be used: the input of its classifier has shape {tuple(shape)} and is not a vector "
+            f"of width {width}"
         )
     net.train(training)

@@ -1,4 +1,4 @@
-"""Word embeddings that others have trained."""
+"""Pretrained word vectors."""
 
 from __future__ import annotations
 
@@ -18,29 +18,41 @@ from dssm_lightning.utils.ragged import Column, Ragged
 
 
 class WordVectors(Encoder):
-    """The mean of the vectors that a table gives for a text's words; words that it does not have do not count.
+    r"""Mean of pretrained vectors of a text's words. Words without a vector do not count.
 
-    A text without a known word gives zeros. Its sibling :class:`EmbeddingBag` learns its table from nothing.
+    A text without a known word gives zeros. :class:`EmbeddingBag` trains its table from random values instead.
 
-    The table is read where an untrained model is built, and then lies among its weights: a trained model is loaded
+    An untrained model reads the vectors from their file. The checkpoint has the vectors, so a trained model loads
     without the file.
 
     Args:
-        feature: a fitted Words with ``vectors``, which names the table.
-        output_dim: D, where it should be checked; None = the table's.
+        feature: a fitted Words with ``vectors``, the path of the file.
+        output_dim: expected width D of the vectors, to be checked; None = no check.
         trainable: whether training changes the vectors.
 
     Raises:
-        ValueError: a feature without ``vectors``; vectors of another width; a table that has changed since the
-            feature was fitted, so that words miss.
+        UserError: the feature has no ``vectors``, the vectors have another width, or the file has changed and lacks
+            words of the fitted feature.
+
+    Example:
+        >>> import tempfile
+        >>> import polars as pl
+        >>> from dssm_lightning.features import Words
+        >>> from dssm_lightning.models.encoders import WordVectors
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        ...     print("cat 1 0\ndog 0 1", file=file, flush=True)
+        ...     feature = Words(name="title", vectors=file.name).fit(pl.Series(["cat"]))
+        ...     encoder = WordVectors(feature)
+        >>> encoder(feature.encode(pl.Series(["a cat and a dog", "dogs"]))).tolist()
+        [[0.5, 0.5], [0.0, 0.0]]
     """
 
     def __init__(self, feature: Feature, output_dim: int | None = None, trainable: bool = False) -> None:
         super().__init__()
         if not isinstance(feature, Words) or feature.vectors is None:
             raise UserError(
-                f"WordVectors encodes a Words feature that names its table as `vectors`; {feature.name!r} is a "
-                f"{type(feature).__name__} without"
+                f"WordVectors encodes Words features with `vectors`, the path of a file; {feature.name!r} is "
+                f"{type(feature).__name__} without `vectors`"
             )
         vectors = _vectors(feature, output_dim)
         self.table = nn.Embedding(vectors.shape[0], vectors.shape[1], _weight=vectors).requires_grad_(trainable)
@@ -56,26 +68,28 @@ class WordVectors(Encoder):
 
 
 def _vectors(feature: Words, output_dim: int | None) -> Tensor:
-    """(V + 1, D) the vectors of the vocabulary after a row of zeros, which stands for all other words."""
+    """(V + 1, D) a row of zeros for unknown words, and the vectors of the vocabulary."""
     label = f"encoder of {feature.name!r}"
     assert feature.vectors is not None
     vocabulary = feature.vocabulary or ()
     path = Path(feature.vectors)
     wanted = output_dim or feature.vector_dim
     if not path.is_file() and feature.vector_dim is not None:
-        warnings.warn(f"{label}: there is no {str(path)!r}; its vectors must come from a checkpoint", stacklevel=3)
-        return torch.full((len(vocabulary) + 1, feature.vector_dim), torch.nan)  # never mistaken for vectors
+        warnings.warn(
+            f"{label}: the file {str(path)!r} does not exist; the vectors must come from a checkpoint", stacklevel=3
+        )
+        return torch.full((len(vocabulary) + 1, feature.vector_dim), torch.nan)  # cannot be mistaken for vectors
     table = read_vector_table(path, label)
     width = table.vectors.shape[1]
     if wanted not in (None, width):
-        source = "output_dim is" if output_dim is not None else "the feature was fitted with vectors of"
-        raise UserError(f"{label}: {source} {wanted}, the vectors of {str(path)!r} have {width} numbers")
+        source = "output_dim is" if output_dim is not None else "the feature was fitted with vectors of width"
+        raise UserError(f"{label}: {source} {wanted}, but the vectors of {str(path)!r} have width {width}")
     row = dict(zip(table.words, range(len(table.words)), strict=True))
     missing = [word for word in vocabulary if word not in row]
     if missing:
         raise UserError(
-            f"{label}: {len(missing):,} of the {len(vocabulary):,} words that the feature was fitted with are not in "
-            f"{str(path)!r}, first {missing[:3]}; fit anew"
+            f"{label}: {str(path)!r} lacks {len(missing):,} of the {len(vocabulary):,} words of the fitted feature, "
+            f"first {missing[:3]}; fit the feature again"
         )
     vectors = torch.from_numpy(table.vectors[[row[word] for word in vocabulary]])
     return torch.cat([vectors.new_zeros(1, width), vectors])

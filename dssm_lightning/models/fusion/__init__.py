@@ -1,4 +1,4 @@
-"""How the encodings of one side's features become one vector."""
+"""Fusions: the encodings of one side's features -> one vector."""
 
 from dssm_lightning.models.fusion.base import Fusion, FusionFactory
 from dssm_lightning.models.fusion.interactions import FM, Cross, Gated, SENet

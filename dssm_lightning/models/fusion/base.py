@@ -1,4 +1,4 @@
-"""What turns the encodings of one side's features into one vector."""
+"""The base class of all fusions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,28 @@ from dssm_lightning.utils.errors import UserError
 
 
 class Fusion(nn.Module):
-    """The module that turns encodings (B, d_i), in the schema's order, into one vector (B, output_dim).
+    """Base of all fusions: encodings (B, d_i), in the schema's order, -> one vector (B, output_dim).
 
-    Built as ``SomeFusion(input_dims, **options)``. A subclass sets ``output_dim`` and writes ``forward``.
+    A tower builds its fusion as ``SomeFusion(input_dims, **options)``. A subclass sets ``output_dim`` and implements
+    ``forward``.
 
     Args:
-        input_dims: width of each encoding; at least one.
+        input_dims: width of each encoding; at least one encoding.
 
     Raises:
-        ValueError: no encoding at all.
+        UserError: there is no encoding.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import Fusion
+        >>> class Maximum(Fusion):
+        ...     def __init__(self, input_dims):
+        ...         super().__init__(input_dims)
+        ...         self.output_dim = input_dims[0]
+        ...     def forward(self, encodings):
+        ...         return torch.stack(encodings).amax(0)
+        >>> Maximum([2, 2])([torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, 2.0]])])
+        tensor([[3., 5.]])
     """
 
     output_dim: int
@@ -27,7 +40,7 @@ class Fusion(nn.Module):
     def __init__(self, input_dims: list[int]) -> None:
         super().__init__()
         if not input_dims:
-            raise UserError(f"{type(self).__name__}: a tower needs at least one feature, found none")
+            raise UserError(f"{type(self).__name__}: a tower needs at least one feature, found no features")
         self.input_dims = list(input_dims)
 
     def forward(self, encodings: list[Tensor]) -> Tensor:
@@ -35,12 +48,11 @@ class Fusion(nn.Module):
         raise NotImplementedError
 
     def _one_width(self) -> int:
-        """The width that all encodings have."""
+        """The common width of all encodings."""
         if len(set(self.input_dims)) > 1:
             raise UserError(
-                f"{type(self).__name__} needs encodings of one width, found {self.input_dims} (in the order of the "
-                "features); give their `encoders` the same output_dim (a Numeric needs a Linear encoder), or take "
-                "Concat"
+                f"{type(self).__name__} needs encodings of equal width, found {self.input_dims} (in the order of the "
+                "features); give their `encoders` the same output_dim (a Numeric needs a Linear encoder), or use Concat"
             )
         return self.input_dims[0]
 

@@ -1,4 +1,4 @@
-"""Fusions in which features weigh or multiply each other."""
+"""Fusions in which features weight or multiply each other."""
 
 from __future__ import annotations
 
@@ -8,45 +8,50 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.models.fusion.base import Fusion
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_positive
 
 Squeeze = Literal["mean", "sum", "max"]
 Gate = Literal["sigmoid", "double_sigmoid"]
 
 
 class SENet(Fusion):
-    r"""The encodings side by side, each times one weight that depends on all of them: (B, d_1 + d_2 + …).
+    r"""Multiply each encoding by a weight that depends on all encodings, and concatenate: (B, d_1 + d_2 + …).
 
     .. math:: z_i = \mathrm{squeeze}(e_i), \qquad
         a = g(W_2 \, \mathrm{ReLU}(W_1 z)), \qquad
         \mathrm{output} = [a_1 e_1; a_2 e_2; …]
 
-    with :math:`W_1` of (m / reduction, m) and :math:`W_2` of (m, m / reduction) for m features, both without a bias. A
-    row in which a feature says little thus passes little of it on.
+    with :math:`W_1` of shape (m / reduction, m) and :math:`W_2` of shape (m, m / reduction) for m features, both
+    without a bias. The fusion can thus give a small weight, row by row, to a feature that is not informative.
 
     Args:
-        input_dims: width d_i of each encoding; they may differ.
-        squeeze: how an encoding becomes one number.
-        gate: g. ``"sigmoid"`` weighs in (0, 1), one half where nothing is known; ``"double_sigmoid"``, 2 × sigmoid,
-            weighs in (0, 2) and starts near 1, where it leaves the encodings as they are (PEPNet, arXiv 2302.01115).
-        reduction: the hidden layer has m / reduction units, rounded down, and at least one.
+        input_dims: width d_i of each encoding; the widths may differ.
+        squeeze: reduction of an encoding to one number.
+        gate: g. ``"sigmoid"`` has weights in (0, 1), 1/2 for an input of 0. ``"double_sigmoid"`` is 2 × sigmoid: its
+            weights are in (0, 2) and start near 1, which leaves the encodings unchanged (PEPNet, arXiv 2302.01115).
+        reduction: the hidden layer has m / reduction units, rounded down, but at least one.
 
     Source: FiBiNET, arXiv 1905.09433, whose g is a ReLU; after squeeze-and-excitation for images, arXiv 1709.01507.
     DSSM + SENet is a ``Tower`` with this fusion on both sides.
 
     Raises:
-        ValueError: an unknown squeeze or gate, or a reduction that is not positive.
+        UserError: squeeze or gate is unknown, or the reduction is not positive.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import SENet
+        >>> fusion, encodings = SENet([2, 3]), [torch.zeros(1, 2), torch.zeros(1, 3)]
+        >>> fusion(encodings).shape, fusion.weights(encodings).tolist()
+        (torch.Size([1, 5]), [[0.5, 0.5]])
     """
 
     def __init__(
         self, input_dims: list[int], squeeze: Squeeze = "mean", gate: Gate = "sigmoid", reduction: float = 2
     ) -> None:
         super().__init__(input_dims)
-        for name, value, possible in (("squeeze", squeeze, Squeeze), ("gate", gate, Gate)):
-            if value not in get_args(possible):
-                raise UserError(f"SENet: {name} is {value!r}; possible: {', '.join(get_args(possible))}")
-        if not reduction > 0:
-            raise UserError(f"SENet: reduction is {reduction}; it must be positive (2 halves the hidden layer)")
+        require_choice("SENet", "squeeze", squeeze, get_args(Squeeze))
+        require_choice("SENet", "gate", gate, get_args(Gate))
+        require_positive("SENet", "reduction", reduction, hint="2 halves the hidden layer")
         self.squeeze, self.gate = squeeze, gate
         num_features = len(input_dims)
         width = max(1, int(num_features / reduction))
@@ -61,7 +66,7 @@ class SENet(Fusion):
         return torch.cat([encoding * weights[:, i, None] for i, encoding in enumerate(encodings)], dim=-1)
 
     def weights(self, encodings: list[Tensor]) -> Tensor:
-        """[(B, d_1), (B, d_2), …] -> (B, m) the weight of each of m encodings, to be looked at."""
+        """[(B, d_1), (B, d_2), …] -> (B, m) the weights of m encodings, for inspection."""
         squeezed = torch.stack([self._squeezed(encoding) for encoding in encodings], dim=-1)  # (B, m)
         weights = torch.sigmoid(self.excitation(squeezed))
         return 2 * weights if self.gate == "double_sigmoid" else weights
@@ -73,34 +78,39 @@ class SENet(Fusion):
         return encoding.sum(dim=-1) if self.squeeze == "sum" else encoding.mean(dim=-1)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"squeeze={self.squeeze!r}, gate={self.gate!r}"
 
 
 class Cross(Fusion):
-    r"""Products of features up to the degree ``num_layers`` + 1, each weighted by what is learnt: (B, d_1 + d_2 + …).
+    r"""Cross network, weighted products of features up to degree ``num_layers`` + 1: (B, d_1 + d_2 + …).
 
     .. math:: x_{l+1} = x_0 \odot (W_l x_l + b_l) + x_l
 
-    with :math:`x_0` the encodings side by side.
+    where :math:`x_0` are the concatenated encodings, of width D.
 
     Args:
-        input_dims: width of each encoding; they may differ.
-        num_layers: how often x_0 is multiplied in.
-        rank: with a rank r, :math:`W = U V^\top` for U and V of (D, r): 2 r D weights a layer in place of D². DCN-v2
-            finds a quarter of D to be enough.
+        input_dims: width of each encoding; the widths may differ.
+        num_layers: number of layers; each multiplies by x_0 once.
+        rank: with a rank r, :math:`W = U V^\top` with U and V of shape (D, r), so that a layer has 2 r D weights in
+            place of D². A quarter of D is enough in DCN-v2. None = a full matrix.
 
     Source: DCN-v2, arXiv 2008.13535.
 
     Raises:
-        ValueError: ``num_layers`` or ``rank`` below 1.
+        UserError: ``num_layers`` or ``rank`` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import Cross
+        >>> Cross([2, 3], num_layers=2, rank=1)([torch.randn(4, 2), torch.randn(4, 3)]).shape
+        torch.Size([4, 5])
     """
 
     def __init__(self, input_dims: list[int], num_layers: int = 2, rank: int | None = None) -> None:
         super().__init__(input_dims)
-        for name, value in (("num_layers", num_layers), ("rank", rank)):
-            if value is not None and value < 1:
-                raise UserError(f"Cross: {name} is {value}; it must be at least 1")
+        require_at_least("Cross", "num_layers", num_layers)
+        require_at_least("Cross", "rank", rank)
         self.output_dim = width = sum(input_dims)
         self.layers = nn.ModuleList(
             nn.Linear(width, width)
@@ -119,29 +129,35 @@ class Cross(Fusion):
 
 
 class FM(Fusion):
-    r"""The products of all pairs of features, added up, which have one width: (B, d).
+    r"""Sum of the elementwise products of all pairs of features: (B, d).
 
     .. math:: \sum_{i<j} v_i \odot v_j = \tfrac12 \Big( \big(\sum_i v_i\big)^2 - \sum_i v_i^2 \Big)
 
-    The second-order part of a factorisation machine before it is summed to one number ("bi-interaction pooling"), so
-    that layers and the other side's embedding can make something of each of its d components. It has no parameters and
-    no part that is linear in the features: set it beside another branch with :class:`Parallel` to keep that.
-    :class:`FMScore` is the machine as a score over both sides.
+    This is the second-order part of a factorisation machine before the sum over its d components ("bi-interaction
+    pooling"), so that layers and the other side's embedding can use each component. ``FM`` has no parameters and no
+    part that is linear in the features; combine it with a linear branch by :class:`Parallel`. :class:`FMScore` is the
+    score of a factorisation machine over both sides.
 
     Args:
-        input_dims: width d of each encoding, all alike, of at least two features.
+        input_dims: width d of each encoding, of at least two features; all must be equal.
 
     Sources: Rendle, ICDM 2010 (factorisation machines); He & Chua, arXiv 1708.05027 (the pooling).
 
     Raises:
-        ValueError: encodings of different widths, or a single one.
+        UserError: the encodings differ in width, or there is only one.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import FM
+        >>> FM([2, 2, 2])([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), torch.tensor([[5.0, 0.0]])])
+        tensor([[23.,  8.]])
     """
 
     def __init__(self, input_dims: list[int]) -> None:
         super().__init__(input_dims)
         self.output_dim = self._one_width()
         if len(input_dims) < 2:
-            raise UserError("FM multiplies pairs of features, and this side has a single one; take Concat")
+            raise UserError("FM multiplies pairs of features, but this side has only 1 feature; use Concat")
 
     def forward(self, encodings: list[Tensor]) -> Tensor:
         """[(B, d), (B, d), …] -> (B, d)."""
@@ -149,28 +165,34 @@ class FM(Fusion):
 
 
 def pair_products(vectors: Tensor) -> Tensor:
-    """(m, B, d) -> (B, d): the sum over all pairs of the elementwise product, in time linear in m."""
+    """(m, B, d) -> (B, d): the sum of the elementwise products of all pairs, in time linear in m."""
     squares: Tensor = vectors.sum(dim=0) ** 2 - (vectors**2).sum(dim=0)
     return squares / 2
 
 
 class Gated(Fusion):
-    r"""A weighted mean of the encodings, which have one width, by weights that depend on all of them: (B, d).
+    r"""Weighted mean of the encodings, with weights that depend on all encodings: (B, d).
 
     .. math:: \alpha = \mathrm{softmax}_i(W [e_1; e_2; …] + b), \qquad \mathrm{output} = \sum_i \alpha_i \odot e_i
 
-    The weights of a row sum to 1: what one feature gains the others lose, so that a title can stand in for an id that
-    training never saw. W and b start at zero, and the output as the plain mean. :class:`SENet` weighs each feature for
-    itself and keeps them apart.
+    The weights of a row sum to 1. A title can thus replace an id that training never saw: the title's weight rises and
+    the id's weight falls. W and b start at zero, so that the output starts as the plain mean. :class:`SENet` weights
+    each feature independently and concatenates the encodings.
 
     Args:
-        input_dims: width d of each encoding, all alike.
-        per_dimension: each of the d components has weights of its own; otherwise one weight goes for a whole encoding.
+        input_dims: width d of each encoding; all must be equal.
+        per_dimension: whether each of the d components has its own weights; otherwise a whole encoding has one weight.
 
     Source: after the gated multimodal unit, arXiv 1702.01992.
 
     Raises:
-        ValueError: encodings of different widths.
+        UserError: the encodings differ in width.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import Gated
+        >>> Gated([2, 2])([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])]).detach()  # before training
+        tensor([[2., 3.]])
     """
 
     def __init__(self, input_dims: list[int], per_dimension: bool = False) -> None:
@@ -188,5 +210,5 @@ class Gated(Fusion):
         return weighted.sum(dim=1)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"per_dimension={self.per_dimension}"

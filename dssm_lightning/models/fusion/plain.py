@@ -1,4 +1,4 @@
-"""Fusions in which no feature has a say in another's: side by side, added up, or through layers."""
+"""Fusions without products of features: concatenation, sum, and an MLP."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from torch import Tensor, nn
 
 from dssm_lightning.models.activations import activation_layer
 from dssm_lightning.models.fusion.base import Fusion
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction
 
 
 class Concat(Fusion):
-    """The encodings side by side: (B, d_1 + d_2 + …).
+    """Concatenate the encodings: (B, d_1 + d_2 + …).
 
     Args:
         input_dims: width of each encoding.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import Concat
+        >>> Concat([2, 1])([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]])])
+        tensor([[1., 2., 3.]])
     """
 
     def __init__(self, input_dims: list[int]) -> None:
@@ -27,20 +33,27 @@ class Concat(Fusion):
 
 
 class Sum(Fusion):
-    """The sum of the encodings, which have one width: (B, d).
+    """Add up encodings of equal width: (B, d).
 
-    Followed by a linear layer it is :class:`Concat` with one weight matrix for all features: fewer weights, and a
-    feature that has nothing to say is told from the others by nothing but its values.
+    With a linear layer after it, ``Sum`` is :class:`Concat` with one weight matrix for all features. It has fewer
+    weights, and the layer cannot distinguish the features.
 
-    With an activation f it is f(Σ encodings + b) with a learnt b (d,). Where the encodings are sums of table rows, that
-    is a term vector times a matrix, and so the first layer of the DSSM (Huang et al., CIKM 2013).
+    With an activation f, the output is f(Σ encodings + b) with a learnable b (d,). If the encodings are sums of table
+    rows, this is a term vector times a matrix, the first layer of the DSSM (Huang et al., CIKM 2013).
 
     Args:
-        input_dims: width of each encoding, all alike.
-        activation: name of a ``torch.nn`` class; None = the sum as it is, without b.
+        input_dims: width of each encoding; all must be equal.
+        activation: name of a ``torch.nn`` class; None = the plain sum, without b.
 
     Raises:
-        ValueError: encodings of different widths; an activation that torch does not have.
+        UserError: the encodings differ in width, or torch does not have the activation.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import Sum
+        >>> encodings = [torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0, 0.0]])]
+        >>> Sum([2, 2])(encodings), Sum([2, 2], activation="ReLU")(encodings).detach()
+        (tensor([[ 4., -2.]]), tensor([[4., 0.]]))
     """
 
     def __init__(self, input_dims: list[int], activation: str | None = None) -> None:
@@ -59,19 +72,26 @@ class Sum(Fusion):
 
 
 class MLP(Fusion):
-    """The encodings side by side, through layers: (B, hidden_dims[-1]).
+    """Concatenate the encodings and apply an MLP: (B, hidden_dims[-1]).
 
-    Each layer is dropout, linear and, on all but the last, the activation. A tower has such layers of its own; this is
-    for a branch of :class:`Parallel`, whose siblings have none.
+    Each layer is dropout and a linear layer, with the activation between two layers. A tower has its own layers after
+    the fusion; ``MLP`` is for a branch of :class:`Parallel`.
 
     Args:
         input_dims: width of each encoding.
-        hidden_dims: width of each layer; the last is the output's.
+        hidden_dims: width of each layer; the last is the width of the output.
         activation: name of a ``torch.nn`` class.
         dropout: probability in [0, 1).
 
     Raises:
-        ValueError: no layer; an activation that torch does not have.
+        UserError: there is no layer, a width is below 1, the dropout is outside [0, 1), or torch does not have the
+            activation.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import MLP
+        >>> MLP([3, 5], hidden_dims=[16, 4])([torch.randn(2, 3), torch.randn(2, 5)]).shape
+        torch.Size([2, 4])
     """
 
     def __init__(
@@ -79,7 +99,9 @@ class MLP(Fusion):
     ) -> None:
         super().__init__(input_dims)
         if not hidden_dims:
-            raise UserError("MLP: hidden_dims is empty; name the width of at least one layer, or take Concat")
+            raise UserError("MLP: hidden_dims is []; give the width of at least one layer, or use Concat")
+        require_at_least("MLP", f"a width of hidden_dims {hidden_dims}", min(hidden_dims))
+        require_fraction("MLP", "dropout", dropout)
         layers, width = nn.Sequential(), sum(input_dims)
         for number, hidden_dim in enumerate(hidden_dims):
             if number:

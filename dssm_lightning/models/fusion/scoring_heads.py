@@ -1,4 +1,4 @@
-"""Fusions whose output is made to be an embedding: what the dot product of both sides then adds up."""
+"""Fusions whose output is the embedding: the dot product of both sides is a sum over parallel branches or pairs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from dssm_lightning.models.fusion.base import Fusion, FusionFactory
 from dssm_lightning.models.fusion.interactions import pair_products
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
 
 Side = Literal["query", "candidate"]
 
 
 class Parallel(Fusion):
-    r"""Several fusions of the same encodings, their outputs side by side: parallel towers.
+    r"""Apply several fusions to the same encodings and concatenate their outputs: parallel towers.
 
-    Where the tower has no layers after it (neither ``hidden_dims`` nor ``output_dim``) and ``normalize: false``, and
-    both sides name the same branches in the same order, the dot product of two embeddings is the sum of the branches'
-    dot products, so that one index serves them all:
+    The dot product of two embeddings is the sum of the branches' dot products, so that one index serves all branches,
+    if both sides have the same branches in the same order, the tower has no layers after the fusion (neither
+    ``hidden_dims`` nor ``output_dim``), and ``normalize: false``:
 
     .. code-block:: yaml
 
@@ -32,27 +32,32 @@ class Parallel(Fusion):
             - {class_path: Cross, init_args: {num_layers: 2}}
             - FM
 
-    With ``normalize: true`` the score is the cosine of the whole: the sum of the dot products divided by the lengths
-    of both concatenations, in which a branch counts by how long its vectors are. It is not the sum of the branches'
+    With ``normalize: true`` the score is the cosine of the concatenations: the sum of the dot products divided by the
+    lengths of both concatenations. A branch with longer vectors counts more. The score is not the sum of the branches'
     cosines.
 
     Args:
         input_dims: width of each encoding.
-        branches: input_dims -> fusion, each.
-        branch_dim: a linear layer without bias brings each branch to this width; None = each as it is. Sides whose
-            features differ in number or width need it where a branch's width depends on them (``Concat``, ``Cross``,
-            ``SENet``).
+        branches: functions input_dims -> fusion, one for each branch.
+        branch_dim: width of each branch after a linear layer without bias; None = no layer. The layer is necessary if
+            the width of a branch depends on the features (``Concat``, ``Cross``, ``SENet``) and the sides' features
+            differ in number or width.
 
     Raises:
-        ValueError: no branch, or a ``branch_dim`` below 1.
+        UserError: there is no branch, or ``branch_dim`` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import FM, Concat, Parallel
+        >>> Parallel([2, 2], branches=[Concat, FM])([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])])
+        tensor([[1., 2., 3., 4., 3., 8.]])
     """
 
     def __init__(self, input_dims: list[int], branches: list[FusionFactory], branch_dim: int | None = None) -> None:
         super().__init__(input_dims)
         if not branches:
-            raise UserError("Parallel: branches is empty; name at least one fusion")
-        if branch_dim is not None and branch_dim < 1:
-            raise UserError(f"Parallel: branch_dim is {branch_dim}; it must be at least 1")
+            raise UserError("Parallel: branches is []; name at least one fusion")
+        require_at_least("Parallel", "branch_dim", branch_dim)
         fusions = [branch(self.input_dims) for branch in branches]
         self.branches = nn.ModuleList(fusions)
         self.outputs = nn.ModuleList(
@@ -68,18 +73,18 @@ class Parallel(Fusion):
 
 
 class FMScore(Fusion):
-    r"""One side of a factorisation machine over the features of both: a dot product of two of these is its score.
+    r"""One side of a factorisation machine over the features of both sides; the dot product of both sides is its score.
 
-    An encoding is a feature's linear weight :math:`w_i`, its first component, and its factors :math:`v_i`, the others.
-    The machine over the features of query and candidate together is
+    An encoding holds a feature's linear weight :math:`w_i` (the first component) and its factors :math:`v_i` (the other
+    components). The factorisation machine over the features of query and candidate is
 
     .. math:: s = b + \sum_i w_i + \sum_{i<j} \langle v_i, v_j \rangle
 
-    A pair lies within the query, within the candidate, or across both, and those across add up to
-    :math:`\langle \sum_q v, \sum_c v \rangle`. With :math:`o`, all that a side has by itself (its linear weights, the
-    pairs within it, and a bias), the query is :math:`[\sum v, o, 1]`, the candidate :math:`[\sum v, 1, o]`, and
-    :math:`s` their dot product. The query's own part is the same for every candidate: it changes no ranking, but
-    belongs to the score that ``BinaryCrossEntropy`` reads as log-odds.
+    A pair of features is within the query, within the candidate, or across both sides. The pairs across both sides add
+    up to :math:`\langle \sum_q v, \sum_c v \rangle`. Let :math:`o` be the sum of a side's linear weights, its own pairs
+    and a bias. Then the query is :math:`[\sum v, o, 1]`, the candidate is :math:`[\sum v, 1, o]`, and :math:`s` is the
+    dot product of both. The query's :math:`o` is the same for every candidate. It changes no ranking, but it is a part
+    of the log-odds in ``BinaryCrossEntropy``.
 
     .. code-block:: yaml
 
@@ -91,31 +96,37 @@ class FMScore(Fusion):
             normalize: false
         scorer: Dot
 
-    likewise for the candidate, without hidden layers, output layer or ``bias``, and with encoders of one width on both
-    sides. A feature of several values is one field, encoded by its bag's mean or sum: pairs of its own values are not
-    counted.
+    The candidate tower is configured in the same way, with ``side: candidate``. Both towers must have encoders of equal
+    width, and neither hidden layers, output layer nor ``bias``. A feature of several values is one field, encoded by
+    its bag's mean or sum: pairs of its own values are not counted.
 
     Args:
-        input_dims: width 1 + d of each encoding, all alike.
-        side: which tower this is in.
+        input_dims: width 1 + d of each encoding; all must be equal.
+        side: the tower that has this fusion, ``"query"`` or ``"candidate"``.
 
-    Source: Rendle, ICDM 2010, doi 10.1109/ICDM.2010.127. :class:`FM` keeps the pairs' components apart, for layers.
+    Source: Rendle, ICDM 2010, doi 10.1109/ICDM.2010.127. :class:`FM` does not sum the components of the pairs, so that
+    layers can follow.
 
     Raises:
-        ValueError: encodings of different widths or without factors; an unknown side.
+        UserError: the encodings differ in width or have no factors, or the side is unknown.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.models.fusion import FMScore
+        >>> FMScore([3], "query")([torch.tensor([[0.5, 1.0, 2.0]])]).detach()  # [factors, own part, 1]
+        tensor([[1.0000, 2.0000, 0.5000, 1.0000]])
     """
 
     def __init__(self, input_dims: list[int], side: Side) -> None:
         super().__init__(input_dims)
-        if side not in get_args(Side):
-            raise UserError(f"FMScore: side is {side!r}; possible: {', '.join(get_args(Side))}")
+        require_choice("FMScore", "side", side, get_args(Side))
         if self._one_width() < 2:
             raise UserError(
-                "FMScore: the encodings are 1 wide; they need a linear weight and at least one factor: give the "
+                "FMScore: the encodings have width 1; they need a linear weight and at least one factor: give the "
                 "encoders an output_dim of 2 or more"
             )
         self.side = side
-        self.bias = nn.Parameter(torch.zeros(1))  # (1,): FSDP refuses to shard scalars
+        self.bias = nn.Parameter(torch.zeros(1))  # (1,): FSDP cannot shard scalars
         self.output_dim = self.input_dims[0] + 1
 
     def forward(self, encodings: list[Tensor]) -> Tensor:
@@ -128,5 +139,5 @@ class FMScore(Fusion):
         return torch.cat([factors.sum(dim=0), torch.stack(last, dim=-1)], dim=-1)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Return the settings, which ``print(model)`` shows."""
         return f"side={self.side!r}"

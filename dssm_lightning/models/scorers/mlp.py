@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dssm_lightning.models.scorers.base import Scorer
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction
 
 
 class MLPScorer(Scorer):
@@ -37,7 +37,8 @@ class MLPScorer(Scorer):
     Source: He et al., arXiv 1708.05031 (NCF).
 
     Raises:
-        UserError: there is no hidden layer, a number is below 1, or the embeddings have other widths.
+        UserError: there is no hidden layer, a number is below 1, the dropout is outside [0, 1), or the embeddings have
+            other widths.
 
     Example:
         >>> import torch
@@ -67,6 +68,7 @@ class MLPScorer(Scorer):
         sizes = {"query_dim": query_dim, "candidate_dim": candidate_dim, "memory_mib": memory_mib}
         for name, size in (*sizes.items(), (f"a width of hidden_dims {widths}", min(widths))):
             require_at_least("MLPScorer", name, size)
+        require_fraction("MLPScorer", "dropout", dropout)
         self.query_dim, self.candidate_dim = query_dim, candidate_dim
         self.input = nn.Linear(query_dim + candidate_dim, widths[0])
         self.layers = nn.Sequential()

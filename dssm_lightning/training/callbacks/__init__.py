@@ -1,4 +1,4 @@
-"""What happens beside training: checkpoints, stops, averages, written embeddings."""
+"""Callbacks of the trainer: checkpoints, stops, averaged weights, written embeddings."""
 
 from dssm_lightning.training.callbacks.averaged_weights import AveragedWeights
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint

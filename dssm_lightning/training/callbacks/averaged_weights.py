@@ -1,4 +1,4 @@
-"""Averaged weights: what is measured, kept and served is the mean of the weights on the way."""
+"""Averaged weights: evaluation, checkpoints and serving use a moving average of the trained weights."""
 
 from __future__ import annotations
 
@@ -10,66 +10,73 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction, require_positive
 
 
 class AveragedWeights(EMAWeightAveraging):
-    r"""Keeps an exponential moving average of the weights, which stands in for them wherever something is measured.
+    r"""Keep an exponential moving average of the weights, and evaluate and save the average.
 
-    After each optimizer step the average follows :math:`\bar w \leftarrow d\, \bar w + (1 - d)\, w`; it starts as the
-    weights after the first. Validation ranks with it, a checkpoint's ``state_dict`` is it, so that test, predict and
-    search use it, and the weights that training goes on with lie beside it. It costs the memory of a second model.
+    After each optimizer step the average becomes :math:`\bar w \leftarrow d\, \bar w + (1 - d)\, w`. Its initial value
+    is the weights after the first step. Validation uses the average. The ``state_dict`` of a checkpoint is the average,
+    so that test, predict and search use it; the checkpoint also holds the weights with which training continues. The
+    average needs the memory of a second model.
 
-    Lightning's callback, with three things changed: buffers are copied, not averaged (a memory of embeddings holds
-    row numbers); a fit that is interrupted in a validation saves neither for the other; and measuring a checkpoint,
-    which needs no average of its own, is no reason for a warning.
+    This is Lightning's callback with three changes. Buffers are copied, not averaged (a memory of embeddings holds row
+    numbers). A fit that is interrupted during validation puts the trained weights back before it saves. Evaluating a
+    checkpoint, which needs no average, causes no warning.
 
     Args:
-        decay: d; about 1 / (1 − d) steps are averaged over.
-        every_n_steps: how often it follows.
+        decay: d; the average covers about 1 / (1 − d) steps.
+        every_n_steps: number of optimizer steps between two updates of the average.
 
     Source: Polyak and Juditsky, doi 10.1137/0330046 (averaging); Tarvainen and Valpola, arXiv 1703.01780.
 
     Raises:
-        ValueError: a decay outside (0, 1), or fewer than one step; in ``setup``, a strategy that cuts the model up, of
-            which no rank could keep an average.
+        UserError: ``decay`` is outside (0, 1), or ``every_n_steps`` is below 1; in ``setup``, the strategy splits the
+            model, so that no process has all weights to average.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from dssm_lightning.training.callbacks import AveragedWeights
+        >>> trainer = Trainer(callbacks=AveragedWeights(decay=0.99), accelerator="cpu", logger=False)
+        >>> trainer.callbacks[0].state_key
+        'AveragedWeights'
     """
 
     def __init__(self, decay: float = 0.999, every_n_steps: int = 1) -> None:
-        if not 0 < decay < 1:
-            raise UserError(f"AveragedWeights: decay is {decay}; it must lie between 0 and 1")
-        if every_n_steps < 1:
-            raise UserError(f"AveragedWeights: every_n_steps is {every_n_steps}; it must be at least 1")
+        require_positive("AveragedWeights", "decay", decay)
+        require_fraction("AveragedWeights", "decay", decay)
+        require_at_least("AveragedWeights", "every_n_steps", every_n_steps)
         super().__init__(use_buffers=False, decay=decay, update_every_n_steps=every_n_steps)
-        self._in_place = False  # whether the model holds the average just now
+        self._in_place = False  # whether the model holds the average at the moment
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the second model."""
+        """Make the model that holds the average."""
         if stage == "fit" and not isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy):
             raise UserError(
-                f"AveragedWeights needs the whole model on each rank, and {type(trainer.strategy).__name__} cuts it "
-                "up: take strategy ddp, or leave the average out"
+                f"AveragedWeights needs the whole model in each process, but {type(trainer.strategy).__name__} splits "
+                "the model: use strategy ddp, or leave AveragedWeights out"
             )
-        with warnings.catch_warnings():  # what it says of sharded models is an error above
+        with warnings.catch_warnings():  # its warning about sharded models is an error above
             warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback with a model that")
             super().setup(trainer, pl_module, stage)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the average in place."""
+        """Put the average into the model."""
         super().on_validation_epoch_start(trainer, pl_module)
         self._in_place = True
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the weights back."""
+        """Put the trained weights back into the model."""
         super().on_validation_epoch_end(trainer, pl_module)
         self._in_place = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Put the weights back, before they are saved."""
+        """Put the trained weights back into the model before they are saved."""
         if self._in_place:
             self.on_validation_epoch_end(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on with both; who only measures has the average already."""
+        """Restore the trained weights and the average for a fit; for an evaluation, ``state_dict`` is the average."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)

@@ -1,4 +1,4 @@
-"""What a run writes: checkpoints and its settings."""
+"""The best checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
+from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.evaluation.evaluator import Evaluation
 from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.checkpoint_files import read_checkpoint
@@ -17,19 +18,26 @@ from dssm_lightning.utils.suggestions import did_you_mean
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``: the best by a monitored metric, or the last where no validation rows are kept.
+    """Keep ``best.ckpt``, the best checkpoint by a monitored metric; without validation rows, the newest checkpoint.
 
     Args:
-        monitor: a logged metric, such as ``val/ndcg@10``; None = the last.
-        mode: whether more or less of it is better.
+        monitor: a logged metric, such as ``val/ndcg@10``; None = keep the newest checkpoint.
+        mode: whether a higher ("max") or a lower ("min") value is better.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from dssm_lightning.training.callbacks import BestCheckpoint
+        >>> trainer = Trainer(callbacks=BestCheckpoint("val/ndcg@10"), accelerator="cpu", logger=False)
+        >>> trainer.checkpoint_callback.monitor
+        'val/ndcg@10'
     """
 
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] = "max") -> None:
-        self._keep(monitor, mode)
+        self._configure(monitor, mode)
         self.best_metrics: dict[str, float] = {}
-        """All metrics at the time of the best checkpoint."""
+        """All metrics at the step of the best checkpoint."""
 
-    def _keep(self, monitor: str | None, mode: Literal["min", "max"], each_epoch: bool | None = None) -> None:
+    def _configure(self, monitor: str | None, mode: Literal["min", "max"], each_epoch: bool | None = None) -> None:
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -41,49 +49,49 @@ class BestCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """The same whatever is monitored, which depends on the data."""
+        """One key for every monitored metric, because the data can change the monitored metric."""
         return "BestCheckpoint"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Monitor nothing where there are no validation rows."""
-        validated = stage != "fit" or len(trainer.datamodule.val_dataloader()) > 0  # type: ignore[attr-defined]  # untyped
+        """Monitor nothing if there are no validation rows."""
+        validated = stage != "fit" or len(datamodule_of(trainer).val_dataloader()) > 0
         if not validated and (self.monitor or "").startswith("val/"):
-            self._keep(None, "max", each_epoch=True)  # also where `check_val_every_n_epoch` says otherwise
+            self._configure(None, "max", each_epoch=True)  # whatever `check_val_every_n_epoch` is
         super().setup(trainer, pl_module, stage)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if this is the best, and remember its metrics."""
-        before = self._kept()
+        """Save if this is the best checkpoint, and keep its metrics."""
+        before = self._state()
         super().on_validation_end(trainer, pl_module)
-        self._remember(trainer, before)
+        self._keep_metrics(trainer, before)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if this is the best, and remember its metrics."""
-        before = self._kept()
+        """Save if this is the best checkpoint, and keep its metrics."""
+        before = self._state()
         super().on_train_epoch_end(trainer, pl_module)
-        self._remember(trainer, before)
+        self._keep_metrics(trainer, before)
 
-    def _kept(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         return {**super().state_dict(), "best_k_models": dict(self.best_k_models)}
 
-    def _remember(self, trainer: Trainer, before: dict[str, Any]) -> None:
+    def _keep_metrics(self, trainer: Trainer, before: dict[str, Any]) -> None:
         io = trainer.strategy.checkpoint_io
         unwritten = isinstance(io, AtomicCheckpointIO) and Path(self.best_model_path) in io.failed
-        if trainer.strategy.broadcast(unwritten):  # the first rank alone knows
-            super().load_state_dict(before)  # what the disk had no room for is not the best that is kept
+        if trainer.strategy.broadcast(unwritten):  # only process 0 knows
+            super().load_state_dict(before)  # the file was not written, so the earlier checkpoint is still the best
             return
         now = {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = None if self.best_model_score is None else float(self.best_model_score)
-        # of equal scores the first is kept, as its checkpoint is
+        # among equal scores the first checkpoint is kept, and so are its metrics
         if self.monitor is None or now.get(self.monitor) == best != self.best_metrics.get(self.monitor):
             self.best_metrics = now
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on with."""
+        """Return the state, with the metrics of the best checkpoint."""
         return {**super().state_dict(), "best_metrics": self.best_metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it, where the folder is still that of the run: under any path, but not in another run."""
+        """Restore the state in a run that has ``best.ckpt``; the run folder may have moved."""
         assert self.dirpath is not None
         best = Path(self.dirpath) / "best.ckpt"
         if best.is_file():
@@ -93,7 +101,7 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_metrics = state_dict["best_metrics"]
 
     def restore_from_last_checkpoint(self) -> None:
-        """Look up what was best where a fit went on in other processes (``ddp_spawn``), in what they have saved."""
+        """Read the best score from ``last.ckpt``, after a fit in other processes (``ddp_spawn``)."""
         last = Path(self.best_model_path).with_name("last.ckpt")
         if self.best_model_score is None and self.monitor is not None and last.is_file():
             state = read_checkpoint(last)["callbacks"][self.state_key]
@@ -101,10 +109,10 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_metrics = state["best_metrics"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the metric's name before anything is computed.
+        """Check the name of the metric before training.
 
         Raises:
-            ValueError: the monitored metric is never logged.
+            UserError: the monitored metric is never logged.
         """
         evaluation = cast(Evaluation, cast(nn.ModuleDict, pl_module.evaluations)["val"])
         logged = ["train/loss", *(f"val/{name}" for name in evaluation.names)]

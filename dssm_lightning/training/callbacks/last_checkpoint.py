@@ -1,4 +1,4 @@
-"""The checkpoint that a run resumes from."""
+"""The checkpoint from which a run is resumed."""
 
 from __future__ import annotations
 
@@ -10,58 +10,68 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dssm_lightning.training.run_folders import check_writable
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import require_at_least
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt``, from which a fit goes on as if nothing had happened.
+    """Keep ``last.ckpt``, from which a resumed fit continues exactly like an uninterrupted fit.
 
-    It is written every so many steps, at each epoch's end, where ``max_steps`` or ``max_time`` end the fit, and when it
-    is interrupted: by a signal (:class:`StopBetweenBatches`), or in a single process by any
-    error. An epoch's last batch and its validation belong together: after a kill in a validation a fit goes on before
-    both, after an interrupt before the validation. Other ranks than the one where an error came up are not where they
-    could save: there ``last.ckpt`` stays what it was, as it does where the loss was not finite. A stop that is asked
-    for within a sum of gradients (``accumulate_grad_batches``) waits for its end: no checkpoint holds a part of one.
+    The checkpoint is written every ``every_n_train_steps`` steps, at the end of each epoch, when ``max_steps`` or
+    ``max_time`` end the fit, and when the fit is interrupted: by a signal
+    (:class:`~dssm_lightning.training.callbacks.StopBetweenBatches`), or in a single process by any error.
+
+    The last batch of an epoch and the validation after it are saved together. A fit that was killed in the validation
+    resumes before the last batch. A fit that was interrupted in the validation resumes before the validation.
+
+    If one of several processes has an error, the others cannot save, and ``last.ckpt`` does not change. It does not
+    change either if the loss is not finite. A stop during the accumulation of gradients (``accumulate_grad_batches``)
+    is delayed until the optimizer step: no checkpoint holds accumulated gradients.
 
     Args:
-        every_n_train_steps: how often within an epoch; None = at its end only.
+        every_n_train_steps: number of steps between two checkpoints within an epoch; None = only at the end of epochs.
 
     Raises:
-        ValueError: steps that are no number of them.
-        OSError: in ``setup``, a folder that cannot be written.
+        UserError: ``every_n_train_steps`` is below 1.
+        OSError: in ``setup``, the folder cannot be written.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from dssm_lightning.training.callbacks import LastCheckpoint
+        >>> trainer = Trainer(callbacks=LastCheckpoint(every_n_train_steps=500), accelerator="cpu", logger=False)
+        >>> trainer.checkpoint_callback.filename
+        'last'
     """
 
     def __init__(self, every_n_train_steps: int | None = None) -> None:
         super().__init__(filename="last", enable_version_counter=False)
-        if every_n_train_steps is not None and every_n_train_steps < 1:
-            raise UserError(f"last.every_n_train_steps must be at least 1, got {every_n_train_steps}")
+        require_at_least("last", "every_n_train_steps", every_n_train_steps)
         self.every_n_steps = every_n_train_steps
-        self._saved_at = 0  # steps; nothing to save before the first
-        self._stop_waits = False  # for a sum of gradients to be complete
+        self._saved_at = 0  # step of the newest checkpoint
+        self._stop_waits = False  # for the end of an accumulation of gradients
 
     @property
     def state_key(self) -> str:
-        """The same however often is saved."""
+        """One key for every ``every_n_train_steps``."""
         return "LastCheckpoint"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find a folder that can be written."""
+        """Check that the folder can be written."""
         super().setup(trainer, pl_module, stage)
-        if stage == "fit" and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        if stage == "fit" and trainer.is_global_zero and not _is_dry_run(trainer):
             assert self.dirpath is not None
             check_writable(Path(self.dirpath))
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the last is the last, whatever was before."""
+        """Return no state: the last checkpoint does not depend on earlier checkpoints."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing."""
+        """Restore nothing."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time, or if no batch will follow; an epoch's last one waits for the epoch's end."""
+        """Save if the step is due, or if the fit stops here; after the last batch, ``on_train_epoch_end`` saves."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
         stop = trainer.should_stop or self._stop_waits
         trainer.should_stop, self._stop_waits = stop and stepped, stop and not stepped
@@ -71,22 +81,22 @@ class LastCheckpoint(ModelCheckpoint):
             self._save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What was saved before a validation within an epoch knows nothing of it."""
+        """Save again before a validation within an epoch, so that a resumed fit repeats this validation."""
         if 0 < self._saved_at == trainer.global_step:
             self._save_before_validation(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if this was within an epoch and ended the fit, or was to be saved."""
+        """Save after a validation within an epoch, if the step is due or the fit stops here."""
         if not trainer.is_last_batch and (trainer.should_stop or 0 < self._saved_at == trainer.global_step):
             self._save(trainer, again=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, unless the epoch was broken off, which Lightning counts as its end."""
+        """Save if the epoch is complete; Lightning also calls this for an interrupted epoch."""
         if trainer.is_last_batch:
             self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save what was reached, where all ranks are here."""
+        """Save the reached step, if all processes are interrupted at the same step."""
         together = trainer.world_size == 1 or isinstance(exception, KeyboardInterrupt | SystemExit)
         if not together or isinstance(exception, FloatingPointError):
             return
@@ -96,7 +106,7 @@ class LastCheckpoint(ModelCheckpoint):
             self._save(trainer)
 
     def _save_before_validation(self, trainer: Trainer) -> None:
-        """Save as one who has begun to validate and has no batch of it: who resumes begins anew."""
+        """Save as at the start of the validation: a resumed fit repeats the validation from its first batch."""
         progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
         progress.reset()
         progress.increment_ready()
@@ -105,9 +115,13 @@ class LastCheckpoint(ModelCheckpoint):
         progress.reset()
 
     def _save(self, trainer: Trainer, again: bool = False) -> None:
-        dry = trainer.fast_dev_run or trainer.sanity_checking  # type: ignore[attr-defined]  # Lightning sets it, untyped
         due = again or self._saved_at != trainer.global_step
-        if due and not dry and trainer.state.fn == TrainerFn.FITTING:
+        if due and not _is_dry_run(trainer) and trainer.state.fn == TrainerFn.FITTING:
             assert self.dirpath is not None
             trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)
             self._saved_at = trainer.global_step
+
+
+def _is_dry_run(trainer: Any) -> bool:
+    """Return whether nothing is saved. Lightning sets ``fast_dev_run`` without a type."""
+    return bool(trainer.fast_dev_run or trainer.sanity_checking)

@@ -1,4 +1,4 @@
-"""Progress as lines, where no terminal shows a bar: in a log file, a batch job or the output of another program."""
+"""Progress as lines of the log, for log files, batch jobs and other programs: without a terminal there is no bar."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from dssm_lightning.utils.progress import SECONDS, format_seconds
 
 
 class ProgressLines(Callback):
-    """Log a line every so many seconds, and one after each validation.
+    """Log a line at regular times within an epoch, and a line after each validation.
 
     Args:
-        seconds: between two lines within an epoch.
+        seconds: time between two lines within an epoch.
 
     Example:
-        >>> ProgressLines(seconds=60).seconds
-        60
+        >>> from lightning.pytorch import Trainer
+        >>> from dssm_lightning.training.callbacks.progress_lines import ProgressLines
+        >>> lines = ProgressLines(seconds=60)
+        >>> trainer = Trainer(callbacks=lines, accelerator="cpu", logger=False, max_epochs=3)
+        >>> lines.line(trainer, done=100, batches_a_second=8)
+        'epoch 1 of 3: batch 100 of inf, 8.0 batches a second'
     """
 
     def __init__(self, seconds: float = SECONDS) -> None:

@@ -1,4 +1,4 @@
-"""A loss that is not finite ends the fit, and says where it comes from."""
+"""Stop a fit whose loss is not finite, and name the module and the rows where it arose."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from dssm_lightning.data.batch import Batch
 from dssm_lightning.data.preparation.cache import Prepared
+from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.training.module import TwoTower
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.ragged import Features, Ragged
 
-SHOWN = 5  # rows in the message
+SHOWN = 5
+"""Rows in the message."""
 
 
 class NotFiniteError(FloatingPointError):
@@ -26,34 +28,42 @@ class NotFiniteError(FloatingPointError):
 
 
 class StopAtNonFinite(Callback):
-    """Ends a fit whose loss is NaN or infinite, with the step, the rows of its batch and where in the model it arose.
+    """Stop a fit whose loss is NaN or infinite, and name the step, the rows of its batch and the module in the model.
 
-    On a CPU each loss is looked at, before it changes a weight; the batch then goes through the model once more, and
-    the first module whose output is not finite is named. On a GPU a look waits for all that is queued. There losses are
-    only compared on the device, and looked at every ``log_every_n_steps`` steps, when the logger waits for them as
-    well, and before each checkpoint: none holds weights that such a loss has changed. The step and its rows are
-    known all the same; for the module resume from ``last`` with ``--trainer.log_every_n_steps 1``: the run takes the
-    same way again.
+    On a CPU every loss is checked before it changes a weight. The batch then passes the model a second time, to find
+    the first module whose output is not finite.
+
+    On a GPU, reading a loss waits for all queued work. There the losses are compared on the device, and the result is
+    read every ``log_every_n_steps`` steps, when the logger waits as well, and before each checkpoint: no checkpoint
+    holds weights that such a loss has changed. The message then names the step and its rows, but no module. To find the
+    module, resume from ``last`` with ``--trainer.log_every_n_steps 1``: the resumed run repeats the same steps.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from dssm_lightning.training.callbacks import StopAtNonFinite
+        >>> trainer = Trainer(callbacks=StopAtNonFinite(), accelerator="cpu", logger=False)
+        >>> StopAtNonFinite.waits(torch.tensor(0.5))  # a loss on a CPU is read at once
+        False
     """
 
     def __init__(self) -> None:
-        self._first: Tensor | None = None  # the first such step, or more than any
-        self._rows: list[tuple[int, Tensor]] = []  # of the batches since the last look, by step
+        self._first: Tensor | None = None  # the first step whose loss is not finite, or the largest int64
+        self._rows: list[tuple[int, Tensor]] = []  # (step, rows) of the batches since the last check
         self._batch: Batch | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Keep the batch at hand."""
+        """Keep the batch."""
         self._batch = batch
         self._rows.append((trainer.global_step, batch.row))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let go of it."""
+        """Release the batch."""
         self._batch = None
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look, or note for later."""
+        """Check the loss, or compare it on the device for a later check."""
         step, loss = trainer.global_step, loss.detach()
         if not self.waits(loss):
             if not math.isfinite(loss.item()):
@@ -63,20 +73,19 @@ class StopAtNonFinite(Callback):
         if self._first is None:
             self._first = torch.full((), torch.iinfo(torch.int64).max, device=loss.device)
         self._first = torch.where(torch.isfinite(loss), self._first, self._first.clamp(max=step))
-        often = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]  # Lightning sets it, untyped
-        if (step + 1) % often == 0:
-            self._look(trainer, cast(TwoTower, pl_module), step)
+        if (step + 1) % _steps_between_logs(trainer) == 0:
+            self._check(trainer, cast(TwoTower, pl_module), step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Look, before what cannot go on takes the place of what can."""
-        self._look(trainer, cast(TwoTower, pl_module), None)
+        """Check the losses before a checkpoint is replaced."""
+        self._check(trainer, cast(TwoTower, pl_module), None)
 
     @staticmethod
     def waits(loss: Tensor) -> bool:
-        """Whether a look at the loss waits for its device."""
+        """Return whether reading the loss waits for its device."""
         return loss.device.type != "cpu"
 
-    def _look(self, trainer: Trainer, module: TwoTower, step: int | None) -> None:
+    def _check(self, trainer: Trainer, module: TwoTower, step: int | None) -> None:
         if self._first is not None and (first := int(self._first)) < torch.iinfo(torch.int64).max:
             self._first = None
             self._stop(trainer, module, first, in_time=first == step)
@@ -86,30 +95,38 @@ class StopAtNonFinite(Callback):
         rows = torch.cat([rows for number, rows in self._rows if number == step])
         if in_time:
             assert self._batch is not None
-            module.on_train_batch_start(self._batch, 0)  # the same dropout again
+            module.on_train_batch_start(self._batch, 0)  # the same dropout as in the step
             with trainer.precision_plugin.forward_context():
                 where, bad = first_not_finite(module, self._batch)
             rows = self._batch.row[bad.to(self._batch.row.device)]
         else:
-            where = "weights have changed since: resume from last with --trainer.log_every_n_steps 1 for the module"
+            where = (
+                "the weights have changed since; to find the module, resume from last with "
+                "--trainer.log_every_n_steps 1"
+            )
         raise NotFiniteError(
             f"the loss of step {step} (epoch {trainer.current_epoch}, both counted from 0) is not finite; {where}; "
-            f"rows of the interactions: {_named(rows.cpu(), trainer.datamodule.data)}"  # type: ignore[attr-defined]  # untyped
+            f"rows of the interactions: {_named(rows.cpu(), datamodule_of(trainer).data)}"
         )
+
+
+def _steps_between_logs(trainer: Any) -> int:
+    """Lightning sets ``log_every_n_steps`` without a type; 0 = no logs."""
+    return max(1, int(trainer.log_every_n_steps))
 
 
 def _named(rows: Tensor, data: Prepared) -> str:
     query, candidate = data.interactions.query[rows].tolist(), data.interactions.candidate[rows].tolist()
     triples = list(zip(rows.tolist(), query, candidate, strict=True))
-    told = [f"{row} ({data.queries[q, 0]!r} with {data.candidates[c, 0]!r})" for row, q, c in triples[:SHOWN]]
-    return ", ".join(told) + (f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else "")
+    named = [f"{row} ({data.queries[q, 0]!r} with {data.candidates[c, 0]!r})" for row, q, c in triples[:SHOWN]]
+    return ", ".join(named) + (f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else "")
 
 
 @torch.no_grad()
 def first_not_finite(module: TwoTower, batch: Batch) -> tuple[str, Tensor]:
-    """Where in a forward pass a value first is not finite, and for which rows (B,) of the batch; all, if for none.
+    """Return where a forward pass is first not finite, and the rows (B,) bool for which it is not.
 
-    It looks at this process' part alone: the others are elsewhere.
+    If no row is found, all rows are true. Only the batch of this process is checked, without communication.
     """
     with _watched(module) as found:
         query, candidate = module.encode_query(batch.query), module.encode_candidate(batch.candidates.features)
@@ -120,25 +137,25 @@ def first_not_finite(module: TwoTower, batch: Batch) -> tuple[str, Tensor]:
     columns = {**_columns("query", batch.query), **_columns("candidate", batch.candidates.features)}
     weights = {f"weight {name}": weight for name, weight in module.named_parameters()}
     before = [name for name, values in {**columns, **weights}.items() if not torch.isfinite(values).all()]
-    text = f"no module of the towers gives such a value, {type(module.loss).__name__} does"
+    text = f"the outputs of all modules of the towers are finite, but {type(module.loss).__name__} is not"
     if found:
         text = f"the first module whose output is not finite is {found[0]}"
     if before:
-        text += f", and {before[0]} is not, before it"
+        text += f", and before it {before[0]} is not finite"
     return text, bad if bad.any() else torch.ones_like(bad)
 
 
 @contextmanager
 def _watched(module: nn.Module) -> Iterator[list[str]]:
-    """A list that the modules whose output is not finite are added to, in the order of their calls' ends."""
+    """Yield a list to which modules whose output is not finite are added, in the order in which their calls end."""
     found: list[str] = []
 
-    def look(name: str, part: nn.Module, output: Any) -> None:
+    def check(name: str, part: nn.Module, output: Any) -> None:
         if isinstance(output, Tensor) and output.is_floating_point() and not torch.isfinite(output).all():
             found.append(f"{name} ({type(part).__name__})")
 
     handles = [
-        part.register_forward_hook(lambda part, _, output, name=name: look(name, part, output))
+        part.register_forward_hook(lambda part, _, output, name=name: check(name, part, output))
         for name, part in module.named_modules()
         if name
     ]

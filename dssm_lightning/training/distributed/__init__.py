@@ -1,4 +1,4 @@
-"""What several processes share: their agreement, and tables by rows."""
+"""Several processes: agreement on the run, and tables whose rows are distributed."""
 
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables, one_file
 

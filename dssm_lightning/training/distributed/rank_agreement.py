@@ -1,6 +1,7 @@
-"""What all ranks must have alike before they work together: said by each, compared once, and named where it differs.
+"""Check that all processes have the same settings, data and checkpoint, and name what differs.
 
-A rank with another setting would not fail. It would wait for ever, or train another model into the same weights.
+A process with another setting would not fail by itself. It would wait forever, or train another model with the same
+weights.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dssm_lightning.utils.seeding import run_seed
 
 SHOWN = 5
 """Differences in one message."""
-_BLOCK, _BLOCKS = 4096, 64  # bytes of a file that are looked at, at evenly spaced places
+_BLOCK, _BLOCKS = 4096, 64  # bytes of a block, and number of evenly spaced blocks of a file that a digest reads
 _OF_TRAINER = (
     "max_epochs",
     "max_steps",
@@ -37,15 +38,15 @@ _OF_TRAINER = (
 
 
 def check_run(settings: dict[str, Any], data: RetrievalDataModule, trainer: Trainer) -> None:
-    """Refuse a run that could not go well, before anything is computed.
+    """Refuse an unsupported strategy, or processes that differ, before training or evaluation.
 
     Args:
-        settings: of the model.
-        data: set up.
-        trainer: that runs.
+        settings: the hyperparameters of the model.
+        data: the data module, set up.
+        trainer: the trainer of the run.
 
     Raises:
-        ValueError: a strategy that this package does not go with; ranks that differ.
+        UserError: the strategy is not supported; the processes differ.
     """
     check_strategy(trainer.strategy)
     if distributed.world_size() > 1:
@@ -53,46 +54,46 @@ def check_run(settings: dict[str, Any], data: RetrievalDataModule, trainer: Trai
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Refuse what would fail in the first evaluation.
+    """Refuse a strategy that would fail in the first evaluation.
 
     Raises:
-        ValueError: FSDP, which has whole weights within a step only.
+        UserError: FSDP, which has complete weights only within a step.
     """
     if isinstance(strategy, FSDPStrategy):
         raise UserError(
-            "--trainer.strategy fsdp: the corpus is embedded between steps, where FSDP holds pieces of the weights; "
-            "take ddp, and for tables that are larger than one device configs/sharded.yaml"
+            "--trainer.strategy fsdp: the corpus is embedded between steps, where FSDP has only a part of the weights; "
+            "use ddp, or configs/sharded.yaml for tables that are larger than one device"
         )
 
 
-def check_ranks_agree(said: dict[str, Any]) -> None:
-    """Compare what each rank says, in one collective.
+def check_ranks_agree(signature: dict[str, Any]) -> None:
+    """Compare the signatures of all processes, in one collective.
 
     Args:
-        said: plain values by name.
+        signature: plain values by name, as :func:`run_signature` returns them.
 
     Raises:
-        ValueError: on every rank, if one of them says something else.
+        UserError: in every process, if the signature of one process differs.
     """
-    every = distributed.gather_objects(said)
+    every = distributed.gather_objects(signature)
     names = dict.fromkeys(name for each in every for name in each)
-    found = [line for name in names for line in _difference(name, [each.get(name, "not there") for each in every])]
+    found = [line for name in names for line in _difference(name, [each.get(name, "missing") for each in every])]
     if found:
         more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise UserError(f"the processes differ and cannot work together: {'; '.join(found[:SHOWN])}{more}")
 
 
 def _difference(name: str, values: list[Any]) -> Iterator[str]:
-    for rank, value in enumerate(values):
+    for process, value in enumerate(values):
         if value != values[0]:
-            yield f"{name} is {values[0]} on rank 0, but {value} on rank {rank}"
+            yield f"{name} is {values[0]} in process 0, but {value} in process {process}"
             return
 
 
 def run_signature(settings: dict[str, Any], data: RetrievalDataModule, trainer: Trainer) -> dict[str, Any]:
-    """What this rank says: its versions, settings, seed and checkpoint, and the data as they are encoded.
+    """Return the versions, settings, seed and checkpoint of this process, and digests of its encoded data.
 
-    A path is not among it, as each node may have a cache and a copy of the data of its own.
+    There are no paths, because each node may have its own cache and copy of the data.
     """
     recipe = data.recipe
     parts: dict[str, list[Any]] = {
@@ -100,7 +101,7 @@ def run_signature(settings: dict[str, Any], data: RetrievalDataModule, trainer: 
         "negatives": [] if data.negatives is None else list(data.negatives.parts),
         "frequency": [] if data.frequency is None else [data.frequency],
     }
-    drawn = {key: [(type(part).__name__, _plain(part)) for part in found] for key, found in parts.items()}
+    described = {key: [(type(part).__name__, _plain(part)) for part in found] for key, found in parts.items()}
     declared = {side: [feature.to_dict() for feature in getattr(recipe, side)] for side in ("query", "candidate")}
     return {
         "the version of dssm_lightning": dssm_lightning.__version__,
@@ -109,7 +110,7 @@ def run_signature(settings: dict[str, Any], data: RetrievalDataModule, trainer: 
         "seed_everything": run_seed(),
         "the checkpoint": _checkpoint(trainer),
         **dict(_flat("model", plain_settings(settings))),
-        **dict(_flat("data", _plain(data) | drawn | declared)),
+        **dict(_flat("data", _plain(data) | described | declared)),
         **{f"trainer.{name}": getattr(trainer, name) for name in _OF_TRAINER},
         **{f"the digest of {name} in the cache": digest for name, digest in digests(data.folder).items()},
     }
@@ -127,7 +128,7 @@ def _plain(part: object) -> dict[str, Any]:
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Every plain value with its dotted name."""
+    """Yield every plain value with its dotted name."""
     if isinstance(value, dict | list) and value:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _flat(f"{name}.{key}", item)
@@ -136,11 +137,12 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """A digest of each file of encoded data, by its name: size and some of its bytes, wherever the folder lies."""
+    """Return a digest of each file of encoded data by its name. A digest covers the size and some of the bytes.
+
+    Features of frozen backbones have no digest: a process computes them when it needs them.
+    """
     files = [*folder.glob("*.npy"), folder / "schema.json"]
-    return {
-        path.stem: _digest(path) for path in sorted(files) if "#frozen-" not in path.name
-    }  # made where there are none yet
+    return {path.stem: _digest(path) for path in sorted(files) if "#frozen-" not in path.name}
 
 
 def _digest(path: Path) -> str:

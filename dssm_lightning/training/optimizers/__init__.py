@@ -1,4 +1,4 @@
-"""Optimizers for large tables beside small layers, as one optimizer whose state resumes."""
+"""Optimizers for large sparse tables beside small dense layers, each as one optimizer whose state can be resumed."""
 
 from dssm_lightning.training.optimizers.lazy_adam import LazyAdam
 from dssm_lightning.training.optimizers.row_wise_adagrad import RowWiseAdagrad

@@ -1,4 +1,4 @@
-"""Adam that leaves alone what a batch did not use."""
+"""Adam that updates only the rows of a table that a batch uses."""
 
 from __future__ import annotations
 
@@ -12,22 +12,33 @@ from dssm_lightning.training.optimizers.sparse_rows import named_rows
 
 
 class LazyAdam(torch.optim.Adam):
-    """Adam that leaves the rows of a table alone that a batch did not use.
+    """Adam that updates only the rows of a table that a batch uses.
 
-    Parameters with a dense gradient are updated as by ``torch.optim.Adam``. Where the gradient is sparse (an encoder's
-    table with ``sparse: true``) only the rows that occur are read and written: their moments and their weight decay
-    stand still in between, so that a step costs what the batch uses and not what the table holds. The bias correction
-    counts the steps of the optimizer, as ``torch.optim.SparseAdam`` does. Known as LazyAdam from TensorFlow.
+    Parameters with a dense gradient are updated as by ``torch.optim.Adam``. If the gradient is sparse (an encoder's
+    table with ``sparse: true``), only the rows that occur are read and written: the moments and the weight decay of
+    other rows do not change. The cost of a step depends on the batch and not on the size of the table. The bias
+    correction counts the steps of the optimizer, as in ``torch.optim.SparseAdam``. TensorFlow Addons has the same
+    optimizer under the name LazyAdam.
 
     Args:
         params: as for ``torch.optim.Adam``.
         lr: learning rate.
         betas: decay of both moments.
         eps: added to the denominator.
-        weight_decay: L2 penalty; for a sparse gradient, of the rows that occur.
-        fused: let torch update all dense parameters in one kernel.
+        weight_decay: L2 penalty; for a sparse gradient, only of the rows that occur.
+        fused: update all dense parameters in one kernel of torch.
 
     Source: Kingma and Ba, arXiv 1412.6980.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.training.optimizers import LazyAdam
+        >>> table = torch.nn.Embedding.from_pretrained(torch.zeros(3, 2), freeze=False, sparse=True)
+        >>> optimizer = LazyAdam(table.parameters(), lr=0.1)
+        >>> table(torch.tensor([1])).sum().backward()
+        >>> optimizer.step()
+        >>> [round(value, 3) for value in table.weight[:, 0].tolist()]  # only row 1 occurs
+        [0.0, -0.1, 0.0]
     """
 
     def __init__(
@@ -43,21 +54,21 @@ class LazyAdam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update."""
+        """Update the parameters once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        put_aside = []
+        sparse = []
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     gradient = parameter.grad.coalesce()
                     self._update_rows(parameter, gradient, group)
-                    put_aside.append((parameter, gradient))
-                    parameter.grad = None  # Adam's own step refuses it
+                    sparse.append((parameter, gradient))
+                    parameter.grad = None  # Adam's step refuses sparse gradients
         super().step()
-        for parameter, gradient in put_aside:
+        for parameter, gradient in sparse:
             parameter.grad = gradient
         return loss
 

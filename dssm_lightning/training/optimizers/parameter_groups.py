@@ -9,9 +9,9 @@ from dssm_lightning.training.optimizers import sparse_tables
 
 
 def parameter_groups(model: nn.Module) -> list[nn.Parameter] | list[dict[str, object]]:
-    """All that trains; in groups, where backbones have learning rates of their own or tables have sparse gradients.
+    """Return all trained parameters; in groups if backbones have their own learning rate or tables are sparse.
 
-    The tables' group comes last and says ``sparse: True``, for
+    The group of the sparse tables is the last. It has the key ``sparse: True``, for
     :class:`~dssm_lightning.training.optimizers.SparseAndDense`.
     """
     rates = {p: each.learning_rate for each in backbones(model) for p in each.backbone.parameters()}

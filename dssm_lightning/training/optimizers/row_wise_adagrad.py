@@ -1,4 +1,4 @@
-"""Adagrad with one number of state for each row of a table."""
+"""Adagrad with one number as the state of each row of a table."""
 
 from __future__ import annotations
 
@@ -8,28 +8,40 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.training.optimizers.sparse_rows import named_rows
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import require_at_least
 
 
 class RowWiseAdagrad(torch.optim.Optimizer):
-    """Adagrad whose entries of a row share one learning rate: the state of a table (V, D) is (V,).
+    """Adagrad with one learning rate for each row of a table: the state of a table (V, D) is (V,).
 
-    With g the gradient of row r, s_r ← s_r + mean(g²) and w_r ← w_r − lr · g / (√s_r + eps). Where the gradient is
-    sparse (an encoder's table with ``sparse: true``) only the rows that occur are read and written, weight decay
-    included. A dense gradient is taken as well; the "rows" of a vector are its entries, and the step is Adagrad's.
+    With g the gradient of row r, s_r ← s_r + mean(g²) and w_r ← w_r − lr · g / (√s_r + eps). If the gradient is sparse
+    (an encoder's table with ``sparse: true``), only the rows that occur are read and written, also by the weight decay.
+    Dense gradients are possible, too. The "rows" of a vector are its entries, so that its step is Adagrad's.
 
     Args:
-        params: parameters or groups of them.
+        params: parameters or groups of parameters.
         lr: learning rate.
         eps: added to the denominator.
-        weight_decay: L2 penalty, added to the gradient; where that is sparse, of the rows that occur.
-        initial_accumulator_value: what s starts from.
+        weight_decay: L2 penalty, added to the gradient; for a sparse gradient, only of the rows that occur.
+        initial_accumulator_value: the initial s.
 
     Raises:
-        ValueError: a negative setting.
+        UserError: a negative setting.
 
     Sources: Duchi et al. 2011 (Adagrad); by row as in ``torchrec.optim.RowWiseAdagrad`` and FBGEMM's
     ``EXACT_ROWWISE_ADAGRAD``, described in Mudigere et al., arXiv 2104.05158.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.training.optimizers import RowWiseAdagrad
+        >>> table = torch.nn.Embedding.from_pretrained(torch.zeros(3, 2), freeze=False, sparse=True)
+        >>> optimizer = RowWiseAdagrad(table.parameters(), lr=0.5)
+        >>> table(torch.tensor([1])).sum().backward()
+        >>> optimizer.step()
+        >>> table.weight[:, 0].tolist()  # only row 1 occurs
+        [0.0, -0.5, 0.0]
+        >>> optimizer.state[table.weight]["sum"].tolist()
+        [0.0, 1.0, 0.0]
     """
 
     def __init__(
@@ -47,13 +59,12 @@ class RowWiseAdagrad(torch.optim.Optimizer):
             "initial_accumulator_value": initial_accumulator_value,
         }
         for name, value in settings.items():
-            if value < 0:
-                raise UserError(f"RowWiseAdagrad: {name} is {value}; it must not be negative")
+            require_at_least("RowWiseAdagrad", name, value, 0)
         super().__init__(params, settings)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update."""
+        """Update the parameters once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -80,7 +91,7 @@ class RowWiseAdagrad(torch.optim.Optimizer):
 
 
 def _step(weight: Tensor, gradient: Tensor, total: Tensor, group: dict[str, Any]) -> None:
-    """(U, D), (U, D), (U,): weights and sums change in place."""
+    """Update weights (U, D) and sums (U,) in place, by gradients (U, D)."""
     if group["weight_decay"]:
         gradient = gradient.add(weight, alpha=group["weight_decay"])
     total.add_(gradient.square().mean(dim=1))

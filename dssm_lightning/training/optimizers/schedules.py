@@ -1,4 +1,4 @@
-"""Learning rates on the way, and what a resumed optimizer makes of those that are asked for."""
+"""Schedules of the learning rate."""
 
 from __future__ import annotations
 
@@ -6,32 +6,46 @@ from lightning.pytorch.cli import LRSchedulerCallable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 
 
 class WarmUp(SequentialLR):
-    r"""The learning rate rises to the optimizer's within the first steps, then follows another schedule.
+    r"""Raise the learning rate linearly during the first steps, then follow another schedule.
 
-    At step t < n it is the optimizer's times :math:`s + (1 - s)\, t / n`. From step n on the other schedule counts
-    from 0. Set ``lr_scheduler_interval: step``: all numbers, those of the other schedule too, are then optimizer steps.
+    At step t < n the learning rate is the optimizer's times :math:`s + (1 - s)\, t / n`. From step n on, the other
+    schedule counts from 0. Set ``lr_scheduler_interval: step``: all numbers, also those of the other schedule, are then
+    optimizer steps.
 
     Args:
-        optimizer: whose learning rates rise.
-        steps: n, how many steps it takes.
-        then: optimizer -> the schedule after it; None = the optimizer's learning rate.
-        start: s, the part of it that the first step has.
+        optimizer: the optimizer whose learning rates are scheduled.
+        steps: n, the number of steps of the rise.
+        then: optimizer -> the schedule after the rise; None = the optimizer's constant learning rate.
+        start: s, the fraction of the learning rate at the first step.
 
     Source: Goyal et al., arXiv 1706.02677 (gradual warm-up).
 
     Raises:
-        ValueError: fewer than one step; a start outside (0, 1].
+        UserError: ``steps`` is below 1; ``start`` is outside (0, 1].
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.training.optimizers.schedules import WarmUp
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> schedule = WarmUp(optimizer, steps=2, start=0.5)
+        >>> for _ in range(4):
+        ...     print(schedule.get_last_lr())
+        ...     optimizer.step()
+        ...     schedule.step()
+        [0.5]
+        [0.75]
+        [1.0]
+        [1.0]
     """
 
     def __init__(
         self, optimizer: Optimizer, steps: int, then: LRSchedulerCallable | None = None, start: float = 0.01
     ) -> None:
-        if steps < 1:
-            raise UserError(f"WarmUp: steps is {steps}; it must be at least 1")
+        require_at_least("WarmUp", "steps", steps)
         if not 0 < start <= 1:
             raise UserError(f"WarmUp: start is {start}; it must be above 0 and at most 1")
         rise = LinearLR(optimizer, start_factor=start, total_iters=steps)

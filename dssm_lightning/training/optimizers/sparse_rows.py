@@ -1,4 +1,4 @@
-"""The rows of a table that a sparse gradient names, in slices."""
+"""The rows of a table that occur in a sparse gradient, in chunks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 ROWS_AT_ONCE = 256
-"""Rows of a table that a CPU core updates at a time: what is computed of them then stays in its cache (2 × faster than
-all at once, with the same result)."""
+"""Rows of a table that a CPU core updates at once. The intermediate results then stay in its cache, which is 2 × faster
+than all rows at once, with the same result."""
 
 
 def named_rows(gradient: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Slices of the rows (U',) that occur, ascending, with their gradients (U', D).
+    """Yield chunks of the rows (U',) that occur in a gradient, in ascending order, with their gradients (U', D).
 
     Args:
         gradient: (V, D) sparse and coalesced.

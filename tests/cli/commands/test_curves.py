@@ -119,6 +119,14 @@ def test_one_epoch_is_a_dot_and_labels_are_plain_text(label: str, figures: list[
     assert np.asarray(dot.get_xydata()).tolist() == [[1, 0]]
 
 
+def test_a_diverged_run_has_its_label_at_its_last_finite_value(figures: list[Figure]) -> None:
+    log("D", "metrics.csv", "epoch,step,val/mrr", "0,9,0.5", "1,19,0.25", "2,29,nan")
+    found = main(["curves", "--run", "D", "--metric", "val/mrr", "--plot", "c.png"])
+    assert str(found["D"]) == "[(1, 0.5), (2, 0.25), (3, nan)]"
+    labels: list[Any] = list(figures[0].axes[0].texts)
+    assert [label.xy for label in labels] == [(2, 0.25)]
+
+
 def test_labels_of_equal_ends_do_not_overlap() -> None:
     axes = draw_curves({"A": [(1, 0.1), (2, 0.5)], "B": [(1, 0.2), (2, 0.5)], "C": [(1, 0.3), (2, 0.1)]}, "x").axes[0]
     labels: list[Any] = list(axes.texts)

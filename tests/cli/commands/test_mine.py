@@ -103,10 +103,10 @@ def test_training_on_them(place: Path) -> None:
     ("options", "message"),
     [
         (["--output", "mined.txt"], "--output mined.txt: negatives are written as .parquet, .jsonl, .csv"),
-        (["--rank_range", "[5, 5]"], "rank_range is 5 to 5; ranks start at 0 and must ascend"),
+        (["--rank_range", "[5, 5]"], "rank_range is 5 to 5"),
         (["--rank_range", "[0, 61]"], "rank_range ends at 61, but the corpus has only 60 candidates"),
-        (["--rank_range", "[0, 5]", "--margin=-1"], "margin is -1.0; it must be 0 or more"),
-        (["--rank_range", "[0, 5]", "--relative_margin=2"], "relative_margin is 2.0; it must lie in 0 … 1"),
+        (["--rank_range", "[0, 5]", "--margin=-1"], "margin is -1.0"),
+        (["--rank_range", "[0, 5]", "--relative_margin=2"], "relative_margin is 2.0"),
         (["--config", "other.yaml"], "no run of other.yaml has a best.ckpt: fit first"),
     ],
 )
@@ -143,11 +143,11 @@ def test_without_positives_there_is_nothing_to_mine(place: Path) -> None:
         ('query_id,negatives\n1,"[1]"\n1,"[2]"\n', "1 ids of 'query_id' occur more than once"),
         (
             'query_id,negatives\nq0,"[""c999""]"\n',
-            r"names \d+ candidates that the corpus does not have, first \['c999'",
+            r"'negatives' .*\d+ candidates .*\['c999'",
         ),
         (
             "query_id,negatives\nq0,nothing\n",
-            "must hold lists of candidate ids, found String, which is no JSON such as",
+            "'negatives' is String",
         ),
     ],
 )
@@ -160,11 +160,11 @@ def test_a_file_that_is_none_of_negatives(tmp_path: Path, content: str, message:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     data = small_data(tmp_path, negatives=FromColumn("negatives", file=str(tmp_path / "none.parquet")))
-    with pytest.raises(FileNotFoundError, match=r"negatives: there is no .*none.parquet"):
+    with pytest.raises(FileNotFoundError, match=r"negatives: .*none.parquet"):
         data.prepare_data()
 
 
 def test_two_files_at_once_are_refused() -> None:
-    with pytest.raises(ValueError, match="Mixed: samplers may read one column of negatives; found a, b"):
+    with pytest.raises(ValueError, match=r"Mixed: .*column.* a, b"):
         Mixed([FromColumn("a", file="x.csv"), FromColumn("b", file="y.csv")])
     assert Mixed([FromColumn("a", file="x.csv"), FromColumn("a", file="x.csv")]).file == "x.csv"

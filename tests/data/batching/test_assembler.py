@@ -1,4 +1,4 @@
-"""Batches by hand; a batch is a function of where it is in a run; shards partition."""
+"""Batches by hand; a batch is a function of its place in the run; shards partition the data."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def lists(column: Column | None) -> list[list[int]]:
 
 
 def flat(value: Any) -> Iterator[Tensor]:
-    """All tensors of a batch, in order."""
+    """Yield all tensors of a batch, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
@@ -99,10 +99,10 @@ def equal(a: Batch, b: Batch) -> bool:
 def test_a_batch_of_in_batch_negatives(tmp_path: Path) -> None:
     assembler = by_hand(tmp_path).assembler
     batch = assembler.batch(torch.tensor([0, 1, 3]), PLACE)
-    assert batch.candidates.id.tolist() == [0, 2]  # a, which two rows own, and c: each once
+    assert batch.candidates.id.tolist() == [0, 2]  # a (two rows own it) and c, each of them once
     assert batch.target.tolist() == [0, 0, 1]
     assert batch.candidates.count.tolist() == [2, 1]
-    # five training rows: p(a) = 2/5, p(c) = 2/5 (r's, and q's: without labels it counts as liked); B = 3
+    # five training rows: p(a) = 2/5, p(c) = 2/5 (rows of r and q: without labels q's row counts as liked); B = 3
     assert batch.candidates.log_q.tolist() == pytest.approx([log(3 * 2 / 5), log(3 * 2 / 5)])
     assert batch.negatives is None
     assert batch.label is None
@@ -143,11 +143,11 @@ def test_labels_alone_make_a_row_of_its_own_candidate(tmp_path: Path) -> None:
     assert batch.label.tolist() == [1, 0, 1]
     assert batch.negatives is not None
     assert batch.negatives.shape == (3, 0)
-    assert batch.known is None  # there is nothing to mask
+    assert batch.known is None  # there are no negatives to mask
 
 
 class Always(NegativeSampler):
-    """Draws what the test names."""
+    """Draw the given candidates."""
 
     def __init__(self, drawn: list[Any], per_row: bool) -> None:
         super().__init__(len(drawn), per_row)
@@ -161,9 +161,9 @@ class Always(NegativeSampler):
 
 
 def test_shared_negatives_are_further_columns(tmp_path: Path) -> None:
-    assembler = Assembler(by_hand(tmp_path).data, Always([3, 0, 3], per_row=False))
+    assembler = Assembler(by_hand(tmp_path).data, sampler=Always([3, 0, 3], per_row=False))
     batch = assembler.batch(torch.tensor([0, 1, 3]), PLACE)
-    assert batch.candidates.id.tolist() == [0, 2, 3]  # a and c are positives, d was drawn (twice), a as well
+    assert batch.candidates.id.tolist() == [0, 2, 3]  # a and c are own candidates; d (twice) and a are drawn
     assert batch.candidates.count.tolist() == [2, 1, 0]
     assert batch.target.tolist() == [0, 0, 1]
     assert batch.negatives is None
@@ -172,12 +172,12 @@ def test_shared_negatives_are_further_columns(tmp_path: Path) -> None:
 
 
 def test_a_rows_own_negatives_are_columns_of_the_same_batch(tmp_path: Path) -> None:
-    assembler = Assembler(by_hand(tmp_path).data, Always([[3, 1], [0, -1]], per_row=True))
+    assembler = Assembler(by_hand(tmp_path).data, sampler=Always([[3, 1], [0, -1]], per_row=True))
     batch = assembler.batch(torch.tensor([0, 3]), PLACE)  # a and c
     assert batch.candidates.id.tolist() == [0, 1, 2, 3]
     assert batch.target.tolist() == [0, 2]
     assert batch.negatives is not None
-    assert batch.negatives.tolist() == [[3, 1], [0, -1]]  # −1: the second row has one only
+    assert batch.negatives.tolist() == [[3, 1], [0, -1]]  # −1: the second row has only one
     assert batch.candidates.count.tolist() == [1, 0, 1, 0]
     assert batch.candidates.log_q.exp().tolist() == pytest.approx([0.25] * 4)  # other rows' columns do not count
 
@@ -187,12 +187,12 @@ def test_log_q_of_uniform_and_popular_negatives(tmp_path: Path, n: int) -> None:
     data = by_hand(tmp_path).data
     ids = torch.arange(4)
     p = torch.tensor([2, 1, 2, 0]).double() / 5
-    uniform = Assembler(data, Uniform(n))._log_q(ids, 3)
+    uniform = Assembler(data, sampler=Uniform(n))._log_q(ids, 3)
     torch.testing.assert_close(uniform.exp(), (3 * p + n / 4).float())
     weight = torch.tensor([2.0, 1.0, 2.0, 0.0]).double() ** 0.75
-    popular = Assembler(data, Popularity(n))._log_q(ids, 3)
+    popular = Assembler(data, sampler=Popularity(n))._log_q(ids, 3)
     torch.testing.assert_close(popular.exp(), (3 * p + n * weight / weight.sum()).float())
-    assert popular[3] == -inf  # nobody likes d in training, so that no batch ever holds it
+    assert popular[3] == -inf  # d has no training positive, so no batch proposes it
 
 
 def test_negatives_that_the_data_names(tmp_path: Path) -> None:
@@ -202,10 +202,10 @@ def test_negatives_that_the_data_names(tmp_path: Path) -> None:
     assert batch.target.tolist() == [0, 0, 1]
     assert batch.negatives is not None
     assert batch.negatives.tolist() == [[1, -1], [1, 2], [-1, -1]]
-    assert batch.candidates.log_q.tolist() == [-inf] * 3  # none of them is there by chance
+    assert batch.candidates.log_q.tolist() == [-inf] * 3  # none of them is drawn at random
 
 
-def test_in_batch_log_q_is_how_often_a_batch_holds_a_candidate(tmp_path: Path) -> None:
+def test_in_batch_log_q_is_the_expected_number_of_rows_of_a_candidate(tmp_path: Path) -> None:
     data = small_data(tmp_path, batch_size=16)
     assembler = data.assembler
     total = torch.zeros(data.num_candidates)
@@ -217,8 +217,8 @@ def test_in_batch_log_q_is_how_often_a_batch_holds_a_candidate(tmp_path: Path) -
     torch.testing.assert_close(total / len(batches), expected, atol=0.06, rtol=0.06)
 
 
-def test_log_q_of_mixed_samplers_is_how_often_a_batch_proposes_and_holds_a_candidate(tmp_path: Path) -> None:
-    """log(B·p + Σ n_i·q_i), against what 800 batches do: own rows and draws of two samplers, all shared."""
+def test_log_q_of_mixed_samplers_is_the_expected_number_of_proposals(tmp_path: Path) -> None:
+    """log(B·p + Σ n_i·q_i) against counts in 800 batches: own candidates and draws of shared samplers."""
     sampler = Mixed([Uniform(6), Popularity(10, alpha=1.0), Mixed([LogUniform(4)])])
     data = small_data(tmp_path, batch_size=16, negatives=sampler)
     assembler = data.assembler
@@ -243,8 +243,8 @@ def test_log_q_of_mixed_samplers_is_how_often_a_batch_proposes_and_holds_a_candi
 
 
 @pytest.mark.parametrize("by_query", [False, True])
-def test_a_streaming_frequency_sees_the_rows_of_every_rank(tmp_path: Path, by_query: bool) -> None:
-    """Two ranks of batch 8 as one process of batch 16, after two epochs."""
+def test_a_streaming_frequency_sees_the_rows_of_all_processes(tmp_path: Path, by_query: bool) -> None:
+    """After two epochs, two processes with batches of 8 equal one process with batches of 16."""
     data = small_data(tmp_path).data
     found = []
     for rank, world_size in ((0, 1), (0, 2), (1, 2)):
@@ -264,12 +264,12 @@ def test_a_streaming_frequency_sees_the_rows_of_every_rank(tmp_path: Path, by_qu
     assert torch.equal(found[0], found[2])
 
 
-# -- where in a run ----------------------------------------------------------------------------------------------------
+# -- place in a run ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def drawing(tmp_path_factory: pytest.TempPathFactory) -> Assembler:
-    """Everything that draws: shared negatives and history dropout."""
+    """Make an assembler with all random parts: shared negatives and history dropout."""
     history = History(name="history", of="candidate_id", dropout=0.5)
     data = small_data(
         tmp_path_factory.mktemp("cache"),
@@ -292,7 +292,7 @@ def epoch(assembler: Assembler, place: Counter = PLACE, world_size: int = 1, num
 
 def test_an_epoch_is_a_function_of_its_place(drawing: Assembler) -> None:
     first = epoch(drawing)
-    torch.rand(3)  # generators that others use do not matter
+    torch.rand(3)  # batches do not depend on the global generator
     assert all(equal(a, b) for a, b in zip(first, epoch(drawing), strict=True))
     for other in (epoch(drawing, Counter(seed=6)), epoch(drawing, number=1)):
         assert not any(torch.equal(a.row, b.row) for a, b in zip(first, other, strict=True))
@@ -313,13 +313,13 @@ def test_an_epoch_is_a_function_of_its_place(drawing: Assembler) -> None:
         assert all(a != b for place, a in enumerate(found) for b in found[:place])
 
 
-def test_an_epoch_holds_each_row_once_but_for_the_rest(drawing: Assembler) -> None:
+def test_an_epoch_has_each_row_at_most_once(drawing: Assembler) -> None:
     rows = torch.cat([batch.row for batch in epoch(drawing)])
     assert len(rows) == len(rows.unique()) == len(drawing.rows) // 24 * 24
     assert set(rows.tolist()) <= set(drawing.data.interactions.rows(TRAIN).tolist())
 
 
-def test_every_epoch_of_a_loader_is_another_one(drawing: Assembler) -> None:
+def test_every_pass_of_a_loader_is_the_next_epoch(drawing: Assembler) -> None:
     progress = Progress()
     loader = loader_of(drawing, 24, progress=progress)
     for number in range(3):
@@ -328,18 +328,18 @@ def test_every_epoch_of_a_loader_is_another_one(drawing: Assembler) -> None:
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_partition_each_global_batch(drawing: Assembler, world_size: int) -> None:
+def test_processes_partition_each_global_batch(drawing: Assembler, world_size: int) -> None:
     whole = epoch(drawing)
     ranks = [epoch(drawing, PLACE._replace(process_rank=rank), world_size) for rank in range(world_size)]
     assert {len(part) for part in ranks} == {len(whole)}
     for step, batch in enumerate(whole):
         rows = torch.cat([part[step].row for part in ranks])
         assert torch.equal(rows, batch.row)
-        assert len({len(part[step].row) for part in ranks}) == 1  # equal batches on every rank
+        assert len({len(part[step].row) for part in ranks}) == 1  # equal batch sizes in all processes
 
 
 @pytest.mark.parametrize("done", [0, 1, 5, 10])
-def test_a_loader_goes_on_where_progress_stands(drawing: Assembler, done: int) -> None:
+def test_a_loader_continues_from_its_progress(drawing: Assembler, done: int) -> None:
     assert len(epoch(drawing)) == 10
     loader = loader_of(drawing, 24, progress=Progress(epoch=3, done=done))
     expected = epoch(drawing, number=3)[done:] if done < 10 else epoch(drawing, number=4)
@@ -362,11 +362,11 @@ def test_fewer_rows_than_a_batch_are_one_batch(drawing: Assembler) -> None:
 
 def test_queries_to_be_ranked_by_hand(tmp_path: Path) -> None:
     [batch] = shard_queries(by_hand(tmp_path).assembler, TEST, 0, 1)
-    assert batch.query_row.tolist() == [0]  # p alone has a test row
+    assert batch.query_row.tolist() == [0]  # only p has a test row
     assert lists(batch.relevant) == [[3]]
     assert lists(batch.seen) == [[0, 1]]
     assert batch.shown is None
-    assert lists(batch.query["history"]) == [[1, 2]]  # all that p likes in training
+    assert lists(batch.query["history"]) == [[1, 2]]  # all training positives of p
 
 
 def test_events_to_be_ranked_by_hand(tmp_path: Path) -> None:
@@ -377,22 +377,22 @@ def test_events_to_be_ranked_by_hand(tmp_path: Path) -> None:
     assert lists(batch.seen) == [[0, 1]]
     assert batch.query["device"].tolist() == [1]
     labelled = by_hand(tmp_path, labels=True)
-    [shown] = shard_events(labelled.assembler, TRAIN, 0, 1)  # training rows: they have a label 0 among them
+    [shown] = shard_events(labelled.assembler, TRAIN, 0, 1)  # training rows, because one of them has label 0
     assert lists(shown.relevant) == [[0], [0], [1], [2], []]
     assert lists(shown.shown) == [[], [], [], [], [2]]
 
 
-@pytest.mark.parametrize("slices", [shard_queries, shard_events])
+@pytest.mark.parametrize("shard", [shard_queries, shard_events])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 70])
-def test_shards_hold_each_query_once(drawing: Assembler, slices: Any, world_size: int) -> None:
-    [whole] = slices(drawing, TEST, 0, 1)
-    parts = [batch for rank in range(world_size) for batch in slices(drawing, TEST, rank, world_size)]
+def test_shards_have_each_query_once(drawing: Assembler, shard: Any, world_size: int) -> None:
+    [whole] = shard(drawing, TEST, 0, 1)
+    parts = [batch for rank in range(world_size) for batch in shard(drawing, TEST, rank, world_size)]
     assert sorted(torch.cat([part.query_row for part in parts]).tolist()) == whole.query_row.tolist()
     found = {
         (q, tuple(r)) for part in parts for q, r in zip(part.query_row.tolist(), lists(part.relevant), strict=True)
     }
     assert found == set(zip(whole.query_row.tolist(), map(tuple, lists(whole.relevant)), strict=True))
-    assert len(parts) == world_size  # a rank without a query takes part with an empty batch
+    assert len(parts) == world_size  # a process without a query has one empty batch
 
 
 def test_relevant_and_seen_are_the_held_out_and_the_training_positives(tmp_path: Path) -> None:
@@ -410,9 +410,9 @@ def test_relevant_and_seen_are_the_held_out_and_the_training_positives(tmp_path:
             assert found == expected
 
 
-def test_slices_cover_the_numbers_in_order() -> None:
+def test_batches_cover_the_numbers_in_order() -> None:
     for total in (0, 1, 7, 12):
-        slices = ShardedBatches(lambda numbers: numbers, torch.arange(total), 4, total)
-        found = list(slices)
-        assert len(slices) == len(found) == -(-total // 4)
+        batches = ShardedBatches(lambda numbers: numbers, torch.arange(total), 4, total)
+        found = list(batches)
+        assert len(batches) == len(found) == -(-total // 4)
         assert [n for numbers in found for n in numbers.tolist()] == list(range(total))

@@ -1,4 +1,4 @@
-"""Histories through data, towers and retriever: by row or by query, of ids or of whole candidates."""
+"""Histories in data, towers and retriever: by row or by query, of ids or of whole candidates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DECAYED = {"class_path": "DecayedEmbeddingBag", "init_args": {"output_dim": 16, 
 
 
 def walks() -> Frames:
-    """Users who go from item i to item i + 7, modulo 30: the last one tells the next, and nothing else does."""
+    """Make users who go from item i to item i + 7, modulo 30: only the last item determines the next one."""
     generator = torch.Generator().manual_seed(0)
     item = torch.randint(0, ITEMS, (USERS,), generator=generator)
     rows: list[dict[str, int]] = []
@@ -62,8 +62,8 @@ def model(encoder: dict[str, Any], **changes: Any) -> TwoTower:
 
 @pytest.mark.parametrize("of", ["item", "candidate"])
 @pytest.mark.parametrize("encoder", [SELF_ATTENTION, GATED, DECAYED], ids=lambda encoder: encoder["class_path"])
-def test_a_batch_by_query_is_the_batch_of_its_rows(tmp_path: Path, encoder: dict[str, Any], of: str) -> None:
-    """Losses and gradients: a sequence that is read once, or the history of each row by itself."""
+def test_a_batch_by_query_equals_the_batch_of_its_rows(tmp_path: Path, encoder: dict[str, Any], of: str) -> None:
+    """Losses and gradients are equal for a sequence that is read once and for the history of each row."""
     made = data(tmp_path, {"of": of})
     rows = made.train_dataloader().order.epoch(0)(0)
     by_query = made.assembler.batch(rows, Counter(0))
@@ -93,10 +93,10 @@ def fitted(folder: Path, made: RetrievalDataModule, tower: TwoTower, epochs: int
 
 
 @pytest.mark.parametrize("encoder", [SELF_ATTENTION, GATED], ids=lambda encoder: encoder["class_path"])
-def test_the_order_of_a_history_is_learnt(tmp_path: Path, encoder: dict[str, Any]) -> None:
+def test_the_order_of_a_history_is_learned(tmp_path: Path, encoder: dict[str, Any]) -> None:
     torch.manual_seed(1)
     metrics = fitted(tmp_path, data(tmp_path), model(encoder), epochs=25)
-    assert metrics["test/seen_kept/hit_rate@1"] > 0.9  # what is likeliest without the order is seen kept, 1 of 30
+    assert metrics["test/seen_kept/hit_rate@1"] > 0.9  # without the order, the best guess is right in 1 of 30
 
 
 @pytest.mark.parametrize("of", ["item", "candidate"])
@@ -123,27 +123,24 @@ def test_widths_that_do_not_meet(tmp_path: Path) -> None:
     narrow = {"class_path": "GRU", "init_args": {"output_dim": 8}}
     wide = {"fusion": "Sum", "encoders": {"history": narrow}, "output_dim": 16}
     tower = model(narrow, query_tower={"class_path": "Tower", "init_args": wide})
-    with pytest.raises(ValueError, match=r"'history' is a history of candidates, which .* 16 dimensions; .* is 8"):
+    with pytest.raises(ValueError, match=r"'history' .*output_dim is 8 .*16"):
         tower.build(made.schemas)
 
 
 def test_a_candidate_feature_that_is_called_candidate(tmp_path: Path) -> None:
     made = data(tmp_path, {"of": "candidate"}, candidate=[Categorical(name="candidate", column="colour")])
-    with pytest.raises(
-        ValueError, match="'history': `of: candidate` means whole candidates, and a candidate feature has that"
-    ):
+    with pytest.raises(ValueError, match=r"'history': .*candidate"):
         made.prepare_data()
 
 
 def test_an_unknown_feature_of_the_candidate(tmp_path: Path) -> None:
     made = data(tmp_path, {"of": "itme"})
-    message = r"'history': `of` names 'itme', which is no candidate feature; there are \['item', 'colour'\] \(or candi"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"'history': .*'itme'.*'item', 'colour'"):
         made.prepare_data()
 
 
 class SaveAt(Callback):
-    """Writes a checkpoint after so many batches, and lets the run go on."""
+    """Write a checkpoint after a number of batches."""
 
     def __init__(self, path: Path, number: int) -> None:
         super().__init__()

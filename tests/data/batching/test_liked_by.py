@@ -1,4 +1,4 @@
-"""What liked a candidate never tells of the row that is to be predicted, on any number of ranks."""
+"""LikedBy features never contain the rows of the batch, in any number of processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dssm_lightning.features import (
 from dssm_lightning.utils.ragged import Ragged
 from dssm_lightning.utils.seeding import Counter
 
-# candidate 0 is liked by queries 0, 1 and 2 (rows 0, 1, 4), candidate 1 by 1 (row 2); row 3 is not liked, 5 a test
+# Queries 0, 1 and 2 like candidate 0 (rows 0, 1, 4), query 1 likes candidate 1 (row 2); row 3 has label 0, row 5 tests.
 QUERY = torch.tensor([0, 1, 1, 0, 2, 2])
 CANDIDATE = torch.tensor([0, 0, 1, 1, 0, 1])
 LABEL = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 1.0])
@@ -35,7 +35,7 @@ WORDS = Ragged(torch.tensor([10, 11, 20, 30, 31, 32]), torch.tensor([0, 2, 3, 6]
 
 
 def assembler(column: Ragged | torch.Tensor = WORDS, **options: object) -> LikedByAssembler:
-    interactions = Interactions(QUERY, CANDIDATE, FOLD, LABEL, None, None, None)
+    interactions = Interactions(QUERY, CANDIDATE, FOLD, LABEL)
     return LikedByAssembler(LikedBy(name="asked", of="words", **options), {"words": column}, interactions, 3)
 
 
@@ -43,7 +43,7 @@ def lists(column: Ragged) -> list[list[int]]:
     return [column.values[a:b].tolist() for a, b in itertools.pairwise(column.offsets.tolist())]
 
 
-def test_all_liked_training_rows_where_nothing_is_predicted() -> None:
+def test_without_a_batch_all_training_positives_count() -> None:
     found = assembler().of_candidates(torch.tensor([0, 1, 2]))
     assert lists(found) == [[10, 11, 20, 30, 31, 32], [20], []]
     assert lists(assembler().of_candidates(torch.tensor([1, 0]))) == [[20], [10, 11, 20, 30, 31, 32]]
@@ -51,7 +51,7 @@ def test_all_liked_training_rows_where_nothing_is_predicted() -> None:
 
 def test_the_batchs_own_rows_are_left_out() -> None:
     found = assembler().of_candidates(torch.tensor([0, 1]), torch.tensor([1, 2]))
-    assert lists(found) == [[10, 11, 30, 31, 32], []]  # query 1's rows 1 and 2
+    assert lists(found) == [[10, 11, 30, 31, 32], []]  # rows 1 and 2 of query 1
 
 
 def test_max_length_keeps_the_last_queries() -> None:
@@ -82,7 +82,7 @@ def test_a_query_may_be_a_category() -> None:
 CANDIDATE_SIDE = [Categorical(name="candidate_id"), LikedBy(name="asked", of="text")]
 
 
-def test_no_row_of_a_batch_is_told_of_and_all_others_are(tmp_path: Path) -> None:
+def test_the_rows_of_a_batch_are_left_out_and_all_others_count(tmp_path: Path) -> None:
     data = small_data(tmp_path, candidate=CANDIDATE_SIDE)
     data.prepare_data()
     data.setup()
@@ -97,7 +97,7 @@ def test_no_row_of_a_batch_is_told_of_and_all_others_are(tmp_path: Path) -> None
     assert len(corpus.values) == sum(len(texts[int(interactions.query[row])]) for row in train)
 
 
-def test_two_ranks_see_candidates_as_one_process_does(tmp_path: Path) -> None:
+def test_two_processes_see_the_candidates_of_one_process(tmp_path: Path) -> None:
     data = small_data(tmp_path, candidate=CANDIDATE_SIDE)
     data.prepare_data()
     data.setup()
@@ -131,20 +131,12 @@ def test_raw_values_and_json() -> None:
 @pytest.mark.parametrize(
     ("candidate", "query", "message"),
     [
-        (
-            [LikedBy(name="a", of="txt")],
-            None,
-            r"'a': `of` names 'txt', which is no query feature; there are \['text'\]",
-        ),
-        (
-            [LikedBy(name="a", of="size")],
-            [Numeric(name="size")],
-            "LikedBy feature 'a': `of` is 'size', a Numeric",
-        ),
+        ([LikedBy(name="a", of="txt")], None, r"'a': .*'txt'.*'text'"),
+        ([LikedBy(name="a", of="size")], [Numeric(name="size")], "'a': .*'size'.*Numeric"),
         (
             [Categorical(name="candidate_id"), LikedBy(name="a", of="text")],
             [HashedTrigrams(name="text"), History(name="h", of="candidate")],
-            "'h' is a history of whole candidates, which cannot be told of what else liked them",
+            "'h' .*candidates.*LikedBy",
         ),
     ],
 )
@@ -155,11 +147,9 @@ def test_what_cannot_be_bound(tmp_path: Path, candidate: list, query: list | Non
 
 
 def test_wrong_arguments_are_an_error() -> None:
-    with pytest.raises(ValueError, match="LikedBy feature 'a': max_length is 0"):
+    with pytest.raises(ValueError, match=r"'a': max_length .*0"):
         LikedBy(name="a", of="b", max_length=0)
-    with pytest.raises(ValueError, match=r"LikedBy feature 'a': dropout is 1.0"):
+    with pytest.raises(ValueError, match=r"'a': dropout .*1\.0"):
         LikedBy(name="a", of="b", dropout=1.0)
-    with pytest.raises(
-        ValueError, match="candidate feature 'asked': query feature 'words' is a column of the interact"
-    ):
-        LikedByAssembler(LikedBy(name="asked", of="words"), {}, Interactions(QUERY, CANDIDATE, FOLD, *[None] * 4), 3)
+    with pytest.raises(ValueError, match=r"'asked': .*'words' .*interactions"):
+        LikedByAssembler(LikedBy(name="asked", of="words"), {}, Interactions(QUERY, CANDIDATE, FOLD), 3)

@@ -1,4 +1,4 @@
-"""An order that is computed: a bijection, and as random as one that is drawn."""
+"""A computed order: a bijection, as random as a drawn order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_each_number_once(total: int) -> None:
 
 
 def by_hand(place: int, total: int, key: int) -> int:
-    """One number, with Python's integers."""
+    """Compute one number with Python's integers."""
     a = isqrt(total - 1) + 1
     b = -(-total // a)
     while True:
@@ -35,7 +35,7 @@ def by_hand(place: int, total: int, key: int) -> int:
             return place
 
 
-def test_each_place_on_its_own() -> None:
+def test_each_place_is_computed_separately() -> None:
     total = 9_999_991
     places = torch.randint(total, (300,), generator=torch.Generator().manual_seed(0))
     found = Permutation(total, key=5)(places)
@@ -43,18 +43,18 @@ def test_each_place_on_its_own() -> None:
     assert torch.equal(Permutation(total, key=5)(places[7:9]), found[7:9])
 
 
-def test_every_order_of_four_is_about_as_likely() -> None:
+def test_all_orders_of_four_are_about_equally_likely() -> None:
     draws = 12_000
     counts: dict[tuple[int, ...], int] = {}
     for key in range(draws):
         order = tuple(Permutation(4, mix(key))(torch.arange(4)).tolist())
         counts[order] = counts.get(order, 0) + 1
-    # an order of four of a random network is even as often as odd only on average over its rounds: all 24 occur
+    # even and odd orders are equally frequent only on average over the rounds; all 24 orders occur
     assert len(counts) == 24
     assert max(counts.values()) < 2 * draws / 24
 
 
-def test_neighbours_part_and_no_place_is_preferred() -> None:
+def test_numbers_are_uniform_and_neighbours_are_independent() -> None:
     total, keys = 1009, 400
     orders = torch.stack([Permutation(total, mix(key))(torch.arange(total)) for key in range(keys)])
     # the number at a place is uniform: chi-square of 10 equal bins over keys, for each of the places
@@ -63,15 +63,15 @@ def test_neighbours_part_and_no_place_is_preferred() -> None:
     share = torch.bincount(torch.arange(total) * 10 // total, minlength=10).double() / total * keys
     chi = ((counts - share) ** 2 / share).sum(1)  # (total,), each of mean 9 and variance 18
     assert abs(chi.mean() - 9) < 5 * (18 / total) ** 0.5
-    # the step from a place to the next is as a drawn order's: triangular, of mean total / 3
+    # the distance between neighbours is distributed as in a drawn order: triangular, with mean total / 3
     step = (orders[:, 1:] - orders[:, :-1]).abs().double()
     assert abs(step.mean() - total / 3) < total / 3 * 0.01
-    # and two keys have nothing in common but what chance gives: one fixed place on average
+    # the orders of two keys agree by chance only: in one place on average
     same = (orders[1:] == orders[:-1]).sum(1).double()
     assert abs(same.mean() - 1) < 5 / (keys - 1) ** 0.5
 
 
-def test_ranks_share_the_rows_of_a_large_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_the_rows_of_a_large_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_mapped, "BLOCK", 50)
     rows = torch.arange(1000, 2003)
     orders = [RowOrder(rows, 16, Counter(seed=4, process_rank=rank), 3) for rank in range(3)]
@@ -82,6 +82,6 @@ def test_ranks_share_the_rows_of_a_large_epoch(monkeypatch: pytest.MonkeyPatch) 
         assert len(taken.unique()) == 960
         assert bool(((taken >= 1000) & (taken < 2003)).all())
     assert not torch.equal(seen[0], seen[1])
-    together = orders[1].epoch(0, every_rank=True)(7)
+    together = orders[1].epoch(0, all_processes=True)(7)
     assert torch.equal(together, torch.cat([take(7) for take in epochs[0]]))
-    assert torch.equal(RowOrder(rows, 16, Counter(seed=4), 3).epoch(1)(3), epochs[1][0](3))  # resumed there
+    assert torch.equal(RowOrder(rows, 16, Counter(seed=4), 3).epoch(1)(3), epochs[1][0](3))  # a resumed process

@@ -1,4 +1,4 @@
-"""How often a row owns each candidate: counted, or estimated from the batches as they pass."""
+"""The probability that a row owns a candidate: counted in the rows, or estimated from the batches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_counted() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 8, 64])
 def test_a_stationary_stream_is_learnt(batch_size: int) -> None:
-    """At any batch size: popular candidates occur many times in a batch, rare ones in few."""
+    """At any batch size: popular candidates occur several times in a batch, rare candidates in few batches."""
     frequency = streaming(alpha=0.002)
     for ids in stream(200_000 // batch_size, batch_size):
         feed(frequency, ids)
@@ -47,7 +47,7 @@ def test_a_stationary_stream_is_learnt(batch_size: int) -> None:
 
 
 def test_by_a_loop() -> None:
-    """Algorithm 2 row by row, each of the c occurrences in a batch a c-th of the time since the last batch with one."""
+    """Algorithm 2 in a loop: c occurrences in a batch are c intervals of a c-th of the time since the last one."""
     frequency, alpha = streaming(alpha=0.3), 0.3
     interval, last, seen, rows = [0.0] * 5, [0] * 5, [0] * 5, 0
     for ids in stream(50, 4):
@@ -60,9 +60,9 @@ def test_by_a_loop() -> None:
             rate = max(1 - (1 - alpha) ** count, count / seen[candidate])
             interval[candidate] = (1 - rate) * interval[candidate] + rate * elapsed
             last[candidate] = rows
-    there = [candidate for candidate in range(5) if seen[candidate]]
-    assert len(there) > 3
-    assert frequency(torch.tensor(there)).tolist() == pytest.approx([1 / interval[candidate] for candidate in there])
+    found = [candidate for candidate in range(5) if seen[candidate]]
+    assert len(found) > 3
+    assert frequency(torch.tensor(found)).tolist() == pytest.approx([1 / interval[candidate] for candidate in found])
 
 
 def test_it_follows_a_change() -> None:
@@ -72,14 +72,14 @@ def test_it_follows_a_change() -> None:
     torch.testing.assert_close(frequency(torch.arange(5)), P.flip(0), rtol=0.36, atol=0)
 
 
-def test_what_was_never_seen_is_as_rare_as_one_of_all_rows() -> None:
+def test_a_candidate_that_was_never_seen_counts_as_one_of_all_rows() -> None:
     frequency = streaming()
-    assert frequency(torch.tensor([2])).item() == 1  # nothing is known: no correction, as all are alike
+    assert frequency(torch.tensor([2])).item() == 1  # nothing is known: all candidates are equal
     feed(frequency, torch.tensor([0, 0, 1, 0]))
     assert frequency(torch.tensor([0, 1, 2])).tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 4])
 
 
-def test_candidates_that_share_a_bucket_seem_as_frequent_as_all_together() -> None:
+def test_candidates_in_one_bucket_share_the_sum_of_their_frequencies() -> None:
     frequency = streaming(alpha=0.01, num_buckets=1)
     for ids in stream(300, 8):
         feed(frequency, ids)
@@ -94,7 +94,7 @@ def test_candidates_that_share_a_bucket_seem_as_frequent_as_all_together() -> No
 def test_a_batch_counts_once_and_only_when_it_was_trained_on() -> None:
     frequency = streaming()
     frequency.hold(torch.tensor([1, 1]))
-    frequency.hold(torch.tensor([2, 3]))  # the first was interrupted, and is made again
+    frequency.hold(torch.tensor([2, 3]))  # the first batch was interrupted and is made again
     before = frequency(torch.arange(5))
     assert before.tolist() == [1] * 5
     frequency.commit()
@@ -104,7 +104,7 @@ def test_a_batch_counts_once_and_only_when_it_was_trained_on() -> None:
     assert torch.equal(frequency(torch.arange(5)), after)
 
 
-def test_the_state_goes_on_to_the_last_bit(tmp_path: Path) -> None:
+def test_a_restored_estimate_is_equal_to_the_last_bit(tmp_path: Path) -> None:
     one, two = streaming(alpha=0.1), streaming(alpha=0.1)
     batches = stream(40, 8)
     for ids in batches[:20]:
@@ -115,16 +115,16 @@ def test_the_state_goes_on_to_the_last_bit(tmp_path: Path) -> None:
         feed(one, ids)
         feed(two, ids)
     assert torch.equal(one(torch.arange(5)), two(torch.arange(5)))
-    with pytest.raises(ValueError, match="the checkpoint has 5 places, here are 7; the corpus or num_buckets"):
+    with pytest.raises(ValueError, match=r"StreamingFrequency: .*5 buckets, .*7; .*num_buckets"):
         streaming(num_buckets=7).load_state_dict(one.state_dict())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"alpha": 0}, "StreamingFrequency: alpha is 0; it must be above 0 and at most 1"),
-        ({"alpha": 1.5}, "StreamingFrequency: alpha is 1.5"),
-        ({"num_buckets": 0}, "StreamingFrequency: num_buckets is 0; it must be at least 1"),
+        ({"alpha": 0}, "StreamingFrequency: alpha is 0; .*above 0"),
+        ({"alpha": 1.5}, r"StreamingFrequency: alpha is 1\.5"),
+        ({"num_buckets": 0}, "StreamingFrequency: num_buckets is 0; .*1"),
     ],
 )
 def test_impossible_arguments_are_named(arguments: dict[str, Any], message: str) -> None:

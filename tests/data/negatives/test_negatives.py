@@ -1,4 +1,4 @@
-"""Negative samplers: what they draw, how often, from which rows, as a function of what."""
+"""Negative samplers: the draws, their frequencies, and the state on which they depend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dssm_lightning.utils.seeding import Counter
 
 
 @pytest.mark.parametrize("per_row", [False, True])
-def test_uniform_draws_every_candidate_alike(per_row: bool) -> None:
+def test_uniform_draws_every_candidate_with_equal_probability(per_row: bool) -> None:
     sampler = bound(Uniform(5, per_row))
     assert sampler.sample(HERE, ROWS).shape == ((8, 5) if per_row else (5,))
     assert sampler.sample(HERE, ROWS).dtype == torch.int64
@@ -60,7 +60,7 @@ def test_from_column_gives_each_row_its_own() -> None:
     assert sampler.expected(torch.arange(5)).eq(0).all()
 
 
-def test_what_rows_name_may_be_a_negative_of_all() -> None:
+def test_the_lists_of_a_column_may_be_shared_by_the_batch() -> None:
     interactions = make_interactions([0, 1, 2], [0, 1, 2], negatives=[[3, 4], [], [0, 1, 3]])
     sampler = bound(FromColumn("hard", per_row=False), interactions)
     assert sampler.sample(HERE, torch.tensor([2, 1, 0])).tolist() == [0, 1, 3, 3, 4]
@@ -69,7 +69,7 @@ def test_what_rows_name_may_be_a_negative_of_all() -> None:
     assert len(mixed.sample(HERE, torch.tensor([2, 1, 0]))) == 4
 
 
-def test_from_column_draws_a_subset_of_a_longer_list_each_value_as_often() -> None:
+def test_from_column_draws_a_uniform_subset_of_a_longer_list() -> None:
     interactions = make_interactions([0, 1], [0, 1], negatives=[list(range(10, 17)), [8, 9]])
     sampler = bound(FromColumn("hard", 3), interactions, 20)
     draws = torch.stack([sampler.sample(HERE._replace(step=step), torch.tensor([0, 1])) for step in range(2000)])
@@ -107,7 +107,7 @@ def test_mixed_draws_side_by_side_and_adds_up_what_is_expected() -> None:
     assert_frequencies(drawn(sampler, 3000), expected / 7)
 
 
-def test_mixed_samplers_of_one_kind_do_not_draw_alike() -> None:
+def test_mixed_samplers_of_one_class_draw_different_candidates() -> None:
     sampler = bound(Mixed([Uniform(50), Uniform(50)]), num_candidates=1000)
     ids = sampler.sample(HERE, ROWS)
     assert (ids[:50] != ids[50:]).any()
@@ -141,7 +141,7 @@ def test_a_draw_is_a_function_of_the_counter(sampler: NegativeSampler) -> None:
     rows = torch.arange(30)
     first = sampler.sample(HERE, rows)
     others = [sampler.sample(HERE._replace(**{place: 9}), rows) for place in ("seed", "epoch", "step", "process_rank")]
-    torch.manual_seed(0)  # the global generator has no say
+    torch.manual_seed(0)  # draws do not depend on the global generator
     torch.testing.assert_close(sampler.sample(Counter(1, 2, 3, 0), rows), first)
     assert all((other != first).any() for other in others)
 
@@ -149,12 +149,12 @@ def test_a_draw_is_a_function_of_the_counter(sampler: NegativeSampler) -> None:
 @pytest.mark.parametrize(
     ("sampler", "message"),
     [
-        (Uniform(6), "Uniform: num_negatives is 6, but the corpus has only 5 candidates"),
-        (Popularity(6), "Popularity: num_negatives is 6, but the corpus has only 5 candidates"),
-        (FromShown(6), "FromShown: num_negatives is 6, but the corpus has only 5 candidates"),
-        (FromShown(1), "FromShown: the data has no labels"),
-        (ObservedOnly(), "ObservedOnly: the data has no labels, so that every pair is liked"),
-        (FromColumn("hard"), "FromColumn: no training interaction names a candidate in column 'hard'"),
+        (Uniform(6), "Uniform: num_negatives is 6, .*5 candidates"),
+        (Popularity(6), "Popularity: num_negatives is 6, .*5 candidates"),
+        (FromShown(6), "FromShown: num_negatives is 6, .*5 candidates"),
+        (FromShown(1), "FromShown: .*no labels"),
+        (ObservedOnly(), "ObservedOnly: .*no labels"),
+        (FromColumn("hard"), "FromColumn: .*'hard'"),
     ],
 )
 def test_data_that_does_not_fit_is_named(sampler: NegativeSampler, message: str) -> None:
@@ -163,23 +163,23 @@ def test_data_that_does_not_fit_is_named(sampler: NegativeSampler, message: str)
 
 
 def test_nothing_to_draw_from_is_named() -> None:
-    with pytest.raises(ValueError, match="Popularity: no training interaction is a positive"):
+    with pytest.raises(ValueError, match=r"Popularity: no .*positive"):
         bound(Popularity(1), make_interactions([0, 1], [0, 1], [TEST, TRAIN], [1.0, 0.0]))
     for sampler in (FromShown(1), ObservedOnly()):
-        with pytest.raises(ValueError, match=f"{type(sampler).__name__}: no training interaction has label 0"):
+        with pytest.raises(ValueError, match=f"{type(sampler).__name__}: no .*label 0"):
             bound(sampler, make_interactions([0, 1], [0, 1], [TEST, TRAIN], [0.0, 1.0]))
 
 
 def test_impossible_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="Uniform: num_negatives is 0; it must be positive"):
+    with pytest.raises(ValueError, match=r"Uniform: num_negatives is 0; .*1"):
         Uniform(0)
-    with pytest.raises(ValueError, match="FromColumn: num_negatives is -1; it must be positive"):
+    with pytest.raises(ValueError, match=r"FromColumn: num_negatives is -1; .*1"):
         FromColumn("hard", -1)
-    with pytest.raises(ValueError, match="Popularity: alpha is 0; it must be positive"):
+    with pytest.raises(ValueError, match=r"Popularity: alpha is 0; .*positive"):
         Popularity(1, alpha=0)
-    with pytest.raises(ValueError, match="samplers is empty"):
+    with pytest.raises(ValueError, match="Mixed: samplers is empty"):
         Mixed([])
-    with pytest.raises(ValueError, match="found Uniform per_row=False, FromShown per_row=True"):
+    with pytest.raises(ValueError, match=r"Mixed: .*Uniform per_row=False, FromShown per_row=True"):
         Mixed([Uniform(1), FromShown(1)])
-    with pytest.raises(ValueError, match="one column of negatives; found a, b"):
+    with pytest.raises(ValueError, match=r"Mixed: .*column.* a, b"):
         Mixed([FromColumn("a"), FromColumn("b")])

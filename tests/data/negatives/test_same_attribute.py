@@ -1,4 +1,4 @@
-"""LogUniform and SameAttribute: what they draw, how often, and that `expected` says so."""
+"""LogUniform and SameAttribute: the draws, their frequencies, and their agreement with `expected`."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ HERE = Counter(seed=1, epoch=2, step=3, process_rank=0)
 
 
 def make_interactions(candidate: list[int], fold: list[int] | None = None) -> Interactions:
-    """One query likes all of these candidates."""
+    """Make one query that likes all of these candidates."""
     folds = torch.tensor([TRAIN] * len(candidate) if fold is None else fold, dtype=torch.int8)
     return Interactions(torch.zeros(len(candidate), dtype=torch.int64), torch.tensor(candidate), folds, *[None] * 4)
 
 
-# Six candidates: 0, 1, 3 are comedies, 1, 2 dramas, 4 the only western, 5 is nothing.
+# Six candidates: 0, 1, 3 are comedies, 1 and 2 are dramas, 4 is the only western, 5 has no genre.
 GENRES = pl.DataFrame({"genres": [["comedy"], ["drama", "comedy"], ["drama"], ["comedy", "comedy"], ["western"], []]})
 REGIONS = pl.DataFrame({"region": ["north", "south", "north", "north", None, None]})
-# 0 is liked three times, 1 twice, 2 once, 4 once; 3 in the test part alone.
+# 0 is liked three times, 1 twice, 2 and 4 once, 3 in the test fold only.
 LIKES = make_interactions([0, 0, 0, 1, 1, 2, 4, 3], [TRAIN] * 7 + [TEST])
 
 
 def bound(sampler: NegativeSampler, corpus: pl.DataFrame, interactions: Interactions = LIKES) -> NegativeSampler:
-    """The sampler, bound to interactions and corpus."""
+    """Bind the sampler to interactions and corpus, and return it."""
     sampler.bind(SamplerTables(interactions, 1, len(corpus), corpus))
     return sampler
 
 
 def frequencies(sampler: NegativeSampler, rows: Tensor, times: int, N: int = 6) -> Tensor:
-    """(N + 1,) how often each candidate is drawn in one sample, on average; the last counts −1."""
+    """Return the mean number of draws of each candidate in one sample, (N + 1,); the last number counts −1."""
     ids = torch.cat([sampler.sample(HERE._replace(step=step), rows).flatten() for step in range(times)])
     return torch.bincount(ids % (N + 1), minlength=N + 1).double() / times
 
 
 def assert_near(found: Tensor, expected: Tensor, times: int) -> None:
-    """Within five standard deviations of counts that are at most Poisson."""
+    """Check that counts, at most Poisson-distributed, are within five standard deviations."""
     assert (abs(found - expected) <= 5 * (expected / times).sqrt() + 1e-12).all(), (found, expected)
 
 
@@ -50,7 +50,7 @@ def assert_near(found: Tensor, expected: Tensor, times: int) -> None:
 
 
 def test_log_uniform_draws_by_place_in_the_order_of_popularity() -> None:
-    # likes 3, 2, 1, 0, 1, 0: places 0, 1, 2, 4, 3, 5 (equal ones by corpus row)
+    # popularity 3, 2, 1, 0, 1, 0: places 0, 1, 2, 4, 3, 5 (equal popularity by corpus row)
     sampler = bound(LogUniform(4), GENRES)
     expected = torch.tensor(
         [4 * (math.log(k + 2) - math.log(k + 1)) / math.log(7) for k in (0, 1, 2, 4, 3, 5)], dtype=torch.float64
@@ -63,7 +63,7 @@ def test_log_uniform_draws_by_place_in_the_order_of_popularity() -> None:
 
 
 def test_log_uniform_needs_a_popularity() -> None:
-    with pytest.raises(ValueError, match="LogUniform: no training interaction is a positive"):
+    with pytest.raises(ValueError, match=r"LogUniform: no .*positive"):
         bound(LogUniform(1), GENRES, make_interactions([0], [TEST]))
 
 
@@ -74,7 +74,9 @@ def test_a_row_gets_others_of_its_own_value() -> None:
     sampler = bound(SameAttribute("region", 2), REGIONS)
     assert sampler.per_row
     assert sampler.column is None
-    rows = torch.tensor([0, 5, 7, 3, 6])  # whose candidates are 0, 2, 3 (north), 1 (south, alone) and 4 (nowhere)
+    rows = torch.tensor(
+        [0, 5, 7, 3, 6]
+    )  # their candidates are 0, 2, 3 (north), 1 (the only one in the south) and 4 (without a region)
     draws = torch.stack([sampler.sample(HERE._replace(step=step), rows) for step in range(300)])
     assert draws.shape == (300, 5, 2)
     found = [sorted(set(draws[:, row].flatten().tolist())) for row in range(5)]
@@ -84,11 +86,11 @@ def test_a_row_gets_others_of_its_own_value() -> None:
 
 
 def test_a_column_of_lists_shares_any_value() -> None:
-    """Candidate 1 draws from its drama (2) in one half, from its comedies (0, 3) in the other."""
+    """For candidate 1, half of the draws are a drama (2), and the other half comedies (0, 3)."""
     sampler = bound(SameAttribute("genres", 1), GENRES)
     found = frequencies(sampler, torch.tensor([3]), 4000)
     assert_near(found, torch.tensor([0.25, 0, 0.5, 0.25, 0, 0, 0], dtype=torch.float64), 4000)
-    assert frequencies(sampler, torch.tensor([6]), 5)[6] == 1  # the western is alone
+    assert frequencies(sampler, torch.tensor([6]), 5)[6] == 1  # there is no other western
     # likes 3, 2, 1, 0, 1 of 7: 0 from 1's quarter; 1 from 0's half and from 2; 2 from 1's half; 3 from 0 and 1
     expected = torch.tensor([2 / 4, 3 / 2 + 1, 2 / 2, 3 / 2 + 2 / 4, 0, 0], dtype=torch.float64) / 7
     torch.testing.assert_close(sampler.expected(torch.arange(6)), expected)
@@ -96,7 +98,7 @@ def test_a_column_of_lists_shares_any_value() -> None:
 
 @pytest.mark.parametrize("per_row", [True, False])
 def test_expected_is_what_the_average_training_row_draws(per_row: bool) -> None:
-    """Shared draws are each for a random row; a row's own are averaged over the rows."""
+    """A shared draw is made for a random row; draws per row are averaged over the rows."""
     sampler = bound(SameAttribute("genres", 3, per_row), GENRES)
     training = torch.arange(7)
     assert sampler.sample(HERE, training).shape == ((7, 3) if per_row else (3,))
@@ -119,7 +121,7 @@ def test_a_draw_is_a_function_of_the_counter(sampler: NegativeSampler) -> None:
     bound(sampler, corpus, make_interactions(list(range(60))))
     rows = torch.arange(40)
     first = sampler.sample(HERE, rows)
-    torch.manual_seed(7)  # the global generator has no say
+    torch.manual_seed(7)  # draws do not depend on the global generator
     assert torch.equal(sampler.sample(Counter(1, 2, 3, 0), rows), first)
     assert all(
         not torch.equal(sampler.sample(HERE._replace(**{place: 9}), rows), first)
@@ -128,11 +130,11 @@ def test_a_draw_is_a_function_of_the_counter(sampler: NegativeSampler) -> None:
 
 
 def test_data_that_does_not_fit_is_named() -> None:
-    with pytest.raises(ValueError, match="SameAttribute: no candidate column 'genre'; the candidates have genres"):
+    with pytest.raises(ValueError, match=r"SameAttribute: .*'genre'; .*'genres'"):
         bound(SameAttribute("genre", 1), GENRES)
-    with pytest.raises(ValueError, match="SameAttribute: no two candidates share a value of column 'title'"):
+    with pytest.raises(ValueError, match=r"SameAttribute: no two candidates .*'title'"):
         bound(SameAttribute("title", 1), pl.DataFrame({"title": ["a", "b", None, None]}), make_interactions([0]))
-    with pytest.raises(ValueError, match="SameAttribute: num_negatives is 7, but the corpus has only 6 candidates"):
+    with pytest.raises(ValueError, match=r"SameAttribute: num_negatives is 7, .*6 candidates"):
         bound(SameAttribute("region", 7), REGIONS)
-    with pytest.raises(ValueError, match="SameAttribute: num_negatives is 0; it must be positive"):
+    with pytest.raises(ValueError, match=r"SameAttribute: num_negatives is 0; .*1"):
         SameAttribute("region", 0)

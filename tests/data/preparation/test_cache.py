@@ -1,4 +1,4 @@
-"""A cache is there whole or not at all, whatever happens while it is written."""
+"""A cache is complete or missing, whatever happens while it is written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folders(place: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.is_dir())
 
 
-def test_what_is_read_is_what_was_encoded(tmp_path: Path) -> None:
+def test_the_read_columns_equal_the_encoded_columns(tmp_path: Path) -> None:
     sides: dict[str, list[Any]] = {
         "query": [Categorical(name="group"), CategoricalList(name="tags"), Categorical(name="a#b", column="group")][:2],
         "candidate": [Vector(name="vector"), Image(name="picture", size=8), CategoricalList(name="tags")],
@@ -54,37 +54,37 @@ def test_pages_are_shared_and_never_written_back(tmp_path: Path) -> None:
     folder = prepare(small_data(tmp_path).recipe, tmp_path)
     first, second = cache.read(folder), cache.read(folder)
     before = second.interactions.query.clone()
-    first.interactions.query.zero_()  # private to who wrote it
+    first.interactions.query.zero_()  # changes a private copy of the page
     assert torch.equal(second.interactions.query, before)
     assert torch.equal(cache.read(folder).interactions.query, before)
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_process_is_deleted(tmp_path: Path) -> None:
     recipe = small_data(tmp_path).recipe
     folder = prepare(recipe, tmp_path)
     whole = {path.name for path in folder.iterdir()}
-    folder.rename(tmp_path / f"{folder.name}.tmp12345")  # died before the rename
+    folder.rename(tmp_path / f"{folder.name}.tmp12345")  # a process that was killed before the rename
     (tmp_path / f"{folder.name}.tmp12345" / "report.json").unlink()
     assert prepare(recipe, tmp_path) == folder
     assert {path.name for path in folder.iterdir()} == whole
     assert folders(tmp_path) == [folder]
 
 
-def test_a_folder_that_is_not_whole_is_made_again(tmp_path: Path) -> None:
+def test_an_incomplete_folder_is_written_again(tmp_path: Path) -> None:
     recipe = small_data(tmp_path).recipe
     folder = prepare(recipe, tmp_path)
     (folder / "report.json").unlink()
     (folder / "schema.json").unlink()
     (folder / "stray").write_text("x")
-    with pytest.warns(UserWarning, match=r"report.json and 1 more of this cache missing"):
+    with pytest.warns(UserWarning, match=r"report\.json and 1 more"):
         assert cache.is_complete(prepare(recipe, tmp_path))
     assert not (folder / "stray").exists()
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["removed", "cut off"])
 @pytest.mark.parametrize("name", ["interactions.label#dense.npy", "candidate.text#values.npy", "candidates.parquet"])
-def test_a_damaged_cache_is_made_again(tmp_path: Path, name: str, cut: bool) -> None:
-    """Without the file of labels a run would train as if there were none."""
+def test_a_damaged_cache_is_written_again(tmp_path: Path, name: str, cut: bool) -> None:
+    """Without the file of labels, a run would train as if the data had no labels."""
     recipe = small_data(tmp_path, source=Synthetic(num_queries=60, num_candidates=40, labels=True)).recipe
     folder = prepare(recipe, tmp_path)
     content = (folder / name).read_bytes()
@@ -92,7 +92,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, name: str, cut: bool) -> 
         (folder / name).write_bytes(content[: len(content) // 2])
     else:
         (folder / name).unlink()
-    with pytest.warns(UserWarning, match=f"{name} of this cache missing, or cut off; it is made again"):
+    with pytest.warns(UserWarning, match=name):
         assert prepare(recipe, tmp_path) == folder
     assert (folder / name).read_bytes() == content
     assert cache.read(folder).interactions.label is not None
@@ -107,8 +107,8 @@ def test_a_cache_of_another_version_is_left_alone(tmp_path: Path, monkeypatch: p
     assert folders(tmp_path) == sorted([old, new])
 
 
-def test_nodes_that_share_a_folder_find_what_the_first_has_made(tmp_path: Path) -> None:
-    """As under ``prepare_data_per_node``: the first process of each node prepares, all others set up."""
+def test_nodes_that_share_a_folder_find_the_cache_of_the_first_node(tmp_path: Path) -> None:
+    """As with ``prepare_data_per_node``: the first process of each node prepares, all processes set up."""
     nodes = [[small_data(tmp_path), small_data(tmp_path)] for _ in range(2)]
     assert all(process.prepare_data_per_node for node in nodes for process in node)
     for node in nodes:
@@ -158,7 +158,6 @@ def test_only_one_of_several_encodes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         write(folder, *rest)
 
     monkeypatch.setattr(cache, "write", counted)
-    monkeypatch.setattr(cache, "track", lambda work, **_: work)  # one terminal shows one bar at a time
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: prepare(small_data(tmp_path).recipe, tmp_path), range(4)))
     assert len(set(found)) == 1
@@ -171,8 +170,8 @@ import json, os, signal, sys
 import numpy as np
 from pathlib import Path
 from helpers.small import small_data
-from dssm_lightning.data import cache
-from dssm_lightning.data.prepare import prepare
+from dssm_lightning.data.preparation import cache
+from dssm_lightning.data.preparation.prepare import prepare
 
 place, die_at = Path(sys.argv[1]), int(sys.argv[2])
 save, write, count, written = np.save, cache.write, 0, []
@@ -231,5 +230,5 @@ def test_processes_that_prepare_at_once(tmp_path: Path, _ended: list[subprocess.
     assert [process.returncode for process in _ended] == [0, 0], outputs
     reports = [json.loads(output) for output, _ in outputs]
     assert reports[0][0] == reports[1][0]
-    assert len(reports[0][1]) + len(reports[1][1]) == 1  # one of them encoded
+    assert len(reports[0][1]) + len(reports[1][1]) == 1  # one of the two processes encoded
     assert folders(tmp_path) == [tmp_path / reports[0][0]]

@@ -1,4 +1,4 @@
-"""What is fitted on which rows, and what a cache depends on."""
+"""The rows on which features are fitted, and the inputs on which a cache depends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CANDIDATES: dict[str, list[Any]] = {
 
 
 def module(tmp_path: Path, **changes: Any) -> RetrievalDataModule:
-    """A data module of the tables above; ``interactions``, ``queries`` and ``candidates`` may be others."""
+    """Make a data module of the tables above; ``interactions``, ``queries`` and ``candidates`` replace them."""
     named = (("interactions", EVENTS), ("queries", QUERIES), ("candidates", CANDIDATES))
     tables = [pl.DataFrame(changes.pop(name, table)) for name, table in named]
     settings: dict[str, Any] = {
@@ -66,7 +66,7 @@ def changed(table: dict[str, list[Any]], column: str, row: int, value: Any) -> d
     return {**table, column: [*table[column][:row], value, *table[column][row + 1 :]]}
 
 
-# -- what teaches what -------------------------------------------------------------------------------------------------
+# -- fitting -----------------------------------------------------------------------------------------------------------
 
 
 def test_query_features_learn_from_training_rows_only(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_candidates_without_a_training_interaction_share_the_unknown_row(tmp_pat
     ids = data.data.candidate["candidate_id"]
     assert isinstance(ids, torch.Tensor)
     assert ids.tolist() == [1, 2, 0, 0]
-    # under another name as well; and what was shown and never liked has no id of its own
+    # also under another name; a candidate that was shown and never liked has no id, either
     labelled = module(
         tmp_path,
         interactions={**EVENTS, "label": [1, 0, 1, 1, 1, 1]},
@@ -137,7 +137,7 @@ def test_columns_are_found_in_queries_or_in_interactions(tmp_path: Path) -> None
     assert set(data.data.query) == {"text", "age"}
     assert set(data.data.event) == {"device", "hour"}
     batch = data.assembler.batch(torch.tensor([0, 1]), data.train_dataloader().place)
-    assert list(batch.query) == ["text", "age", "device", "hour"]  # in the order in which they were declared
+    assert list(batch.query) == ["text", "age", "device", "hour"]  # in the order of the declaration
 
 
 def test_histories_take_the_candidate_feature(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_histories_take_the_candidate_feature(tmp_path: Path) -> None:
     found = schemas(module(tmp_path, query=[history], evaluate="query"))
     assert found.query["history"] == history.bind(found.candidate["candidate_id"])
     for of, message in (
-        ("item_id", r"query feature 'history': `of` names 'item_id', which is no candidate feature; there are \['cand"),
-        ("size", "`of` is 'size', a Numeric"),
+        ("item_id", r"'history': .*'item_id'.*'candidate_id'"),
+        ("size", r"'history': .*'size'.*Numeric"),
     ):
         with pytest.raises(ValueError, match=message):
             schemas(module(tmp_path, query=[History(name="history", of=of)]))
@@ -171,7 +171,7 @@ def test_no_positive_left(tmp_path: Path) -> None:
     events = {**EVENTS, "label": [0, 0, 0, 1, 1, 1]}
     with pytest.raises(
         ValueError,
-        match="no positive is left to train on: 6 interactions, 3 of them in the training fold, none with label = 1",
+        match=r"no positive .*6 interactions, 3 .*label = 1",
     ):
         schemas(module(tmp_path, interactions=events, label="label"))
     assert not list(tmp_path.glob("*/*"))
@@ -180,15 +180,12 @@ def test_no_positive_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (
-            "worse",
-            "negatives column 'worse': no such column; interactions has query_id, candidate_id, fold, device, hour",
-        ),
-        ("device", "negatives column 'device' must hold lists of candidate ids, found String"),
-        ("bad", r"negatives column 'bad' names 2 candidates that the corpus does not have, first \['e', 'f'\]"),
+        ("worse", r"negatives column 'worse': .*query_id, candidate_id, fold, device, hour"),
+        ("device", "negatives column 'device' is String"),
+        ("bad", r"negatives column 'bad' .*2 candidates .*\['e', 'f'\]"),
     ],
 )
-def test_negatives_that_are_none(tmp_path: Path, column: str, message: str) -> None:
+def test_invalid_columns_of_negatives(tmp_path: Path, column: str, message: str) -> None:
     events = {**EVENTS, "bad": [["a", "e"], ["f"], [], None, ["b"], ["c"]]}
     events = events if column == "bad" else EVENTS
     with pytest.raises(ValueError, match=message):
@@ -196,7 +193,7 @@ def test_negatives_that_are_none(tmp_path: Path, column: str, message: str) -> N
 
 
 def test_a_split_that_leaves_a_side_empty(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"RandomQueries leaves no test rows \(train 6, validation 0, test 0\)"):
+    with pytest.raises(ValueError, match=r"RandomQueries .*no test rows \(train 6, validation 0, test 0\)"):
         schemas(module(tmp_path, split=RandomQueries(test=0.1, validation=0)))
 
 
@@ -210,7 +207,9 @@ def test_the_same_inputs_find_the_same_cache(tmp_path: Path, monkeypatch: pytest
     again = small_data(tmp_path)
     assert schemas(again) == first.schemas
     assert len(list(tmp_path.glob("*/schema.json"))) == 1
-    assert schemas(small_data(tmp_path, batch_size=7, mask_known=False)) == first.schemas  # these change no row
+    assert (
+        schemas(small_data(tmp_path, batch_size=7, mask_known=False)) == first.schemas
+    )  # these settings change no row
 
 
 @pytest.mark.parametrize(
@@ -231,7 +230,7 @@ def test_other_inputs_have_another_cache(tmp_path: Path, changes: dict[str, Any]
     assert prepare(base, tmp_path) != prepare(other, tmp_path)
 
 
-def test_the_seed_of_a_run_is_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_does_not_depend_on_the_seed_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folds = []
     for seed in ("1", "2"):
         monkeypatch.setenv("PL_GLOBAL_SEED", seed)
@@ -242,7 +241,7 @@ def test_the_seed_of_a_run_is_no_part_of_it(tmp_path: Path, monkeypatch: pytest.
     assert torch.equal(folds[1], folds[3])
 
 
-def test_a_checkpoints_schema_is_not_fitted_again(tmp_path: Path) -> None:
+def test_the_schema_of_a_checkpoint_is_not_fitted_again(tmp_path: Path) -> None:
     trained = schemas(module(tmp_path))
     more = changed(EVENTS, "device", 0, "new")  # the data has changed since
     data = module(tmp_path, interactions=more)
@@ -250,14 +249,14 @@ def test_a_checkpoints_schema_is_not_fitted_again(tmp_path: Path) -> None:
     assert schemas(data) == trained
     device = data.data.event["device"]
     assert isinstance(device, torch.Tensor)
-    assert device.tolist() == [0, 2, 1, 0, 0, 0]  # "new" is unknown to it
+    assert device.tolist() == [0, 2, 1, 0, 0, 0]  # "new" is an unknown value of the schema
     assert schemas(module(tmp_path, interactions=more)) != trained
     unchanged = module(tmp_path)
     unchanged.encode_with(trained)
     assert prepare(unchanged.recipe, tmp_path, trained) == prepare(module(tmp_path).recipe, tmp_path)
 
 
-def test_interactions_are_the_source_s(tmp_path: Path) -> None:
+def test_interactions_equal_the_tables_of_the_source(tmp_path: Path) -> None:
     data = small_data(tmp_path, negatives=FromColumn("negatives"))
     raw = data.recipe.source.tables()
     found = data.data
@@ -269,5 +268,5 @@ def test_interactions_are_the_source_s(tmp_path: Path) -> None:
     assert found.interactions.negatives is not None
     named = candidates[found.interactions.negatives.values.numpy()].to_list()
     assert named == raw.interactions["negatives"].explode().to_list()
-    assert "picture" not in found.candidates.columns  # pictures are encoded, not kept
+    assert "picture" not in found.candidates.columns  # image bytes are encoded and not kept
     assert len(found.interactions.rows(TRAIN)) == data.data.report["train interactions"]

@@ -1,4 +1,4 @@
-"""Files in every format give the same tables; what cannot be read is refused with what to do."""
+"""Files in every format give the same tables; errors name the file and the cause."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_format_gives_the_same_tables(tmp_path: Path, suffix: str) -> None
     assert tables.display == ("title",)
 
 
-def test_a_quotation_mark_encloses_or_is_a_letter(tmp_path: Path) -> None:
+def test_a_quotation_mark_encloses_a_field_or_is_an_ordinary_character(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_text('query_id\tcandidate_id\tx\nq\tc\t"a"\n', encoding="utf-8")
     assert Files(str(path)).tables().interactions["x"].to_list() == ['"a"']
@@ -54,7 +54,7 @@ def test_a_quotation_mark_encloses_or_is_a_letter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv", "jsonl"])
-def test_a_line_that_is_no_utf8_is_named(tmp_path: Path, suffix: str) -> None:
+def test_a_line_that_is_not_utf8_is_named(tmp_path: Path, suffix: str) -> None:
     content = b'query_id,candidate_id\nq,c\n"two\nlines",c\ncaf\xe9,c\nq,c\n'
     if suffix == "tsv":
         content = content.replace(b",", b"\t")
@@ -62,7 +62,7 @@ def test_a_line_that_is_no_utf8_is_named(tmp_path: Path, suffix: str) -> None:
         content = b'{"query_id": "q", "candidate_id": "c"}\n' * 4 + b'{"query_id": "caf\xe9", "candidate_id": "c"}\n'
     path = tmp_path / f"events.{suffix}"
     path.write_bytes(gzip.compress(content) if suffix == "csv.gz" else content)
-    with pytest.raises(ValueError, match=r"interactions: line 5 of .*events\.\S+ is no UTF-8, at byte \d+: .*caf"):
+    with pytest.raises(ValueError, match=r"interactions: line 5 of .*events\.\S+ .*UTF-8, at byte \d+: .*caf"):
         Files(str(path)).tables()
 
 
@@ -80,15 +80,15 @@ def test_folders_globs_and_compressed_files(tmp_path: Path) -> None:
     assert_frame_equal(Files(str(tmp_path / "events.csv.gz")).tables().interactions, EVENTS)
 
 
-def test_urls_are_scanned_and_not_looked_for_on_this_machine(tmp_path: Path) -> None:
+def test_urls_are_scanned_and_not_searched_on_this_machine(tmp_path: Path) -> None:
     url = Path(write(EVENTS, tmp_path / "events.csv")).as_uri()
     assert_frame_equal(Files(url).tables().interactions, EVENTS)
     assert Files(url).fingerprint() == Files(url).fingerprint()
-    with pytest.raises(ValueError, match=r"interactions: file:.*nothing\.csv cannot be read as CSV"):
+    with pytest.raises(ValueError, match=r"interactions: file:.*nothing\.csv .*CSV"):
         Files((tmp_path / "nothing.csv").as_uri()).tables()
 
 
-def test_brackets_in_a_file_name_are_no_glob(tmp_path: Path) -> None:
+def test_brackets_in_the_name_of_a_file_are_no_glob(tmp_path: Path) -> None:
     for suffix in ("csv", "jsonl", "parquet"):
         path = write(EVENTS, tmp_path / f"events [1].{suffix}")
         assert_frame_equal(Files(path).tables().interactions, EVENTS)
@@ -103,13 +103,15 @@ def test_brackets_in_a_file_name_are_no_glob(tmp_path: Path) -> None:
         (["-1", "12345678901234567890123"], ["-1", "12345678901234567890123"]),
     ],
 )
-def test_ids_are_integers_where_all_are_written_so(tmp_path: Path, written: list[str], expected: list[Any]) -> None:
+def test_ids_are_integers_if_all_are_written_as_integers(
+    tmp_path: Path, written: list[str], expected: list[Any]
+) -> None:
     path = tmp_path / "e.csv"
     path.write_text("query_id,candidate_id\n" + "".join(f"q,{each}\n" for each in written), encoding="utf-8")
     assert Files(str(path)).tables().interactions["candidate_id"].to_list() == expected
 
 
-def test_ids_are_text_in_all_files_where_one_needs_text(tmp_path: Path) -> None:
+def test_ids_are_text_in_all_files_if_one_file_needs_text(tmp_path: Path) -> None:
     events = write(pl.DataFrame({"query_id": ["q"], "candidate_id": [7]}), tmp_path / "e.csv")
     corpus = pl.DataFrame({"candidate_id": ["7", "x8"]})
     for suffix in ("csv", "parquet"):
@@ -128,7 +130,7 @@ def test_times_are_numbers_or_iso_8601(tmp_path: Path) -> None:
     assert times("2020-01-02T12:00:00Z") == [noon]
     assert times("2020-01-02 12:00:00") == [noon]
     assert times("2020-01-02") == [noon.replace(hour=0)]
-    with pytest.raises(ValueError, match=r"time column 't': 1 of 2 values are neither numbers nor .* first 'soon'"):
+    with pytest.raises(ValueError, match=r"time column 't': 1 of 2 values .*first 'soon'"):
         times("2020-01-02", "soon")
 
 
@@ -154,40 +156,40 @@ def test_json_lines_of_raw_texts_load_directly(tmp_path: Path) -> None:
     assert tables.interactions["negative_docs"].to_list() == [["dog", "cow"], [], []]
 
 
-def test_negatives_may_be_absent_but_not_something_else(tmp_path: Path) -> None:
+def test_negatives_are_optional_lists(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "t.jsonl", {"query": "q", "positive_doc": "d"})
     assert Files(path).tables().resolve(["query"], ["doc"]).candidates["doc"].to_list() == ["d"]
     path = write_lines(tmp_path / "t.jsonl", {"query": "q", "positive_doc": "d", "negative_docs": "n"})
-    with pytest.raises(ValueError, match="negative_docs must hold lists of texts, found String"):
+    with pytest.raises(ValueError, match="negative_docs is String"):
         Files(path).tables()
 
 
-# -- refusals -------------------------------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_read_at_birth() -> None:
+def test_the_constructor_reads_no_file() -> None:
     Files("nowhere/at/all.csv")
 
 
-def test_a_missing_file_is_named_with_what_lies_near(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_with_the_files_nearby(tmp_path: Path) -> None:
     write(EVENTS, tmp_path / "events.csv")
     write(EVENTS, tmp_path / "zzz.parquet")
     for action in (Files(str(tmp_path / "event.csv")).tables, Files(str(tmp_path / "event.csv")).fingerprint):
         with pytest.raises(FileNotFoundError) as caught:
             action()
-        assert str(caught.value).startswith(f"interactions: there is no {tmp_path / 'event.csv'}; ")
-        assert f"{tmp_path} holds events.csv, zzz.parquet" in str(caught.value)
-    with pytest.raises(FileNotFoundError, match=r"candidates: there is no .*holds events\.csv"):
+        assert str(caught.value).startswith("interactions: ")
+        assert f"{tmp_path / 'event.csv'}; {tmp_path} has events.csv, zzz.parquet" in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=r"candidates: .*such\.csv; .*events\.csv"):
         Files(str(tmp_path / "events.csv"), candidates=str(tmp_path / "no" / "such.csv")).tables()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"the folder .*folder holds no \.parquet file"):
+    with pytest.raises(FileNotFoundError, match=r"interactions: .*folder .*no \.parquet"):
         Files(str(tmp_path / "folder")).tables()
-    with pytest.raises(FileNotFoundError, match=r"there is no .*folder.a\.csv; .*folder is empty"):
+    with pytest.raises(FileNotFoundError, match=r"interactions: .*folder.a\.csv; .*folder is empty"):
         Files(str(tmp_path / "folder" / "a.csv")).tables()
 
 
 def test_unknown_formats(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"queries: the format of .*q\.xlsx is not known; a file ends in \.csv, \.tsv"):
+    with pytest.raises(ValueError, match=r"queries: .*q\.xlsx .*\.csv, \.tsv"):
         Files(write(EVENTS, tmp_path / "e.csv"), str(tmp_path / "q.xlsx")).tables()
 
 
@@ -215,9 +217,9 @@ def test_broken_files(tmp_path: Path, suffix: str, content: str, message: str) -
         (
             "csv",
             'a,b\n"x,\ny",2\n1,2,3\n',
-            "line 4 of .* has 3 fields, the first line names 2: a, b; a text that holds",
+            'line 4 of .* 3 fields, .*2: a, b; .*"',
         ),
-        ("tsv", 'a\tb\n"\t2\n1\t2\t3\n', "line 3 of .* has 3 fields, the first line names 2: a, b$"),
+        ("tsv", 'a\tb\n"\t2\n1\t2\t3\n', "line 3 of .* 3 fields, .*2: a, b$"),
     ],
 )
 def test_a_line_of_too_many_fields_is_named(
@@ -232,16 +234,13 @@ def test_a_line_of_too_many_fields_is_named(
 def test_another_separator_is_seen(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("user;item\n1;2\n", encoding="utf-8")
     source = Files(str(tmp_path / "e.csv"), query_id="user", candidate_id="item")
-    message = (
-        r"'user': no such column; interactions has user;item \(one column, with ';' in its name: a \.csv has commas"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"'user': .*interactions has user;item \(.*';'.*commas"):
         source.tables().resolve([], [])
 
 
 def test_a_named_column_that_is_missing_is_an_error(tmp_path: Path) -> None:
     path = write(EVENTS, tmp_path / "e.csv")
-    with pytest.raises(ValueError, match=r"weight column 'like': no such column; .* did you mean 'liked'"):
+    with pytest.raises(ValueError, match=r"weight column 'like': .*'liked'\?"):
         Files(path, query_id="user", candidate_id="item", weight="like").tables().resolve([], [])
 
 

@@ -1,4 +1,4 @@
-"""Frames of Polars or pandas give the same tables, and the fingerprint follows every value."""
+"""Frames of Polars or pandas give the same tables; the fingerprint depends on every value."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def test_polars_and_pandas_frames_give_the_same_tables() -> None:
         assert tables.display == ("title",)
 
 
-def test_something_else_is_refused() -> None:
-    with pytest.raises(TypeError, match="candidates must be a Polars or pandas frame, got dict"):
+def test_other_tables_are_an_error() -> None:
+    with pytest.raises(TypeError, match="Frames: candidates is dict"):
         Frames(pl.DataFrame(EVENTS), candidates=ITEMS).tables()
 
 
-def test_the_fingerprint_follows_contents_names_types_and_keys() -> None:
+def test_the_fingerprint_depends_on_contents_names_types_and_roles() -> None:
     frame = pl.DataFrame(EVENTS)
     first = Frames(frame).fingerprint()
     assert Frames(pl.DataFrame(EVENTS)).fingerprint() == first

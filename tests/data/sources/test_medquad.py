@@ -1,4 +1,4 @@
-"""MedQuAD: from one file or from the authors' XML, what counts as one question, and how to get it."""
+"""MedQuAD: one file or the authors' XML, distinct questions, and the message for missing data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_equal_questions_are_one_query_and_equal_answers_one_candidate(tmp_path:
 
 
 def test_the_repository_of_the_authors(tmp_path: Path) -> None:
-    """White space becomes single blanks, and the collections without answers are left out."""
+    """White space becomes single spaces, and the collections without answers are left out."""
     answered = "".join(
         f'<QAPair pid="1"><Question qid="1" qtype="{kind}">{q}</Question><Answer>{a}</Answer></QAPair>'
         for q, a, kind in PAIRS
@@ -66,18 +66,20 @@ def test_no_question_is_on_both_sides_of_the_split(tmp_path: Path) -> None:
     assert folds["fold"].max() == 1
 
 
-def test_who_has_no_data_is_told_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"git clone https://github.com/abachaa/MedQuAD .*root. or DSSM_DATA"):
+def test_the_error_for_missing_data_says_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"MedQuAD: .*git clone https://github.com/abachaa/MedQuAD .*root.*DSSM_DATA"
+    ):
         MedQuAD(str(tmp_path)).tables()
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("qa.jsonl", '{"question": "q"}\n', "has no answer, focus, qtype, source; it has question"),
-        ("qa.jsonl", "question, answer", "cannot be read as JSON Lines"),
-        ("qa.jsonl", lines(("q", "")), "no pair in .* has an answer"),
-        ("1_A_QA/1.xml", "<Document>", "1.xml cannot be read as XML"),
+        ("qa.jsonl", '{"question": "q"}\n', "MedQuAD: .*answer, focus, qtype, source; .*question"),
+        ("qa.jsonl", "question, answer", r"MedQuAD: .*qa\.jsonl .*JSON Lines"),
+        ("qa.jsonl", lines(("q", "")), "MedQuAD: no pair .*medquad"),
+        ("1_A_QA/1.xml", "<Document>", r"MedQuAD: .*1\.xml .*XML"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -97,7 +99,7 @@ def test_a_change_of_the_data_changes_the_fingerprint(tmp_path: Path) -> None:
 def test_the_published_sizes() -> None:
     root = os.environ.get("DSSM_DATA")
     if root is None or not (Path(root) / "medquad").is_dir():
-        pytest.skip("MedQuAD is not at hand: DSSM_DATA names no folder with medquad")
+        pytest.skip("MedQuAD is missing: DSSM_DATA names no folder with medquad")
     tables = MedQuAD(root).tables()
     assert tables.queries is not None
     assert tables.candidates is not None

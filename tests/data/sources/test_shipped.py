@@ -1,4 +1,4 @@
-"""Shipped data: rebuilt from raw files, small enough, with the notices that their licences ask for."""
+"""Shipped data: built from raw files, small enough, with the notices that the licences require."""
 
 from __future__ import annotations
 
@@ -60,30 +60,30 @@ def test_tables_are_built_from_raw_files(tmp_path: Path, capsys: pytest.CaptureF
     ]
 
 
-def test_what_ships_is_what_the_raw_files_give(tmp_path: Path) -> None:
+def test_the_shipped_tables_equal_the_tables_of_the_raw_files(tmp_path: Path) -> None:
     data = Path(os.environ.get("DSSM_DATA", "."))
     if not (data / "emoji").is_dir() or not (data / "tldr").is_dir():
-        pytest.skip("the raw files are not at hand: DSSM_DATA names no folder with emoji and tldr")
+        pytest.skip("the raw files are missing: DSSM_DATA names no folder with emoji and tldr")
     script().build(data, tmp_path)
     for name in PARQUET:
         assert_frame_equal(pl.read_parquet(tmp_path / name), pl.read_parquet(SHIPPED / name))
 
 
-def test_what_ships_is_small() -> None:
+def test_the_shipped_files_are_small() -> None:
     sizes = {path.name: path.stat().st_size for path in SHIPPED.glob("*.parquet")}
     assert sorted(sizes) == PARQUET
     assert sizes["emoji.parquet"] + sizes["emoji_queries.parquet"] <= 8_000_000
     assert sizes["tldr_examples.parquet"] + sizes["tldr_pages.parquet"] <= 2_000_000
 
 
-def test_nothing_is_missing_in_what_ships() -> None:
+def test_the_shipped_tables_have_no_missing_values() -> None:
     for name in PARQUET:
         table = pl.read_parquet(SHIPPED / name)
         assert sum(table.null_count().row(0)) == 0, name
     assert pl.read_parquet(SHIPPED / "emoji_queries.parquet")["lang"].n_unique() == 28
 
 
-def test_the_notices_are_there() -> None:
+def test_the_notices_are_complete() -> None:
     notice = (SHIPPED / "NOTICE.md").read_text(encoding="utf-8")
     for needed in (
         "Noto Emoji",

@@ -1,4 +1,4 @@
-"""Synthetic: the same at every call, and each column alone tells enough to learn from."""
+"""Synthetic: the same tables at every call; each column alone determines the topic well enough to learn."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_events_of_a_query_have_distinct_times_and_device_varies() -> None:
     assert not interactions.select("query_id", "time").is_duplicated().any()
     by_query = interactions.group_by("query_id").agg(pl.col("device").n_unique(), pl.col("weight").min())
     assert (by_query["device"] > 1).mean() > 0.9  # type: ignore[operator]  # the mean of a non-empty column
-    assert by_query["weight"].min() >= 0.5  # type: ignore[operator]  # likewise
+    assert by_query["weight"].min() >= 0.5  # type: ignore[operator]  # the minimum of a non-empty column
 
 
 def test_labels_are_of_other_topics() -> None:
@@ -62,14 +62,14 @@ def test_labels_are_of_other_topics() -> None:
 
 def test_negatives_are_of_other_topics() -> None:
     tables = make_tables(Synthetic())
-    topic_of = dict(zip(tables.candidates["candidate_id"], said_by(tables.candidates), strict=True))
+    topic_of = dict(zip(tables.candidates["candidate_id"], words_of(tables.candidates), strict=True))
     liked = tables.interactions["candidate_id"].to_list()
     for candidate, negatives in zip(liked, tables.interactions["negatives"].to_list(), strict=True):
         assert len(negatives) == 4
         assert topic_of[candidate] not in [topic_of[negative] for negative in negatives]
 
 
-def test_pictures_are_files_that_others_can_read() -> None:
+def test_pictures_are_files_that_pillow_can_read() -> None:
     candidates = make_tables(Synthetic()).candidates
     picture = PIL.Image.open(io.BytesIO(candidates["picture"][0]))
     assert (picture.size, picture.mode) == ((8, 8), "RGB")
@@ -78,7 +78,7 @@ def test_pictures_are_files_that_others_can_read() -> None:
 
 @pytest.mark.parametrize("column", ["size", "vector", "picture", "created"])
 def test_a_column_alone_finds_the_topic(column: str) -> None:
-    """The candidates nearest to those that a query liked first hold the one that it liked last."""
+    """The candidates nearest to a query's first positives contain its last positive."""
     tables = make_tables(Synthetic())
     values = numbers(tables.candidates[column])
     row = {name: number for number, name in enumerate(tables.candidates["candidate_id"])}
@@ -91,7 +91,7 @@ def test_a_column_alone_finds_the_topic(column: str) -> None:
     assert np.mean(hits) > 0.7  # by chance 10 of 295
 
 
-def test_both_sides_say_the_same_words() -> None:
+def test_both_sides_use_the_same_words() -> None:
     tables = make_tables(Synthetic())
     query, candidate = hidden_topics(tables)
     assert (query == candidate).all()
@@ -107,9 +107,9 @@ def test_it_is_fast() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_queries": 0}, "at least 1 query and 20 candidates are needed, got 0 and 300"),
-        ({"num_candidates": 19}, "got 200 and 19"),
-        ({"likes": 11}, "likes must be between 1 and 10, the size of a topic, got 11"),
+        ({"num_queries": 0}, "Synthetic: num_queries is 0; .*1"),
+        ({"num_candidates": 19}, "Synthetic: num_candidates is 19; .*20"),
+        ({"likes": 11}, "Synthetic: likes is 11; .*10"),
     ],
 )
 def test_impossible_sizes(arguments: dict[str, int], message: str) -> None:
@@ -117,24 +117,24 @@ def test_impossible_sizes(arguments: dict[str, int], message: str) -> None:
         Synthetic(**arguments)  # type: ignore[arg-type]  # all of them are ints
 
 
-# -- what is hidden -------------------------------------------------------------------------------------------------
+# -- hidden topics --------------------------------------------------------------------------------------------------
 
 
-def said_by(table: pl.DataFrame) -> NDArray[np.str_]:
-    """The words of a row, which are its topic's six, in order."""
+def words_of(table: pl.DataFrame) -> NDArray[np.str_]:
+    """Return the words of each row in alphabetical order: the six words of its topic."""
     return np.array([" ".join(sorted([*t, *w.split()])) for t, w in zip(table["tags"], table["text"], strict=True)])
 
 
 def hidden_topics(tables: Tables) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
-    """The topics of each interaction's query and candidate."""
-    query = dict(zip(tables.queries["query_id"], said_by(tables.queries), strict=True))
-    candidate = dict(zip(tables.candidates["candidate_id"], said_by(tables.candidates), strict=True))
+    """Return the topics of the query and of the candidate of each interaction."""
+    query = dict(zip(tables.queries["query_id"], words_of(tables.queries), strict=True))
+    candidate = dict(zip(tables.candidates["candidate_id"], words_of(tables.candidates), strict=True))
     pairs = tables.interactions.select("query_id", "candidate_id").rows()
     return np.array([query[q] for q, _ in pairs]), np.array([candidate[c] for _, c in pairs])
 
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:
-    """(N, ·) a column as standardised numbers."""
+    """Return a column as standardised numbers (N, ·)."""
     if column.dtype == pl.Binary:
         rows = [np.asarray(PIL.Image.open(io.BytesIO(each))).ravel() for each in column]
     else:

@@ -1,4 +1,4 @@
-"""Tldr: what ships, and its published fold."""
+"""Tldr: the shipped tables and the published fold."""
 
 from __future__ import annotations
 

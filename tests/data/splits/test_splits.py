@@ -1,4 +1,4 @@
-"""Splits: sizes, what stays together, the order of time, equality on every machine, and messages."""
+"""Splits: sizes of the folds, groups that stay together, order of time, equality on every machine, and messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dssm_lightning.data.tables.tables import Tables
 def make_tables(
     query: list[int] | list[str], queries: dict[str, list[str]] | None = None, **columns: list[object]
 ) -> Tables:
-    """Tables with one interaction for each entry of ``query``; a column ``time`` is the key of that name."""
+    """Make tables with one interaction for each entry of ``query``; a column ``time`` is the time column."""
     interactions = pl.DataFrame({"query_id": query, "candidate_id": range(len(query)), **columns})
     ids = pl.DataFrame({"query_id": query}).unique(maintain_order=True)
     return Tables(
@@ -40,7 +40,7 @@ def make_tables(
 
 
 def sizes(fold: np.ndarray) -> tuple[int, int, int]:
-    """Rows of each fold."""
+    """Count the rows of each fold."""
     train, validation, test = np.bincount(fold, minlength=3)
     return int(train), int(validation), int(test)
 
@@ -55,7 +55,7 @@ def test_random_rows_are_a_fraction_of_all_rows_and_a_function_of_the_seed() -> 
 
 
 def test_the_draw_is_the_same_on_every_machine() -> None:
-    """PCG64's raw stream and splitmix64: this may never change, or published numbers are of other rows."""
+    """PCG64's raw stream and splitmix64. This may never change, because published numbers depend on it."""
     fold = RandomRows(0.2, 0.2).assign(make_tables([0] * 20))
     assert np.flatnonzero(fold == TEST).tolist() == [2, 11, 14, 16]
     assert np.flatnonzero(fold == VALIDATION).tolist() == [4, 8, 9, 18]
@@ -77,8 +77,8 @@ def test_random_queries_keep_a_query_whole() -> None:
 def test_random_queries_do_not_depend_on_the_order_of_the_rows() -> None:
     names = [f"q{i:02}" for i in range(50)]
     split = RandomQueries(0.2, 0.2)
-    forth, back = split.assign(make_tables(names)), split.assign(make_tables(names[::-1]))
-    np.testing.assert_array_equal(forth, back[::-1])
+    ascending, descending = split.assign(make_tables(names)), split.assign(make_tables(names[::-1]))
+    np.testing.assert_array_equal(ascending, descending[::-1])
 
 
 def test_random_queries_among_those_with_a_tag() -> None:
@@ -93,11 +93,13 @@ def test_random_queries_among_those_with_a_tag() -> None:
     assert (
         RandomQueries(0.9, 0.0, among={"kind": "tag"}).assign(make_tables([1] * 2 + [2] * 10, kind=["tag"] * 12)).any()
     )
-    with pytest.raises(ValueError, match="leaves no test rows"):  # 0.9 of one query, the only one with tags alone
+    with pytest.raises(
+        ValueError, match="RandomQueries leaves no test rows"
+    ):  # 0.9 of one query, the only one with tags alone
         RandomQueries(0.9, 0.0, among={"kind": "tag"}).assign(per_event)
 
 
-def test_hashed_queries_fall_where_their_hash_says_whatever_else_there_is() -> None:
+def test_the_fold_of_a_hashed_query_depends_on_its_hash_only() -> None:
     names = [f"q{i:04}" for i in range(4000)]
     fold = HashedQueries(0.2, 0.1).assign(make_tables(names))
     _, validation, test = sizes(fold)
@@ -122,7 +124,7 @@ def test_queries_of_one_value_are_held_out_together() -> None:
 
 
 def recbole(n: int, test: float, validation: float) -> tuple[int, int, int]:
-    """RecBole's rule for one user, as a loop: all parts but the first rounded down, then none empty if it can be."""
+    """RecBole's rule for one user: round all parts but the first down, then take rows for parts that are empty."""
     ratios = [1 - test - validation, validation, test]
     count = [int(ratio * n + 1e-6) for ratio in ratios]
     count[0] = n - count[1] - count[2]
@@ -196,26 +198,20 @@ def test_published_fold_cuts_validation_from_training() -> None:
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        (RandomRows(0.1, 0.0), r"RandomRows leaves no test rows \(train 4, validation 0, test 0\)"),
-        (RandomRows(0.25, 0.1), r"RandomRows leaves no validation rows \(train 3, validation 0, test 1\)"),
-        (RandomQueries(0.2, 0.0), "RandomQueries leaves no test rows"),
-        (
-            HashedQueries(column="kin"),
-            "HashedQueries: no column 'kin'; interactions has query_id, candidate_id",
-        ),
-        (
-            RandomQueries(among={"kin": "a"}),
-            "no column 'kin'; interactions has query_id, .*time; queries has query_id, side",
-        ),
-        (RandomQueries(among={"kind": "c"}), "among leaves no query at 'kind' = 'c'; the column has 'a', 'b'"),
-        (LeaveLastN(validation=3), "LeaveLastN leaves no validation rows"),
-        (ByTime(0.5, 0.1), r"ByTime leaves no train rows \(train 0, validation 0, test 4\)"),
-        (PublishedFold("fold"), "PublishedFold: no column 'fold'"),
-        (PublishedFold("kind"), "column 'kind' has 'a', 'b'; its values must be 'train' and 'test'"),
-        (PublishedFold("side", 0.1), "column 'side' has validation rows already; set validation to 0"),
+        (RandomRows(0.1, 0.0), r"RandomRows .*no test rows \(train 4, validation 0, test 0\)"),
+        (RandomRows(0.25, 0.1), r"RandomRows .*no validation rows \(train 3, validation 0, test 1\)"),
+        (RandomQueries(0.2, 0.0), "RandomQueries .*no test rows"),
+        (HashedQueries(column="kin"), "HashedQueries: .*'kin'; .*query_id, candidate_id.*'kind'"),
+        (RandomQueries(among={"kin": "a"}), "RandomQueries: .*'kin'; .*query_id, .*time; .*query_id, side.*'kind'"),
+        (RandomQueries(among={"kind": "c"}), "RandomQueries: among .*'kind' = 'c'; .*'a', 'b'"),
+        (LeaveLastN(validation=3), "LeaveLastN .*no validation rows"),
+        (ByTime(0.5, 0.1), r"ByTime .*no train rows \(train 0, validation 0, test 4\)"),
+        (PublishedFold("fold"), "PublishedFold: .*'fold'"),
+        (PublishedFold("kind"), "PublishedFold: column 'kind' has 'a', 'b'; .*'train' .*'test'"),
+        (PublishedFold("side", 0.1), r"PublishedFold: validation is 0\.1, .*'side'"),
     ],
 )
-def test_a_split_that_cannot_be_made_says_why(split: Split, message: str) -> None:
+def test_the_error_of_an_impossible_split_names_the_cause(split: Split, message: str) -> None:
     tables = make_tables(
         [0, 0, 1, 1], queries={"side": ["train", "validation"]}, kind=["a", "a", "a", "b"], time=[7, 7, 7, 7]
     )
@@ -223,33 +219,33 @@ def test_a_split_that_cannot_be_made_says_why(split: Split, message: str) -> Non
         split.assign(tables)
 
 
-def test_nothing_held_out_is_fine_when_asked_for() -> None:
+def test_both_held_out_folds_may_be_empty_on_request() -> None:
     assert sizes(RandomRows(0.0, 0.0).assign(make_tables([0, 1]))) == (2, 0, 0)
 
 
 @pytest.mark.parametrize("split", [LeaveLastN(), ByTime()])
 def test_a_time_that_is_missing_is_named(split: Split) -> None:
-    with pytest.raises(ValueError, match=r"needs a time, but keys\.time names no column; interactions has query_id"):
+    with pytest.raises(ValueError, match=f"{type(split).__name__} .*time, .*interactions has query_id"):
         split.assign(make_tables([0, 1]))
-    with pytest.raises(ValueError, match="time column 'time' is missing in 2 of 3 rows"):
+    with pytest.raises(ValueError, match=f"{type(split).__name__}: .*'time' is missing in 2 of 3 rows"):
         split.assign(make_tables([0, 1, 1], time=[1.0, None, float("nan")]))
 
 
 @pytest.mark.parametrize("split", [RandomRows, RandomQueries, PerQuery, ByTime])
 def test_impossible_fractions_are_named(split: type[RandomRows]) -> None:
-    with pytest.raises(ValueError, match=rf"{split.__name__}: test is 1.0; it is a fraction in \[0, 1\)"):
+    with pytest.raises(ValueError, match=rf"{split.__name__}: test is 1\.0"):
         split(test=1.0)
-    with pytest.raises(ValueError, match=r"validation is -0\.1"):
+    with pytest.raises(ValueError, match=rf"{split.__name__}: validation is -0\.1"):
         split(validation=-0.1)
-    with pytest.raises(ValueError, match=r"test 0\.5 \+ validation 0\.5 leave nothing to train on"):
+    with pytest.raises(ValueError, match=rf"{split.__name__}: test 0\.5 \+ validation 0\.5"):
         split(test=0.5, validation=0.5)
 
 
 def test_other_impossible_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="LeaveLastN: test is -1"):
         LeaveLastN(test=-1)
-    with pytest.raises(ValueError, match="by is 'users'; possible: rows, queries"):
-        PublishedFold("fold", by="users")  # type: ignore[arg-type]  # what a user may write in YAML
+    with pytest.raises(ValueError, match=r"PublishedFold: by is 'users'; .*rows, queries"):
+        PublishedFold("fold", by="users")  # type: ignore[arg-type]  # a user may write it in YAML
 
 
 @pytest.mark.skipif("DSSM_DATA" not in os.environ, reason="DSSM_DATA is not set: no MovieLens here")

@@ -1,4 +1,4 @@
-"""Raw tables: what resolving makes of them, what collapses, and the message of every refusal."""
+"""Raw tables: resolving, collapsing of repeated pairs, and the message of each error."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_complete_tables_resolve_to_themselves() -> None:
     assert_frame_equal(again.candidates, once.candidates)
 
 
-def test_ids_of_one_kind_and_another_width_agree() -> None:
+def test_ids_of_different_widths_agree() -> None:
     tables = make_raw({"candidate_id": pl.Series([1, 2, 1, 3], dtype=pl.Int8)}).resolve([], [])
     assert tables.interactions.schema["candidate_id"] == tables.candidates.schema["candidate_id"] == pl.Int64
     tables = make_raw({"query_id": pl.Series(["a", "a", "b", "c"], dtype=pl.Categorical)}).resolve([], [])
@@ -86,7 +86,7 @@ def test_labels_may_be_integers_floats_or_truth_values(labels: list[Any]) -> Non
     assert make_raw({"liked": labels}, label="liked").resolve([], []).keys.label == "liked"
 
 
-# -- refusals -------------------------------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------------------------
 
 
 def refused(
@@ -96,44 +96,44 @@ def refused(
         raw.resolve(query_columns or [], candidate_columns or [])
 
 
-def test_missing_columns_are_named_with_those_there_are() -> None:
-    there = r"queries has query_id, text; interactions has query_id, .*, score; did you mean 'text'"
-    refused(rf"query feature column 'texd': no such column; {there}", make_raw(), ["texd"])
-    there = r"candidates has name, candidate_id; did you mean 'name'"
-    refused(rf"candidate feature column 'nome': no such column; {there}", make_raw(), [], ["nome"])
-    refused(r"candidate feature column 'hour': no such column; candidates has name", make_raw(), [], ["hour"])
+def test_a_missing_column_is_named_with_the_existing_columns() -> None:
+    columns = r"query_id, text; .*query_id, .*, score; .*'text'\?"
+    refused(rf"query .*'texd': .*{columns}", make_raw(), ["texd"])
+    refused(r"candidate .*'nome': .*name, candidate_id; .*'name'\?", make_raw(), [], ["nome"])
+    refused(r"candidate .*'hour': .*candidates has name", make_raw(), [], ["hour"])
     flat = make_raw(queries=None, candidates=None)
-    refused(r"query feature column 'ages': .*interactions has .*did you mean 'age'", flat, ["ages"])
-    refused(r"candidate feature column 'titel': .*interactions has .*'title'\?", flat, [], ["titel"])
-    refused(r"display column 'nam': no such column; candidates has .*'name'\?", make_raw(display=("nam",)))
+    refused(r"query .*'ages': .*interactions has .*'age'\?", flat, ["ages"])
+    refused(r"candidate .*'titel': .*interactions has .*'title'\?", flat, [], ["titel"])
+    refused(r"display .*'nam': .*candidates has .*'name'\?", make_raw(display=("nam",)))
 
 
 @pytest.mark.parametrize("key", ["query_id", "candidate_id", "label", "weight", "time"])
-def test_missing_key_columns_are_named(key: str) -> None:
+def test_a_missing_column_of_a_role_is_named(key: str) -> None:
     keys: dict[str, Any] = {key: "absent"}
-    refused(rf"{key} column 'absent': no such column; interactions has query_id", make_raw(**keys))
+    refused(rf"{key} column 'absent': .*interactions has query_id", make_raw(**keys))
 
 
-def test_each_table_needs_its_key() -> None:
-    refused("query_id column 'query_id': no such column; queries has text", make_raw(queries={"text": ["A"]}))
-    refused("candidate_id column 'candidate_id': .* candidates has name", make_raw(candidates={"name": ["A"]}))
+def test_each_table_needs_its_id() -> None:
+    refused("query_id column 'query_id': .*queries has text", make_raw(queries={"text": ["A"]}))
+    refused("candidate_id column 'candidate_id': .*candidates has name", make_raw(candidates={"name": ["A"]}))
 
 
 def test_a_column_in_both_tables_is_ambiguous() -> None:
     raw = make_raw(queries={**QUERIES, "hour": [1, 2, 3]})
-    refused("query feature column 'hour' is in queries and in interactions", raw, ["hour"])
-    assert raw.resolve(["text"], []).queries.columns == ["query_id", "text", "hour"]  # nobody reads it: no matter
+    refused("'hour' .*queries .*interactions", raw, ["hour"])
+    assert raw.resolve(["text"], []).queries.columns == ["query_id", "text", "hour"]  # no feature reads it
 
 
-def test_what_is_to_be_predicted_is_no_feature() -> None:
-    refused("'candidate_id' is what the model is to predict", make_raw(), ["candidate_id"])
-    refused("'score' is what the model is to predict", make_raw(label="score"), ["score"])
+def test_the_answer_is_no_query_feature() -> None:
+    refused("'candidate_id' .*predict", make_raw(), ["candidate_id"])
+    refused("'score' .*predict", make_raw(label="score"), ["score"])
+    refused("'score' .*predict", make_raw(grade="score"), ["score"])
 
 
 def test_empty_tables() -> None:
     raw = make_raw()
     empty = RawTables(raw.interactions.clear(), raw.queries, raw.candidates, raw.keys)
-    refused("interactions has no rows .*at least an interaction", empty)
+    refused("interactions has no rows", empty)
     assert raw.queries is not None
     assert raw.candidates is not None
     refused("queries has no rows", RawTables(raw.interactions, raw.queries.clear(), raw.candidates, raw.keys))
@@ -142,84 +142,79 @@ def test_empty_tables() -> None:
 
 def test_repeated_ids() -> None:
     twice = {"candidate_id": [1, 2, 3, 2, 1], "name": list("abcde")}
-    refused("candidates: 2 ids of 'candidate_id' occur more than once, first 1, 2;", make_raw(candidates=twice))
+    refused("candidates: 2 ids of 'candidate_id' .*first 1, 2;", make_raw(candidates=twice))
     many = {"query_id": [*"abcde", *"abcde"], "text": ["A"] * 10}
-    refused("queries: 5 ids of 'query_id' occur more than once, first 'a', 'b', 'c', …;", make_raw(queries=many))
+    refused("queries: 5 ids of 'query_id' .*first 'a', 'b', 'c', …;", make_raw(queries=many))
 
 
 def test_null_ids() -> None:
     raw = make_raw({"candidate_id": [1, None, None, 3]})
-    refused("interactions: id column 'candidate_id' is null in 2 of 4 rows, first in row 1", raw)
+    refused("interactions: .*'candidate_id' is null in 2 of 4 rows, .*row 1", raw)
     raw = make_raw(queries={"query_id": ["a", "b", None], "text": ["A", "B", "C"]})
-    refused("queries: id column 'query_id' is null in 1 of 3 rows, first in row 2", raw)
+    refused("queries: .*'query_id' is null in 1 of 3 rows, .*row 2", raw)
 
 
 def test_unknown_ids() -> None:
     raw = make_raw({"candidate_id": [1, 9, 9, 8]})
-    refused(
-        r"3 of 4 interactions name 2 ids of 'candidate_id' that candidates \(3 rows\) does not have, first 9, 8", raw
-    )
+    refused(r"3 of 4 interactions .*2 ids of 'candidate_id' .*candidates \(3 rows\) .*first 9, 8", raw)
     raw = make_raw({"query_id": ["a", "z", "b", "c"]})
-    refused(r"1 of 4 interactions name 1 ids of 'query_id' that queries \(3 rows\) does not have, first 'z'", raw)
+    refused(r"1 of 4 interactions .*1 ids of 'query_id' .*queries \(3 rows\) .*first 'z'", raw)
 
 
 def test_ids_of_different_types() -> None:
     raw = make_raw({"candidate_id": ["1", "2", "1", "3"]})
-    refused("different types: 'candidate_id' is String in interactions and Int64 in candidates", raw)
+    refused("'candidate_id' is String in interactions and Int64 in candidates", raw)
     raw = make_raw({"candidate_id": [1.0, 2.0, 1.0, 3.0]})
-    refused("interactions: ids must be integers or text, 'candidate_id' is Float64 .*missing values", raw)
+    refused("interactions: .*'candidate_id' is Float64.*missing values", raw)
 
 
 @pytest.mark.parametrize(
     ("values", "found"), [([1, 0, 5, 3], "5, 3"), ([1, None, 0, 1], "None"), (["yes", "no", "no", "no"], "'yes', 'no'")]
 )
-def test_labels_that_are_none(values: list[Any], found: str) -> None:
-    refused(rf"label column 'liked' must hold 1 .* found {found};", make_raw({"liked": values}, label="liked"))
+def test_invalid_labels(values: list[Any], found: str) -> None:
+    refused(rf"label column 'liked' .*found {found};", make_raw({"liked": values}, label="liked"))
 
 
 @pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf"), None])
-def test_weights_that_are_none(wrong: float | None) -> None:
+def test_invalid_weights(wrong: float | None) -> None:
     raw = make_raw({"w": [1.0, 0.0, wrong, wrong]}, weight="w")
-    refused(rf"weight column 'w': 2 of 4 weights are negative, infinite or missing, first {wrong} in row 2", raw)
+    refused(rf"weight column 'w': 2 of 4 .*first {wrong} in row 2", raw)
 
 
-def test_weights_that_are_text() -> None:
-    refused("weight column 'w' must hold numbers, it is String", make_raw({"w": list("abcd")}, weight="w"))
+def test_weights_of_text() -> None:
+    refused("weight column 'w' is String", make_raw({"w": list("abcd")}, weight="w"))
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (
-            [1, 2, -1, 3],
-            r"1 of 4 grades are negative, broken or missing, first -1 in row 2; they must be whole numbers",
-        ),
-        ([1, None, None, 3], r"2 of 4 grades are negative, broken or missing, first None in row 1"),
-        ([1.0, 2.5, 1.0, 3.0], r"1 of 4 grades are negative, broken or missing, first 2.5 in row 1"),
-        ([1, 0, 0, 3], r"2 liked rows have grade 0, first in row 1; what is relevant has at least 1: drop these rows"),
-        (list("abcd"), "must hold numbers, it is String"),
+        ([1, 2, -1, 3], "1 of 4 .*first -1 in row 2"),
+        ([1, None, None, 3], "2 of 4 .*first None in row 1"),
+        ([1.0, 2.5, 1.0, 3.0], r"1 of 4 .*first 2\.5 in row 1"),
+        ([1, 0, 0, 3], "2 liked rows .*grade 0, .*row 1;.*label column"),
+        (list("abcd"), "is String"),
     ],
 )
-def test_grades_that_are_none(values: list[Any], message: str) -> None:
+def test_invalid_grades(values: list[Any], message: str) -> None:
     refused(f"grade column 'g'.*{message}", make_raw({"g": values}, grade="g"))
 
 
-def test_what_is_not_liked_may_have_grade_0() -> None:
+def test_a_row_that_is_not_liked_may_have_grade_0() -> None:
     rows = {"g": [1, 0, 2, 3], "liked": [1, 0, 1, 1]}
     assert make_raw(rows, grade="g", label="liked").resolve(["text"], ["name"]).keys.grade == "g"
     all_liked = make_raw({**rows, "liked": [1] * 4}, grade="g", label="liked")
-    refused(r"1 liked rows have grade 0, first in row 1.*or set 'liked' to 0 there", all_liked)
+    refused(r"'g': 1 liked rows .*grade 0, .*row 1.*'liked' to 0", all_liked)
 
 
-def test_times_that_are_none() -> None:
-    refused("time column 't' must hold numbers or datetimes, it is String", make_raw({"t": list("abcd")}, time="t"))
+def test_invalid_times() -> None:
+    refused("time column 't' is String", make_raw({"t": list("abcd")}, time="t"))
     refused("time column 't' is missing in 2 of 4 .*row 1", make_raw({"t": [1.0, None, float("nan"), 2.0]}, time="t"))
 
 
 def test_rows_that_contradict_each_other_about_a_candidate() -> None:
     raw = make_raw({"title": ["one", "two", "uno", "three"]}, candidates=None)
     refused("1 candidates: candidate_id 1 has title 'one' and 'uno'", raw, [], ["genres", "title"])
-    assert len(raw.resolve([], ["genres"]).candidates) == 3  # nobody reads the title
+    assert len(raw.resolve([], ["genres"]).candidates) == 3  # no feature reads the title
 
 
 # -- collapsing -----------------------------------------------------------------------------------------------------
@@ -229,7 +224,7 @@ def pairs(**columns: list[Any]) -> pl.DataFrame:
     return pl.DataFrame({"query_id": [1, 1, 2, 1], "candidate_id": [5, 6, 5, 5], **columns})
 
 
-def test_distinct_pairs_are_left_alone() -> None:
+def test_distinct_pairs_are_kept() -> None:
     tables = RawTables(pairs()[:3], None, None, ColumnRoles()).resolve([], [])
     collapsed, dropped = collapse(tables)
     assert dropped == 0

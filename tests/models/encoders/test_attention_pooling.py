@@ -45,13 +45,13 @@ def test_rows_equal_a_loop_with_their_gradients():
         torch.testing.assert_close(mine, theirs)
 
 
-def test_it_begins_as_the_mean():
+def test_it_starts_as_the_mean():
     encoder, mean = AttentionPooling(FEATURE, output_dim=5), EmbeddingBag(FEATURE, output_dim=5, pooling="mean")
     mean.table = encoder.table
     torch.testing.assert_close(encoder(ragged(ROWS)), mean(ragged(ROWS)))
 
 
-def test_large_energies_overflow_nothing():
+def test_large_energies_do_not_overflow():
     encoder = learnt(query=1e4)
     vectors = encoder(ragged(ROWS))
     torch.testing.assert_close(vectors, torch.stack([by_loop(encoder, row) for row in ROWS]))
@@ -67,7 +67,7 @@ def test_a_row_is_the_same_in_any_batch():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: AttentionPooling(FEATURE, hidden_dim=0), "'words': hidden_dim is 0; it must be at least 1"),
+        (lambda: AttentionPooling(FEATURE, hidden_dim=0), "'words': hidden_dim is 0"),
         (lambda: AttentionPooling(FEATURE, output_dim=0), "'words': output_dim is 0"),
         (lambda: AttentionPooling(Numeric(name="x")), "'x': a Numeric has no ids"),
     ],

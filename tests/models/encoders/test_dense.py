@@ -33,10 +33,9 @@ def test_linear_by_hand():
 
 def test_other_features():
     for kind in (Identity, Linear):
-        message = f"{kind.__name__} encodes Numeric, Vector and BagOfWordsRandomProjection features; 'c' is Categorical"
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=f"{kind.__name__} .*'c' is Categorical"):
             kind(Categorical(name="c", num_buckets=3))
-    with pytest.raises(ValueError, match="Linear of 'x': output_dim must be at least 1, found 0"):
+    with pytest.raises(ValueError, match="Linear of 'x': output_dim is 0"):
         Linear(Numeric(name="x"), output_dim=0)
 
 
@@ -50,15 +49,15 @@ def test_dense_is_a_layer_after_another_encoder():
     linear = Dense(feature, lambda inner: Embedding(inner, 5), output_dim=2, activation=None)
     plain = linear.encoder.table(column) @ linear.layers[0].weight.T + linear.layers[0].bias
     assert torch.equal(linear(column), plain)
-    with pytest.raises(ValueError, match="Dense of 'c': output_dim must be at least 1, found 0"):
+    with pytest.raises(ValueError, match="Dense of 'c': output_dim is 0"):
         Dense(feature, Embedding, output_dim=0)
-    with pytest.raises(ValueError, match="unknown activation 'Relu'; nearest in torch"):
+    with pytest.raises(ValueError, match=r"activation 'Relu'.*ReLU"):
         Dense(feature, Embedding, activation="Relu")
-    with pytest.raises(ValueError, match=r"Linear encodes Numeric, Vector and .* features; 'c' is Categorical"):
+    with pytest.raises(ValueError, match=r"Linear .*'c' is Categorical"):
         Dense(feature, Linear)
 
 
-def test_the_initialization_of_a_tower_reaches_dense_encoders():
+def test_the_initialization_of_a_tower_applies_to_dense_encoders():
     schema = Schema((Categorical(name="c", num_buckets=300),))
     tower = Tower(schema, Concat, encoders={"c": lambda f: Dense(f, Embedding)}, initialization="zeros")
     layer = tower.encoders["c"].layers[0]

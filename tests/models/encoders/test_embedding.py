@@ -14,7 +14,7 @@ def test_rows_of_the_table():
     encoded = encoder(ids)
     assert encoded.shape == (4, encoder.output_dim) == (4, 5)
     assert torch.equal(encoded, encoder.table.weight[ids.long()])
-    assert torch.equal(encoded[1], torch.zeros(5))  # the unknown category has nothing to say at first
+    assert torch.equal(encoded[1], torch.zeros(5))  # the unknown category starts as zeros
 
 
 def test_sizes_come_from_the_feature():
@@ -78,10 +78,10 @@ def test_id_dropout_draws_from_the_global_generator():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"output_dim": 0}, "encoder of 'letter': output_dim is 0; it must be at least 1"),
-        ({"id_dropout": 1.0}, r"id_dropout must lie in \[0, 1\), found 1.0"),
-        ({"id_dropout": -0.5}, "found -0.5"),
-        ({"init_range": 0.0}, "encoder of 'letter': init_range is 0.0; it must be above 0"),
+        ({"output_dim": 0}, "encoder of 'letter': output_dim is 0"),
+        ({"id_dropout": 1.0}, r"'letter': id_dropout is 1\.0"),
+        ({"id_dropout": -0.5}, r"id_dropout is -0\.5"),
+        ({"init_range": 0.0}, r"'letter': init_range is 0\.0"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -90,5 +90,5 @@ def test_bad_arguments(arguments, message):
 
 
 def test_other_features():
-    with pytest.raises(ValueError, match=r"Embedding encodes Categorical and Bucketized .*; 'g' is CategoricalList"):
+    with pytest.raises(ValueError, match=r"Embedding .*'g' is CategoricalList"):
         Embedding(CategoricalList(name="g", vocabulary=("a",)))

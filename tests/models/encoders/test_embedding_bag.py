@@ -19,7 +19,7 @@ FEATURE = HashedWords(name="words", num_buckets=50)
 
 
 def random_ragged(rows=40, num_ids=50, longest=9, dtype=torch.int32, age=False):
-    """Rows of 0 to ``longest`` values, some values several times in a row."""
+    """Rows of 0 to ``longest`` values; a row can hold a value several times."""
     lengths = torch.randint(0, longest + 1, (rows,))
     lengths[::7] = 0
     total = int(lengths.sum())
@@ -70,7 +70,7 @@ def test_the_gradient_is_the_same_every_time():
 
 
 def test_sparse_gradients_of_several_bags_add_up():
-    """As when a batch is encoded in slices, or both sides share a table."""
+    """Several bags of one table: a batch encoded in chunks, or a table that both sides share."""
     table = torch.randn(50, 4, requires_grad=True)
     parts = [random_ragged(), random_ragged()]
     sums = [bag_sums(table, part.values, part.offsets, torch.ones(len(part.values)), sparse=True) for part in parts]
@@ -109,7 +109,7 @@ def test_rows_without_values_are_zeros():
     assert torch.equal(encoder(one)[[0, 2]], torch.zeros(2, 4))
 
 
-def test_a_column_of_text_trains_its_table_and_nothing_else():
+def test_a_column_of_text_trains_only_the_rows_of_its_trigrams():
     feature = Trigrams(name="t").fit(pl.Series(["cat", "dog"]))
     encoder = EmbeddingBag(feature, output_dim=8)
     encoder(feature.encode(pl.Series(["cat", "bird"]))).sum().backward()
@@ -118,13 +118,13 @@ def test_a_column_of_text_trains_its_table_and_nothing_else():
     assert rows.tolist() == [True, *known]  # row 0: the trigrams of "bird"
 
 
-def test_the_table_begins_with_unit_length_and_an_unknown_row_of_zeros():
+def test_the_table_starts_with_unit_length_and_an_unknown_row_of_zeros():
     weight = EmbeddingBag(HashedWords(name="w", num_buckets=4000), output_dim=64).table.weight.detach()
     assert torch.equal(weight[0], torch.zeros(64))
     assert float(weight[1:].norm(dim=1).mean()) == pytest.approx(1, abs=0.02)
 
 
-def test_tied_tables_are_read_where_they_are():
+def test_a_tied_table_is_read_from_its_owner():
     encoder, other = EmbeddingBag(FEATURE, output_dim=4), EmbeddingBag(FEATURE, output_dim=4)
     encoder.table = other.table
     ragged = random_ragged()
@@ -132,7 +132,7 @@ def test_tied_tables_are_read_where_they_are():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_autocast_leaves_the_tables_type(dtype):
+def test_autocast_keeps_the_dtype_of_the_table(dtype):
     encoder = EmbeddingBag(FEATURE, output_dim=16).to(dtype)
     ragged = random_ragged()
     expected = encoder(ragged)
@@ -174,13 +174,13 @@ def test_decay_by_hand():
     column = Ragged(torch.tensor([7, 14, 28], dtype=torch.int32), torch.tensor([0, 3]), ages)
     # Weights 1, 1/2, 1/4 over 7/4: (7 · 4 + 14 · 2 + 28) / 7 = 12.
     assert encoder(column).item() == pytest.approx(12.0)
-    assert encoder(column._replace(age=ages + 1e6)).item() == pytest.approx(12.0)  # 0.5 ** 1e5 is no float
+    assert encoder(column._replace(age=ages + 1e6)).item() == pytest.approx(12.0)  # 0.5 ** 1e5 rounds to 0
 
 
 def test_decay_has_a_gradient():
     encoder, ragged = DecayedEmbeddingBag(FEATURE, output_dim=4, half_life=1.0, sparse=True), random_ragged(age=True)
     encoder(ragged).sum().backward()
-    # Every row's weights sum to one, and so does what they send back to each column of the table.
+    # Every row's weights sum to 1, so each component of the table's gradient sums to the number of rows.
     filled = float((ragged.lengths > 0).sum())
     torch.testing.assert_close(encoder.table.weight.grad.to_dense().sum(0), torch.full((4,), filled))
 
@@ -188,14 +188,14 @@ def test_decay_has_a_gradient():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: EmbeddingBag(FEATURE, pooling="max"), "'words': pooling is 'max'; it can be mean, sqrt, sum"),
-        (lambda: EmbeddingBag(FEATURE, output_dim=0), "'words': output_dim is 0; it must be at least 1"),
-        (lambda: EmbeddingBag(Numeric(name="x")), "'x': a Numeric has no ids to look up"),
-        (lambda: DecayedEmbeddingBag(FEATURE, half_life=0.0), "'words': half_life is 0.0; it must be above 0"),
+        (lambda: EmbeddingBag(FEATURE, pooling="max"), "'words': pooling is 'max'.*mean, sqrt, sum"),
+        (lambda: EmbeddingBag(FEATURE, output_dim=0), "'words': output_dim is 0"),
+        (lambda: EmbeddingBag(Numeric(name="x")), "'x': a Numeric has no ids"),
+        (lambda: DecayedEmbeddingBag(FEATURE, half_life=0.0), r"'words': half_life is 0\.0"),
         (lambda: DecayedEmbeddingBag(FEATURE, half_life=float("nan")), "half_life is nan"),
         (
             lambda: DecayedEmbeddingBag(FEATURE, half_life=1.0)(random_ragged()),
-            "'words': DecayedEmbeddingBag needs the age",
+            "'words': DecayedEmbeddingBag .*age",
         ),
     ],
 )

@@ -9,12 +9,12 @@ from dssm_lightning.features import Categorical, History, Numeric
 from dssm_lightning.models.encoders import Codes
 from dssm_lightning.utils.ragged import Prefixes, Ragged
 
-ITEM = Categorical(name="item", num_buckets=99)  # 100 rows with the unknown
+ITEM = Categorical(name="item", num_buckets=99)  # 100 rows, including the unknown id
 HISTORY = History(name="shown", of="item", item=ITEM)
 
 
 def overlap(width: int) -> torch.Tensor:
-    """(2, 100) of two histories, {3, 5, 7} and {}, with every id."""
+    """(2, 100) dot products of two histories, {3, 5, 7} and {}, with every id."""
     shown = Ragged(torch.tensor([3, 5, 7]), torch.tensor([0, 3, 3]))
     return Codes(HISTORY, width, weight=-2.0)(shown) @ Codes(ITEM, width)(torch.arange(100)).T
 
@@ -22,10 +22,10 @@ def overlap(width: int) -> torch.Tensor:
 def test_the_dot_product_counts_common_ids_times_the_weight() -> None:
     expected = torch.zeros(2, 100)
     expected[0, [3, 5, 7]] = -2.0
-    torch.testing.assert_close(overlap(128), expected, atol=1e-5, rtol=0)  # as wide as there are ids: exact
+    torch.testing.assert_close(overlap(128), expected, atol=1e-5, rtol=0)  # exact, because D ≥ V
 
 
-def test_narrow_codes_are_off_by_little() -> None:
+def test_narrow_codes_have_a_small_error() -> None:
     found = overlap(64)
     others = torch.ones(100, dtype=torch.bool)
     others[[0, 3, 5, 7]] = False
@@ -54,15 +54,15 @@ def test_another_seed_has_other_codes() -> None:
     assert not torch.allclose(Codes(ITEM, 16)(ids), Codes(ITEM, 16, seed=1)(ids))
 
 
-def test_events_of_one_sequence_have_what_each_had_seen() -> None:
+def test_events_of_one_sequence_equal_their_own_histories() -> None:
     sequences = Ragged(torch.tensor([3, 5, 7, 9]), torch.tensor([0, 3, 4]))
     prefixes = Prefixes(sequences, torch.tensor([0, 0, 1]), torch.tensor([0, 2, 1]), torch.zeros(3))
     codes = Codes(HISTORY, 16)
     torch.testing.assert_close(codes(prefixes), codes(prefixes.expand()))
 
 
-def test_what_has_no_ids_is_refused() -> None:
+def test_features_without_ids_are_refused() -> None:
     with pytest.raises(ValueError, match="a Numeric has no ids"):
         Codes(Numeric(name="age", mean=0.0, std=1.0))
-    with pytest.raises(ValueError, match="history of whole candidates has no ids to give codes to"):
+    with pytest.raises(ValueError, match=r"'shown': .*no ids"):
         Codes(History(name="shown", of="candidate"))

@@ -28,7 +28,7 @@ def pictures(count: int, feature: Image = SMALL) -> torch.Tensor:
     return pixels
 
 
-BOTH = [lambda feature: ConvNet(feature, 8), lambda feature: Backbone(feature, "resnet18", 8)]
+BOTH = [lambda feature: ConvNet(feature, 8), lambda feature: Backbone(feature, "resnet18", output_dim=8)]
 
 
 @pytest.mark.parametrize("build", BOTH, ids=["ConvNet", "Backbone"])
@@ -83,9 +83,9 @@ STRIPES = (torch.arange(16) % 2 * 255).to(torch.uint8).expand(16, 16)
 @pytest.mark.parametrize(
     ("one", "other"),
     [(STRIPES, STRIPES.T), (torch.full((16, 16), 200), torch.full((16, 16), 90))],
-    ids=["texture", "plain colour"],  # a norm over single channels would see no plain colour at all
+    ids=["texture", "plain colour"],  # a norm over single channels would remove a uniform colour
 )
-def test_convnet_learns_what_is_in_a_picture(one, other):
+def test_convnet_learns_to_classify_pictures(one, other):
     feature = Image(name="p", size=16, mode="L")
     encoder = ConvNet(feature, output_dim=1, channels=[8, 16], patch=2)
     label = torch.arange(16) % 2
@@ -102,14 +102,14 @@ def test_convnet_learns_what_is_in_a_picture(one, other):
 
 def test_convnet_of_too_small_pictures():
     with pytest.raises(
-        ValueError, match=r"ConvNet of 'p': channels .* need pictures of at least 32 pixels, they have 8"
+        ValueError, match=r"ConvNet of 'p': channels \[16, 32, 64, 128\] and patch 4 .* 32 × 32 .* 8 × 8"
     ):
         ConvNet(Image(name="p", size=8))
     with pytest.raises(ValueError, match=r"channels \[\]"):
         ConvNet(SMALL, channels=[])
-    with pytest.raises(ValueError, match="ConvNet of 'p': output_dim must be at least 1, found 0"):
+    with pytest.raises(ValueError, match="ConvNet of 'p': output_dim is 0"):
         ConvNet(SMALL, output_dim=0)
-    with pytest.raises(ValueError, match="ConvNet encodes Image features; 'x' is Numeric"):
+    with pytest.raises(ValueError, match=r"ConvNet .*'x' is Numeric"):
         ConvNet(Numeric(name="x"))
 
 
@@ -146,7 +146,7 @@ def test_grey_is_repeated():
 
 @pytest.fixture
 def net() -> nn.Module:
-    """A net whose BatchNorm has statistics worth keeping."""
+    """A net whose BatchNorm has statistics other than the initial ones."""
     net = torchvision.models.resnet18(num_classes=3)
     net(torch.randn(8, 3, 32, 32))
     return net.eval()
@@ -162,11 +162,14 @@ def test_local_weights_give_the_same_features(net, tmp_path, kind):
     encoder = Backbone(SMALL, "resnet18", output_dim=None, weights=str(path))
     assert encoder.training
     pixels = pictures(3)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # as torchvision documents
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406]),
+        torch.tensor([0.229, 0.224, 0.225]),
+    )  # from torchvision's documentation
     normalised = (pixels[:, :3] / 255 - mean[:, None, None]) / std[:, None, None]
     net.fc = nn.Identity()
     torch.testing.assert_close(encoder(pixels), net(normalised), atol=1e-4, rtol=1e-4)
-    assert batch_norms(encoder) == []  # frozen ones are another class, without statistics that training moves
+    assert batch_norms(encoder) == []  # frozen BatchNorm is another class, whose statistics are constant
 
 
 def test_frozen_backbones_train_the_linear_layer_only(net, tmp_path):
@@ -180,8 +183,8 @@ def test_frozen_backbones_train_the_linear_layer_only(net, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "classifier"), [("convnext_tiny", "classifier.2"), ("vit_b_32", "heads.head")])
-def test_features_are_what_the_classifier_reads(name, classifier):
-    encoder = Backbone(SMALL, name, output_dim=None).eval()  # nets without BatchNorm, which we would replace
+def test_features_are_the_input_of_the_classifier(name, classifier):
+    encoder = Backbone(SMALL, name, output_dim=None).eval()  # a net without BatchNorm, which would be replaced
     options = {"image_size": 32} if name.startswith("vit") else {}
     plain = torchvision.models.get_model(name, num_classes=2, **options).eval()
     missing = plain.load_state_dict(encoder.backbone.state_dict(), strict=False).missing_keys
@@ -199,29 +202,23 @@ def read(**arguments):
 
 
 def test_weights_that_do_not_fit(net, tmp_path):
-    with pytest.raises(ValueError, match=r"weights 'nowhere.pt' are no file, and none of .*resnet18: IMAGENET1K_V1"):
+    with pytest.raises(ValueError, match=r"weights 'nowhere.pt' .*resnet18: IMAGENET1K_V1"):
         read(weights="nowhere.pt")
     for name, content in (("bad.pt", b"no weights"), ("bad.safetensors", b"no weights"), ("empty.pt", b"")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=rf"Backbone of 'p': weights '.*{name}' cannot be read: ."):
+        with pytest.raises(ValueError, match=rf"Backbone of 'p': weights '.*{name}' .*: ."):
             read(weights=str(tmp_path / name))
     torch.save({"state_dict": net.state_dict(), "epoch": 3}, tmp_path / "nested.pt")
-    with pytest.raises(
-        ValueError, match=r"nested.pt' are no state dict of names and tensors; found \['epoch', 'state_d"
-    ):
+    with pytest.raises(ValueError, match=r"nested.pt' .*\['epoch', 'state_dict'\]"):
         read(weights=str(tmp_path / "nested.pt"))
     torch.save(net.state_dict(), tmp_path / "resnet18.pt")
-    with pytest.raises(
-        ValueError, match=r"resnet18.pt' do not fit resnet34: 80 are missing \(first: layer1.2.conv1.wei"
-    ):
+    with pytest.raises(ValueError, match=r"resnet18.pt' .*resnet34: 80 .*layer1.2.conv1.weight"):
         read(name="resnet34", weights=str(tmp_path / "resnet18.pt"))
-    first = r"layer1.0.conv1.weight is \(64, 64, 3, 3\) there and \(128, 64, 1, 1\) in wide_resnet50_2; "
-    with pytest.raises(
-        ValueError, match=rf"do not fit wide_resnet50_2: \d+ tensors have other shapes \(first: {first}"
-    ):
+    first = r"layer1.0.conv1.weight is \(64, 64, 3, 3\) .*\(128, 64, 1, 1\)"
+    with pytest.raises(ValueError, match=rf"resnet18.pt' .*wide_resnet50_2: \d+ .*shapes .*{first}"):
         read(name="wide_resnet50_2", weights=str(tmp_path / "resnet18.pt"))
     torch.save(net.state_dict() | {"extra": torch.zeros(1)}, tmp_path / "more.pt")
-    with pytest.raises(ValueError, match=r"do not fit resnet18: 1 are not known to it \(first: extra\)"):
+    with pytest.raises(ValueError, match=r"more.pt' .*resnet18: 1 .*extra\)"):
         read(weights=str(tmp_path / "more.pt"))
 
 
@@ -231,30 +228,27 @@ def test_named_weights_without_a_network(monkeypatch):
 
     monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", offline)
     encoder = Backbone(SMALL, "resnet18", weights="IMAGENET1K_V1")
-    message = (
-        r"cannot download torchvision's weights IMAGENET1K_V1 of resnet18 \(no route to host\); give `weights` the"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"IMAGENET1K_V1 of resnet18 \(no route to host\).*`weights`"):
         encoder(pictures(1))
 
 
-def test_named_weights_are_torchvisions(net, monkeypatch):
-    asked = []
+def test_named_weights_are_downloaded_once_from_torchvision(net, monkeypatch):
+    downloads = []
 
     def download(weights, *args, **options):
-        asked.append((str(weights), options))
+        downloads.append((str(weights), options))
         return net.state_dict()
 
     monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", download)
     encoder = Backbone(SMALL, "resnet18", weights="DEFAULT")
-    assert asked == []
+    assert downloads == []
     encoder(pictures(1))
     encoder(pictures(1))
-    assert [name for name, _ in asked] == ["ResNet18_Weights.IMAGENET1K_V1"]  # once
+    assert [name for name, _ in downloads] == ["ResNet18_Weights.IMAGENET1K_V1"]  # once
     assert torch.equal(encoder.backbone.conv1.weight, net.conv1.weight)
 
 
-def test_loaded_weights_make_the_given_ones_unnecessary(net, tmp_path):
+def test_a_checkpoint_makes_the_weights_file_unnecessary(net, tmp_path):
     path = tmp_path / "w.pt"
     torch.save(net.state_dict(), path)
     encoder = Backbone(SMALL, "resnet18", output_dim=4, weights=str(path))
@@ -276,10 +270,10 @@ def test_frozen_for_some_epochs(net, tmp_path):
         assert encoder.output.weight.grad is not None
         assert (encoder.backbone.conv1.weight.grad is not None) == trains
         assert encoder.backbone.training == trains
-    assert encoder.backbone.conv1.weight.requires_grad  # from the start: an optimizer takes its parameters once
+    assert encoder.backbone.conv1.weight.requires_grad  # also in frozen epochs: an optimizer takes its parameters once
 
 
-def test_what_a_frozen_backbone_gives_may_stand_for_the_pictures():
+def test_features_of_a_frozen_backbone_can_replace_the_pictures():
     encoder = Backbone(SMALL, "shufflenet_v2_x0_5", output_dim=4, frozen=True).eval()
     with torch.no_grad():
         encoder.no_picture.fill_(7)
@@ -299,16 +293,16 @@ def test_what_a_frozen_backbone_gives_may_stand_for_the_pictures():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "resnet81"}, "Backbone of 'p': torchvision has no classification net 'resnet81'; nearest: resnet18"),
-        ({"name": "squeezenet1_0"}, "squeezenet1_0 does not end in a linear layer"),
-        ({"name": "inception_v3"}, "inception_v3 cannot take pictures of 32 × 32 pixels: .*[Kk]ernel size"),
-        ({"name": "vit_b_16", "feature": Image(name="p", size=30)}, "vit_b_16 cannot be built for pictures of 30 × 30"),
-        ({"feature": Image(name="p", mode="RGBA")}, "three colours; set the feature's mode to RGB"),
-        ({"feature": Numeric(name="x")}, "Backbone encodes Image features; 'x' is Numeric"),
-        ({"output_dim": 0}, "Backbone of 'p': output_dim must be at least 1, found 0"),
-        ({"frozen_epochs": -1}, "Backbone of 'p': frozen_epochs is -1; it is a number of epochs, 0 or more"),
-        ({"learning_rate": 0.0}, "Backbone of 'p': learning_rate is 0.0; it must be above 0"),
-        ({"frozen": True, "frozen_epochs": 1}, "frozen: true never trains the backbone, so frozen_epochs and learning"),
+        ({"name": "resnet81"}, "Backbone of 'p': .*'resnet81'.*resnet18"),
+        ({"name": "squeezenet1_0"}, "squeezenet1_0 .*linear layer"),
+        ({"name": "inception_v3"}, "inception_v3 .*32 × 32.*[Kk]ernel size"),
+        ({"name": "vit_b_16", "feature": Image(name="p", size=30)}, "vit_b_16 .*30 × 30"),
+        ({"feature": Image(name="p", mode="RGBA")}, "Backbone of 'p': .*mode.*RGB"),
+        ({"feature": Numeric(name="x")}, "Backbone .*'x' is Numeric"),
+        ({"output_dim": 0}, "Backbone of 'p': output_dim is 0"),
+        ({"frozen_epochs": -1}, "Backbone of 'p': frozen_epochs is -1"),
+        ({"learning_rate": 0.0}, r"Backbone of 'p': learning_rate is 0\.0"),
+        ({"frozen": True, "frozen_epochs": 1}, "Backbone of 'p': frozen is true.*frozen_epochs"),
     ],
 )
 def test_bad_arguments(arguments, message):

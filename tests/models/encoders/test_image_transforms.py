@@ -1,6 +1,8 @@
-"""Transforms of pictures: colours and coverage together, drawn anew for each batch, and never while measuring."""
+"""Transforms of pictures: colours and coverage together, random in training, deterministic in evaluation."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
@@ -29,8 +31,8 @@ def present(pixels: torch.Tensor) -> torch.Tensor:
     return ConvNet.present(pixels)
 
 
-def test_a_crop_and_a_flip_move_colours_and_coverage_alike() -> None:
-    """Each colour of the picture is its coverage: that stays so, whatever is cut out."""
+def test_a_crop_and_a_flip_move_colours_and_coverage_equally() -> None:
+    """Each colour channel equals the coverage, before and after the transforms."""
     pixels = torch.randint(0, 2, (5, 1, 16, 16), dtype=torch.uint8).mul(255).expand(-1, 4, -1, -1).contiguous()
     moved = [lambda: v2.RandomCrop(8), v2.RandomHorizontalFlip, v2.RandomVerticalFlip]
     changed = Transforms(IMAGE, moved, [lambda: v2.CenterCrop(8)], "here")(pixels, present(pixels), training=True)
@@ -47,7 +49,7 @@ def test_colours_change_and_coverage_does_not() -> None:
     assert changed[:, :3].float().mean() < 0.6 * pixels[:, :3].float().mean()
 
 
-def test_each_picture_is_drawn_for_by_itself_and_again_from_the_same_seed() -> None:
+def test_pictures_are_transformed_independently_and_reproducibly_by_seed() -> None:
     pixels = pictures(1).expand(6, -1, -1, -1).contiguous()
     transforms = Transforms(IMAGE, TRAINING, None, "here")
     first, second = (_drawn(transforms, pixels, seed) for seed in (1, 1))
@@ -61,7 +63,7 @@ def _drawn(transforms: Transforms, pixels: torch.Tensor, seed: int) -> torch.Ten
     return transforms(pixels, present(pixels), training=True)
 
 
-def test_measuring_changes_nothing_or_what_is_fixed() -> None:
+def test_evaluation_applies_only_its_own_transforms() -> None:
     pixels = pictures(3)
     assert torch.equal(Transforms(IMAGE, TRAINING, None, "here")(pixels, present(pixels), training=False), pixels)
     cut = Transforms(IMAGE, [lambda: v2.RandomCrop(12)], [lambda: v2.CenterCrop(12)], "here")
@@ -69,7 +71,7 @@ def test_measuring_changes_nothing_or_what_is_fixed() -> None:
     assert torch.equal(cut(pixels, present(pixels), training=False), pixels[:, :, 2:14, 2:14])
 
 
-def test_nothing_is_drawn_for_a_row_without_a_picture() -> None:
+def test_a_row_without_a_picture_stays_unchanged() -> None:
     pixels = pictures(3)
     pixels[1] = 0
     changed = Transforms(IMAGE, TRAINING, None, "here")(pixels, present(pixels), training=True)
@@ -77,7 +79,7 @@ def test_nothing_is_drawn_for_a_row_without_a_picture() -> None:
     assert changed[0].any()
 
 
-def test_building_draws_nothing_from_the_generator() -> None:
+def test_building_does_not_advance_the_generator() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -85,17 +87,18 @@ def test_building_draws_nothing_from_the_generator() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_encoders_change_pictures_while_training_only() -> None:
+def test_encoders_change_pictures_in_training_only() -> None:
     encoder = ConvNet(IMAGE, 4, channels=[8], patch=2, transforms=TRAINING)
     pixels = pictures(2)
     encoder.eval()
     assert torch.equal(encoder(pixels), encoder(pixels))
     encoder.train()
     assert not torch.equal(encoder(pixels), encoder(pixels))
-    smaller = ConvNet(IMAGE, 4, [8], 8, [lambda: v2.RandomCrop(8)], [lambda: v2.CenterCrop(8)])
+    crops: Any = {"transforms": [lambda: v2.RandomCrop(8)], "evaluation_transforms": [lambda: v2.CenterCrop(8)]}
+    smaller = ConvNet(IMAGE, 4, channels=[8], patch=8, **crops)
     assert smaller(pixels).shape == (2, 4)
-    with pytest.raises(ValueError, match="need pictures of at least 16 pixels, they have 8"):
-        ConvNet(IMAGE, 4, [8], 16, [lambda: v2.RandomCrop(8)], [lambda: v2.CenterCrop(8)])
+    with pytest.raises(ValueError, match=r"'p': .*patch 16 .*16 × 16 .*8 × 8"):
+        ConvNet(IMAGE, 4, channels=[8], patch=16, **crops)
 
 
 @pytest.mark.parametrize(
@@ -104,22 +107,22 @@ def test_encoders_change_pictures_while_training_only() -> None:
         (
             [lambda: v2.RandomCrop(8)],
             None,
-            "transforms give pictures of 8 × 8 pixels, evaluation_transforms of 16 × 16",
+            r"here: transforms .*8 × 8 .*evaluation_transforms .*16 × 16",
         ),
-        (None, TRAINING, r"evaluation_transforms are random \(RandomResizedCrop, RandomHorizontalFlip, ColorJitter\)"),
+        (None, TRAINING, r"here: evaluation_transforms .*\(RandomResizedCrop, RandomHorizontalFlip, ColorJitter\)"),
         (
             [lambda: v2.RandomCrop(32)],
             None,
-            r"here: transforms \(RandomCrop\) fail on pictures of 3 colours and 16 × 16",
+            r"here: transforms \(RandomCrop\) .*3 colours and 16 × 16",
         ),
         (
             [lambda: v2.ToDtype(torch.float32)],
             None,
-            r"transforms \(ToDtype\) give torch.float32 \(4, 16, 16\), needed are",
+            r"here: transforms \(ToDtype\) .*torch.float32 \(4, 16, 16\)",
         ),
-        ([lambda: v2.Resize((8, 4))], None, r"give torch.uint8 \(4, 8, 4\), needed are square pictures"),
+        ([lambda: v2.Resize((8, 4))], None, r"here: transforms \(Resize\) .*torch.uint8 \(4, 8, 4\)"),
     ],
 )
-def test_what_an_encoder_cannot_take(training: list, evaluation: list, message: str) -> None:  # type: ignore[type-arg]
+def test_bad_transforms_are_named(training: Any, evaluation: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Transforms(IMAGE, training, evaluation, "here")

@@ -4,7 +4,7 @@ import torch
 from dssm_lightning.models.fusion import Concat, Fusion, Sum
 
 
-def test_concat_puts_encodings_side_by_side():
+def test_concat_concatenates_encodings():
     fusion = Concat([2, 1])
     assert fusion.output_dim == 3
     fused = fusion([torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[5.0], [6.0]])])
@@ -25,23 +25,23 @@ def test_sum_with_an_activation_is_a_layer():
     fused = fusion([torch.tensor([[1.0, 2.0]]), torch.tensor([[0.25, -2.0]])])
     torch.testing.assert_close(fused, torch.tensor([[1.75, 0.0]]).tanh())
     assert list(Sum([2]).parameters()) == []
-    with pytest.raises(ValueError, match=r"unknown activation 'tanh'; nearest in torch\.nn: "):
+    with pytest.raises(ValueError, match=r"activation 'tanh'.*Tanh"):
         Sum([2], activation="tanh")
 
 
-def test_one_feature_is_fused_to_itself():
+def test_a_single_encoding_stays_unchanged():
     encoding = torch.randn(4, 3)
     for kind in (Concat, Sum):
         assert torch.equal(kind([3])([encoding]), encoding)
 
 
-def test_sum_needs_one_width():
-    with pytest.raises(ValueError, match=r"Sum needs encodings of one width, found \[32, 1\] .* same output_dim"):
+def test_sum_needs_equal_widths():
+    with pytest.raises(ValueError, match=r"Sum .*\[32, 1\]"):
         Sum([32, 1])
 
 
 @pytest.mark.parametrize("kind", [Concat, Sum])
 def test_a_tower_needs_a_feature(kind):
-    with pytest.raises(ValueError, match=f"{kind.__name__}: a tower needs at least one feature"):
+    with pytest.raises(ValueError, match=f"{kind.__name__}: .*feature"):
         kind([])
     assert issubclass(kind, Fusion)

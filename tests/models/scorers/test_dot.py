@@ -1,4 +1,4 @@
-"""Dot: its arithmetic, its precision, and a scale that learns within its limit."""
+"""Dot: arithmetic, precision, and the limit of the learnable scale."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_float32_under_autocast_and_for_low_precision_embeddings() -> None:
     torch.testing.assert_close(logits, query @ candidate.T)
 
 
-def test_a_fixed_scale_gets_no_gradient_and_is_saved_all_the_same() -> None:
+def test_a_fixed_scale_gets_no_gradient_but_is_saved() -> None:
     fixed, learnt = Dot(20.0), Dot(10.0, learnable=True)
     fixed(torch.ones(2, 3), torch.ones(2, 3, requires_grad=True)).sum().backward()
     assert fixed.log_logit_scale.grad is None
@@ -32,8 +32,8 @@ def test_a_fixed_scale_gets_no_gradient_and_is_saved_all_the_same() -> None:
     torch.testing.assert_close(fixed.logit_scale, torch.tensor([10.0]))
 
 
-def test_the_scale_is_learnt_up_to_its_limit_and_comes_back() -> None:
-    """A loss that wants a larger scale for 30 steps, then a smaller one; plain `clamp` would stay at the limit."""
+def test_the_scale_learns_up_to_its_limit_and_can_decrease_again() -> None:
+    """The loss raises the scale for 30 steps, then lowers it; with plain `clamp` the scale would stay at the limit."""
     scorer = Dot(5.0, learnable=True, max_logit_scale=8.0)
     optimizer = torch.optim.Adam(scorer.parameters(), lr=0.1)
     seen = []
@@ -55,23 +55,23 @@ def test_gradient_of_the_log_scale() -> None:
     torch.testing.assert_close(scorer.log_logit_scale.grad, torch.tensor([6.0]))
 
 
-def test_the_scale_is_no_scalar_parameter() -> None:
-    """FSDP refuses parameters without a dimension."""
+def test_the_scale_is_not_a_scalar_parameter() -> None:
+    """FSDP cannot shard parameters without a dimension."""
     assert Dot().log_logit_scale.shape == (1,)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_scale_that_is_not_positive_is_named(scale: float) -> None:
-    with pytest.raises(ValueError, match=f"logit_scale is {scale}; it must be positive"):
+    with pytest.raises(ValueError, match=f"logit_scale is {scale}"):
         Dot(scale)
 
 
 def test_a_start_above_the_limit_is_named() -> None:
-    with pytest.raises(ValueError, match=r"starts at 200\.0, above max_logit_scale 100\.0"):
+    with pytest.raises(ValueError, match=r"logit_scale .*200\.0.*max_logit_scale 100\.0"):
         Dot(200.0, learnable=True)
     assert Dot(200.0).logit_scale.item() == pytest.approx(200.0)
 
 
 def test_towers_of_different_width_are_named() -> None:
-    with pytest.raises(ValueError, match="query embeddings are 64 wide and candidate embeddings 32"):
+    with pytest.raises(ValueError, match=r"query .*64.*candidate .*32"):
         Dot()(torch.ones(2, 64), torch.ones(3, 32))

@@ -33,7 +33,7 @@ def test_the_deep_match_model_has_as_many_parameters_as_published() -> None:
 
 
 class Pairs:
-    """A hook that remembers how many floats the largest hidden layer had."""
+    """Forward hook that records the number of floats in the largest hidden layer."""
 
     def __init__(self, scorer: MLPScorer) -> None:
         self.largest = 0
@@ -43,7 +43,7 @@ class Pairs:
         self.largest = max(self.largest, output.numel())
 
 
-def test_slices_change_neither_logits_nor_gradients_and_bound_memory() -> None:
+def test_chunks_change_neither_logits_nor_gradients_and_bound_memory() -> None:
     whole, sliced = MLPScorer(4, 6, [64], memory_mib=64), MLPScorer(4, 6, [64], memory_mib=1)
     sliced.load_state_dict(whole.state_dict())
     seen = Pairs(sliced)
@@ -58,14 +58,14 @@ def test_slices_change_neither_logits_nor_gradients_and_bound_memory() -> None:
         torch.testing.assert_close(sliced(*inputs), logits)
 
 
-def test_slices_are_at_least_one_query() -> None:
+def test_a_chunk_has_at_least_one_query() -> None:
     scorer = MLPScorer(2, 2, [64], memory_mib=1)
     assert scorer(torch.randn(3, 2), torch.randn(10_000, 2)).shape == (3, 10_000)
     assert scorer(torch.randn(0, 2), torch.randn(5, 2)).shape == (0, 5)
 
 
-def test_dropout_of_a_slice_is_the_same_when_it_is_computed_again() -> None:
-    """The gradient of a sum of logits by the last bias is their number; by the last weights, the activations kept."""
+def test_dropout_of_a_chunk_is_equal_when_the_chunk_is_computed_again() -> None:
+    """The gradient of Σ logits by the last bias is their number; by the last weights, the sum of kept activations."""
     scorer = MLPScorer(2, 2, [64], dropout=0.5, memory_mib=1)
     query, candidate = torch.randn(20, 2), torch.randn(500, 2)
     logits = scorer(query, candidate)
@@ -96,18 +96,20 @@ def test_it_is_described_by_plain_values() -> None:
 def test_towers_that_do_not_fit_are_named() -> None:
     MLPScorer(32, 64).check_widths(32, 64)
     Dot().check_widths(32, 32)
-    with pytest.raises(
-        ValueError, match=r"made for query embeddings 32 wide and candidate embeddings 64 wide.* 32 and 32"
-    ):
+    with pytest.raises(ValueError, match=r"query_dim is 32 and candidate_dim is 64.* 32 and 32"):
         MLPScorer(32, 64).check_widths(32, 32)
-    with pytest.raises(ValueError, match="the towers end in different widths: query 32, candidate 64"):
+    with pytest.raises(ValueError, match="query 32, candidate 64"):
         Dot().check_widths(32, 64)
-    with pytest.raises(ValueError, match="the towers give 3 and 5"):
+    with pytest.raises(ValueError, match=r"query_dim is 4 and candidate_dim is 6.* 3 and 5"):
         MLPScorer(4, 6)(torch.randn(2, 3), torch.randn(2, 5))
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match=r"hidden_dims is empty; .* rank the candidates alike"):
+    with pytest.raises(ValueError, match=r"hidden_dims is \[\]"):
         MLPScorer(4, 6, [])
-    with pytest.raises(ValueError, match=r"query_dim 0, candidate_dim 6, hidden_dims \[64\] .* at least 1"):
+    with pytest.raises(ValueError, match="query_dim is 0"):
         MLPScorer(0, 6)
+    with pytest.raises(ValueError, match=r"hidden_dims \[8, 0\] is 0"):
+        MLPScorer(4, 6, [8, 0])
+    with pytest.raises(ValueError, match=r"dropout is 1\.5"):
+        MLPScorer(4, 6, dropout=1.5)

@@ -1,4 +1,4 @@
-"""MultiHeadDot: the mean or the best of several dot products, in training, evaluation and serving."""
+"""MultiHeadDot: the mean or the maximum of several dot products, in training, evaluation and serving."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dssm_lightning.models.tower import Tower
 
 
 def naive(query: Tensor, candidate: Tensor, num_heads: int) -> Tensor:
-    """(Q, C, H) every head's dot product, by a loop."""
+    """(Q, C, H) dot products of all heads, by a loop."""
     width = query.shape[1] // num_heads
     parts = [slice(h * width, (h + 1) * width) for h in range(num_heads)]
     return torch.stack([torch.stack([torch.stack([q[p] @ c[p] for p in parts]) for c in candidate]) for q in query])
@@ -56,7 +56,7 @@ def test_logits_and_gradients_by_a_loop(reduce: Any) -> None:
 
 @pytest.mark.parametrize("scorer", [Dot(3.0), MultiHeadDot(4, "mean", 3.0), MultiHeadDot(4, "max", 3.0)])
 def test_an_index_ranks_as_the_scorer_does(scorer: Dot) -> None:
-    """The first k of each head's table, merged by the best hit of each candidate, are the first k of all."""
+    """The top-k of the heads' tables, merged by the best hit of each candidate, are the top-k of all."""
     query, corpus, k = torch.randn(6, 8), torch.randn(50, 8), 7
     best = scorer(query, corpus).topk(k)
     found: list[dict[int, float]] = [{} for _ in query]
@@ -71,8 +71,8 @@ def test_an_index_ranks_as_the_scorer_does(scorer: Dot) -> None:
         torch.testing.assert_close(torch.tensor([3 * row[column] for column in merged]), best.values[number])
 
 
-def test_the_mean_holds_no_matrix_for_each_head() -> None:
-    """What autograd keeps for it is as large as the embeddings; the maximum keeps a number for each pair."""
+def test_the_mean_keeps_no_matrix_for_each_head() -> None:
+    """Autograd keeps tensors of the embeddings' size for the mean, and one number for each pair for the maximum."""
     for reduce, largest in (("mean", 40 * 8), ("max", 40 * 40)):
         sizes: list[int] = []
 
@@ -94,18 +94,18 @@ def test_a_tower_normalises_each_head() -> None:
     raw = tower(features)
     torch.testing.assert_close(embedding, torch.cat([F.normalize(part, dim=-1) for part in raw.split(3, -1)], -1))
     assert tower({"x": torch.randn(0, 6)}).shape == (0, 9)
-    with pytest.raises(ValueError, match="num_heads is 4; it must divide the embedding, which is 9 wide"):
+    with pytest.raises(ValueError, match=r"num_heads is 4.* 9"):
         Tower(schema, Concat, output_dim=9, num_heads=4)
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="num_heads is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="num_heads is 0"):
         MultiHeadDot(0)
-    with pytest.raises(ValueError, match="reduce is 'sum'; possible: mean, max"):
-        MultiHeadDot(2, "sum")  # type: ignore[arg-type]  # what a user may write
-    with pytest.raises(ValueError, match="has 3 heads, which do not divide embeddings 16 wide"):
+    with pytest.raises(ValueError, match=r"reduce is 'sum'.*mean, max"):
+        MultiHeadDot(2, "sum")  # type: ignore[arg-type]  # YAML may hold it
+    with pytest.raises(ValueError, match=r"num_heads is 3.* 16"):
         MultiHeadDot(3).check_widths(16, 16)
-    with pytest.raises(ValueError, match="has 2 heads, which do not divide embeddings 5 wide"):
+    with pytest.raises(ValueError, match=r"num_heads is 2.* 5"):
         MultiHeadDot(2)(torch.ones(1, 5), torch.ones(1, 5))
 
 
@@ -133,8 +133,8 @@ def test_from_fit_to_search(
     model, data = load_run(tmp_path / "runs/heads/version_0/checkpoints/best.ckpt")
     text = data.data.queries["text"][3]
     hits = make_retriever(model, data).search({"text": text}, k=5)
-    of_query = queries.filter(pl.col("id") == data.data.queries.to_series(0)[3])["vector"].to_torch()  # (2, 8)
-    products = (corpus["vector"].to_torch().reshape(2, 60, 8) * of_query[:, None]).sum(-1).amax(0)
+    own = queries.filter(pl.col("id") == data.data.queries.to_series(0)[3])["vector"].to_torch()  # (2, 8)
+    products = (corpus["vector"].to_torch().reshape(2, 60, 8) * own[:, None]).sum(-1).amax(0)
     best = products.topk(5)
     assert [hit.id for hit in hits] == data.candidates.to_series(0).gather(best.indices.numpy()).to_list()
     assert [hit.score for hit in hits] == pytest.approx((10 * best.values).tolist(), rel=1e-4)
@@ -144,14 +144,14 @@ def test_from_fit_to_search(
     assert "length 1, each of 2 heads" in capsys.readouterr().out
 
 
-def test_predict_refuses_embeddings_that_no_index_can_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_refuses_embeddings_that_an_index_cannot_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scorer = {"class_path": "MLPScorer", "init_args": {"query_dim": 16, "candidate_dim": 16}}
     main(["fit", "--config", config(tmp_path / "mlp.yaml", scorer, 1)])
-    with pytest.raises(ValueError, match="predict: MLPScorer does not rank by inner products of embeddings"):
+    with pytest.raises(ValueError, match="predict: MLPScorer"):
         main(["predict"])
     assert not Path("embeddings.parquet").exists()
     [hits] = main(["search", "--query", json.dumps({"text": "a"}), "--k", "3"])
     assert len(hits) == 3
-    with pytest.raises(ValueError, match="MLPScorer: MLPScorer does not rank"):
+    with pytest.raises(ValueError, match="MLPScorer: MLPScorer"):
         MLPScorer(2, 2).vectors(torch.ones(1, 2))
