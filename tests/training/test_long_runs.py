@@ -20,11 +20,11 @@ from dssm_lightning import TwoTower
 from dssm_lightning.features import HashedWords, Numeric
 from dssm_lightning.losses import Loss
 from dssm_lightning.losses.base import Scores
+from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.callbacks.averaged_weights import AveragedWeights
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from dssm_lightning.training.callbacks.stop_at_non_finite import NotFiniteError, StopAtNonFinite
-from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.checkpoint_files import read_checkpoint
 from dssm_lightning.training.optimizers.changed_settings import differences, settings_of
 from dssm_lightning.training.optimizers.schedules import WarmUp

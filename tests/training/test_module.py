@@ -17,6 +17,7 @@ from dssm_lightning import RetrievalDataModule, Tower, TwoTower
 from dssm_lightning.data.negatives import FromColumn, FromShown, Mixed, NegativeSampler, Popularity, Uniform
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery, RandomQueries
+from dssm_lightning.evaluation.metric_tables import LISTS
 from dssm_lightning.evaluation.metrics.slices import SLICES
 from dssm_lightning.features import Categorical, HashedWords, History, Vector
 from dssm_lightning.losses import BPR, BinaryCrossEntropy, CosineEmbedding, Loss, SampledSoftmax, TripletMargin
@@ -24,7 +25,6 @@ from dssm_lightning.losses.base import Scores
 from dssm_lightning.models.encoders import EmbeddingBag
 from dssm_lightning.models.fusion import Concat
 from dssm_lightning.models.scorers import Dot
-from dssm_lightning.evaluation.metric_tables import LISTS
 
 
 def built(data: RetrievalDataModule, **changes: Any) -> TwoTower:

@@ -11,8 +11,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy, SingleDeviceStrategy
 
-from dssm_lightning.training.atomic_checkpoint_io import trainer_plugins
 from dssm_lightning.cli.main import main
+from dssm_lightning.training.atomic_checkpoint_io import trainer_plugins
 from dssm_lightning.training.distributed.rank_agreement import check_ranks_agree, check_strategy, digests
 
 
