@@ -27,8 +27,8 @@ def make(kind: Any, value: Any) -> Any:
     Example:
         >>> from collections.abc import Callable
         >>> from dssm_lightning.models.scorers import Dot, Scorer
-        >>> make(Callable[[], Scorer], {"class_path": "Dot", "init_args": {"logit_scale": 10}})().logit_scale
-        10.0
+        >>> make(Callable[[], Scorer], {"class_path": "Dot", "init_args": {"logit_scale": 10}})().indexable
+        True
     """
     if not isinstance(value, dict | str):
         return value

@@ -145,7 +145,7 @@ class BM25(TermIndex):
     Example:
         >>> index = BM25()
         >>> index.fit(["list files", "copy a file", "remove a folder"])
-        >>> index.search(["copy files"]).argmax(dim=1).tolist()
+        >>> index.search(["copy"]).argmax(dim=1).tolist()
         [1]
     """
 
