@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of the data, and how another run goes on from there."""
+"""The place in the training data that a checkpoint keeps, and how another run continues from it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from dssm_lightning.utils.logger import warn
 
 
 class Layout(NamedTuple):
-    """What the order of batches depends on, beside the data."""
+    """The settings that the order of batches depends on, beside the data."""
 
     seed: int
     world_size: int
-    batch_size: int  # rows, or queries, on each rank
+    batch_size: int  # rows, or queries, of a batch in each process
     batches: int  # of an epoch
 
     @property
     def at_once(self) -> int:
-        """Rows, or queries, of a step on all ranks."""
+        """Rows, or queries, of a step in all processes together."""
         return self.world_size * self.batch_size
 
     def __str__(self) -> str:
-        ranks = "1 process" if self.world_size == 1 else f"{self.world_size} processes"
-        return f"{ranks} with batches of {self.batch_size}"
+        processes = "1 process" if self.world_size == 1 else f"{self.world_size} processes"
+        return f"{processes} with batches of {self.batch_size}"
 
 
 def trained(progress: Progress, trainer: Any) -> tuple[Progress, bool]:
-    """How far has been trained, and whether all that was handed out has been: an interrupt leaves a batch half done.
+    """Return how far training has come, and whether every batch that was handed out has been trained on.
 
-    Without a trainer, or before the first batch, nothing was handed out to be trained on.
+    An interrupt leaves a batch half done. Without a trainer, or before the first batch, nothing was handed out.
     """
     if trainer is None or not progress.started:
         return progress, False
@@ -42,10 +42,10 @@ def trained(progress: Progress, trainer: Any) -> tuple[Progress, bool]:
 
 
 def forget_interrupted(progress: Any) -> None:
-    """Take batches that were begun and lost out of Lightning's totals (its ``_BatchProgress``).
+    """Subtract begun and lost batches from Lightning's totals (its ``_BatchProgress``).
 
-    It keeps them there for ever, and finds by its totals where a checkpoint was saved: one saved after a batch would
-    pass as saved before it, and that batch be trained on twice, or the epoch end without its validation.
+    Lightning never subtracts them, and decides by its totals where a checkpoint was saved. A checkpoint saved after a
+    batch would count as saved before it: the batch would be trained on twice, or the epoch end without validation.
     """
     total, current = progress.total, progress.current
     for stage in ("ready", "started", "processed"):
@@ -53,28 +53,27 @@ def forget_interrupted(progress: Any) -> None:
 
 
 def adapt(checkpoint: dict[str, Any], key: str, now: Layout) -> None:
-    """Make a checkpoint fit a run of another number of ranks, or of another batch size, in place.
+    """Change a checkpoint in place to fit a run with another number of processes, or with another batch size.
 
-    Rows are shuffled for all ranks together, so that a run of other ranks or batches goes on in the same order, where
-    one of its steps begins at the row that the checkpoint has reached. What is drawn for the rows (negatives, dropout)
-    is another draw.
+    Rows are shuffled for all processes together. A run with other processes or batches therefore continues in the same
+    order, if one of its steps begins at the row that the checkpoint has reached. Negatives and dropout are drawn anew.
 
     Args:
-        checkpoint: Lightning's.
-        key: under which the data module's state lies in it.
-        now: of the run that goes on.
+        checkpoint: as Lightning reads it.
+        key: the name of the data module's state in it.
+        now: the layout of the run that continues.
 
     Raises:
-        ValueError: no step begins there.
+        UserError: no step of the run begins at that row.
     """
     state = checkpoint[key]
     if "layout" not in state:
-        return  # of before it was kept
+        return  # a checkpoint from before layouts were saved
     before = Layout(**state["layout"])
     if before.seed != now.seed:
         warn(
-            f"seed_everything is {now.seed}, and the checkpoint was trained with {before.seed}: what is left of its "
-            "epoch is in another order, so that some rows occur twice and others not at all"
+            f"seed_everything is {now.seed}, and the checkpoint was trained with {before.seed}: the rest of its epoch "
+            "has another order, so that some rows occur twice and others not at all"
         )
     if (before.world_size, before.batch_size) == (now.world_size, now.batch_size):
         return
@@ -84,11 +83,11 @@ def adapt(checkpoint: dict[str, Any], key: str, now: Layout) -> None:
         raise UserError(
             f"the checkpoint was written within an epoch, after {state['done']} steps of {before}, and no step of "
             f"{now} begins there: take {before.at_once} rows a step in all (data.batch_size times the number of "
-            "processes), or a checkpoint of an epoch's end"
+            "processes), or a checkpoint from the end of an epoch"
         )
     warn(
-        f"the checkpoint is of {before}, and {now} go on: the order of the rows stays, negatives and dropout are drawn "
-        "otherwise"
+        f"the checkpoint was written by {before}, and {now} continue: the order of the rows stays, negatives and "
+        "dropout are drawn anew"
     )
     counted = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
     if state["done"]:

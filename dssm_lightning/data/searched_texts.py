@@ -1,4 +1,4 @@
-"""What queries and candidates say: several columns of texts as one."""
+"""The text of each candidate, as BM25 and TF-IDF search it: several columns as one."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from dssm_lightning.features.text.joined_columns import join_text_columns
 
 
 def corpus_texts(data: Prepared) -> list[str] | None:
-    """(N,) what the candidate side reads of each: its own texts, and by ``LikedBy`` those of training queries.
+    """Return (N,) the texts that the candidate side reads; None if it reads none.
 
-    None where it reads no text.
+    They are the candidate's own text columns and, with a feature ``LikedBy``, the texts of the training queries that
+    like the candidate.
     """
     own = data.schemas.candidate.text_columns
     items = [feature.item for feature in data.schemas.candidate if isinstance(feature, LikedBy)]
-    asked = list(dict.fromkeys(item.source_column for item in items if item is not None and item.reads_text))
-    asked = [name for name in asked if name in data.queries.columns]
-    if not asked:
+    columns = list(dict.fromkeys(item.source_column for item in items if item is not None and item.reads_text))
+    columns = [name for name in columns if name in data.queries.columns]
+    if not columns:
         return join_text_columns(data.candidates, own) if own else None
-    table = data.candidates.select(*own, _asked(data, asked).alias("liked by"))
+    table = data.candidates.select(*own, _texts_of_queries(data, columns).alias("liked by"))
     return join_text_columns(table, table.columns)
 
 
-def _asked(data: Prepared, columns: list[str]) -> pl.Series:
-    """(N,) the texts of the training queries that like each candidate, side by side; null where there are none."""
+def _texts_of_queries(data: Prepared, columns: list[str]) -> pl.Series:
+    """Return (N,) the joined texts of the training queries that like each candidate; null without such a query."""
     rows = data.interactions.rows(TRAIN, label=1)
-    said = pl.Series(join_text_columns(data.queries, columns))[data.interactions.query[rows].numpy()]
-    pairs = pl.DataFrame({"candidate": data.interactions.candidate[rows].numpy(), "said": said})
-    together = pairs.group_by("candidate", maintain_order=True).agg(pl.col("said").str.join(" "))
+    texts = pl.Series(join_text_columns(data.queries, columns))[data.interactions.query[rows].numpy()]
+    pairs = pl.DataFrame({"candidate": data.interactions.candidate[rows].numpy(), "text": texts})
+    joined = pairs.group_by("candidate", maintain_order=True).agg(pl.col("text").str.join(" "))
     every = pl.DataFrame({"candidate": range(len(data.candidates))}, schema={"candidate": pl.Int64})
-    return every.join(together, on="candidate", how="left", maintain_order="left")["said"]
+    return every.join(joined, on="candidate", how="left", maintain_order="left")["text"]

@@ -1,11 +1,11 @@
-"""What the data module's settings must be like, together and with the columns that the data turn out to have."""
+"""Checks of the data's settings, with one another and with the columns of the data."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
 from dssm_lightning.features import Feature, History
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, require_at_least
 
 
 def check_settings(
@@ -17,13 +17,12 @@ def check_settings(
     batch_by: str,
     rows_per_query: int | None,
 ) -> None:
-    """Refuse settings that cannot be, before anything is read.
+    """Refuse impossible settings before anything is read.
 
     Raises:
-        ValueError: as the data module says.
+        UserError: a size below 1; no feature on a side; settings that contradict each other.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, got {batch_size}")
+    require_at_least("data", "batch_size", batch_size)
     for side, features in (("query", query), ("candidate", candidate)):
         if not features:
             raise UserError(f"data.{side} declares no feature; a tower needs at least one column")
@@ -33,23 +32,22 @@ def check_settings(
 
 
 def check_rows_per_query(batch_by: str, rows_per_query: int | None, histories: list[History]) -> None:
-    """Refuse stretches of rows that cannot be, or that no history could look back over.
+    """Refuse an impossible number of consecutive rows, or more rows than a history looks back over.
 
     Raises:
-        ValueError: as said.
+        UserError: ``rows_per_query`` without batches by query, below 1, or above the length of a history by time.
     """
     if batch_by == "row":
         if rows_per_query is not None:
             raise UserError(f"rows_per_query is {rows_per_query}, which is for batches by query: set batch_by: query")
         return
-    if rows_per_query is not None and rows_per_query < 1:
-        raise UserError(f"rows_per_query must be at least 1, got {rows_per_query}")
+    require_at_least("data", "rows_per_query", rows_per_query)
     for history in histories:
         limit = history.max_length
         if history.order == "time" and limit is not None and not (rows_per_query or limit + 1) <= limit:
             raise UserError(
                 f"rows_per_query is {rows_per_query or 'not given'}, and the history {history.name!r} looks back over "
-                f"max_length {limit} entries: the first rows of a longer stretch see nothing; give at most {limit}"
+                f"max_length {limit} entries: the first rows beyond that see nothing; give at most {limit}"
             )
 
 
@@ -57,12 +55,12 @@ def check_event_columns(event: Collection[str], evaluate: str, mines: bool) -> N
     """Refuse query features that vary by event where one value for each query is needed.
 
     Args:
-        event: names of these features.
+        event: names of the query features that vary by event.
         evaluate: "query" or "event".
         mines: whether negatives are mined for whole queries.
 
     Raises:
-        ValueError: there are some, and they may not be.
+        UserError: there are such features.
     """
     if evaluate == "query" and event:
         raise UserError(

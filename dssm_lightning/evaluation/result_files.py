@@ -1,4 +1,4 @@
-"""What measuring leaves: files of metrics, a table of queries, intervals, and what is shown of them."""
+"""The files of an evaluation: metrics, the metrics of each query, and intervals."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Intervals = dict[str, tuple[float, float]]
 
 
 def per_query(rows: RowValues, data: Prepared) -> pl.DataFrame:
-    """One row for each query that was ranked, or for each event.
+    """Return one row for each ranked query, or for each event.
 
     Columns: ``query_id``; by event ``candidate_id``; then each metric by its name without ``test/``, null where the row
-    does not count for it. A metric for which none counts (a slice without a query) has no column.
+    does not count for the metric. A metric that no row counts for (a slice without a query) has no column.
     """
     keys = [data.queries.to_series(0)[rows.query.numpy()]]
     if rows.event is not None:
@@ -39,17 +39,22 @@ def per_query(rows: RowValues, data: Prepared) -> pl.DataFrame:
 
 
 def per_query_of(name: str) -> str:
-    """``EASE(l2=100.0)`` -> ``per_query.EASE-l2=100.0.parquet``, which a shell leaves as it is."""
+    """Return the file name of a baseline, without characters that a shell interprets.
+
+    Example:
+        >>> per_query_of("EASE(l2=100.0)")
+        'per_query.EASE-l2=100.0.parquet'
+    """
     return str(Path(PER_QUERY).with_suffix("." + re.sub(r"[^\w.=]+", "-", name).strip("-") + ".parquet"))
 
 
 def intervals(rows: RowValues) -> Intervals:
-    """The 95 % interval of each metric that a row counts for, named as in ``metrics.json``."""
+    """Return the 95 % interval of each metric that a row counts for, by its name in ``metrics.json``."""
     if not len(rows.values):
         return {}
     ends = bootstrap.intervals(rows.values, rows.query).tolist()
     found = zip(rows.names, ends, strict=True)
-    return {f"test/{name}": (low, high) for name, (low, high) in found if low == low}  # NaN is not itself
+    return {f"test/{name}": (low, high) for name, (low, high) in found if low == low}  # NaN differs from itself
 
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:
@@ -59,17 +64,22 @@ def write_parquet(path: Path, frame: pl.DataFrame) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
-    """Write named values, sorted, for people and machines."""
+    """Write named values as JSON, sorted by name."""
     path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def merge_metrics(path: Path, metrics: Mapping[str, Tensor | float]) -> None:
-    """Add metrics to those that the file has."""
+    """Add metrics to the file, which may not exist yet."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     write_json(path, known | {name: float(value) for name, value in metrics.items()})
 
 
 def by_cut(name: str) -> tuple[str, int]:
-    """What sorts names of metrics by the number after ``@``, not by its digits."""
+    """Return a key that sorts metrics by the number after ``@``, not by its digits.
+
+    Example:
+        >>> sorted(["recall@10", "recall@5"], key=by_cut)
+        ['recall@5', 'recall@10']
+    """
     what, _, cut = name.partition("@")
     return what, int(cut or 0)

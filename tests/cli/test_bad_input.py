@@ -220,9 +220,7 @@ def test_hard_negatives_beyond_the_corpus_and_a_memory_without_use(tmp_path: Pat
 
 def test_a_loss_that_would_have_nothing_to_compare(tmp_path: Path) -> None:
     labelled = data(tmp_path, keys={"label": "liked"}, negatives="ObservedOnly")
-    refused(
-        tmp_path, "ObservedOnly .*labels", data=labelled
-    )
+    refused(tmp_path, "ObservedOnly .*labels", data=labelled)
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -247,13 +245,13 @@ def tower(**arguments: Any) -> dict[str, Any]:
             "checkpoint.monitor 'val/mr' is never logged; there are train/loss, val/hit.*; did you mean 'val/mrr'",
         ),
         ({"model": {"query_tower": tower(output_dim=8)}}, "towers end in different widths: query 8, candidate 16"),
-        ({"model": {"query_tower": tower(output_dim=0)}}, "output_dim 0: a layer is at least 1 wide"),
+        ({"model": {"query_tower": tower(output_dim=0)}}, "Tower: output_dim is 0"),
         (
             {"model": {"query_tower": tower(hidden_dims=[8, -1])}},
-            r"hidden_dims \[8, -1\], output_dim 16: a layer is at",
+            r"hidden_dims \[8, -1\] is -1",
         ),
         ({"model": {"query_tower": tower(activation="Relu", hidden_dims=[4])}}, "unknown activation 'Relu'"),
-        ({"model": {"tied_embeddings": {"hist": "text"}}}, "tied_embeddings: 'hist' is no feature with a table"),
+        ({"model": {"tied_embeddings": {"hist": "text"}}}, "tied_embeddings: 'hist'"),
         (
             {"data": {"split": {"class_path": "PerQuery", "init_args": {"test": 1.5}}}},
             "PerQuery: test is 1.5",
@@ -277,7 +275,7 @@ def test_an_encoder_for_an_unknown_feature(tmp_path: Path) -> None:
     encoders = {"titel": {"class_path": "EmbeddingBag"}}
     refused(
         tmp_path,
-        r"encoders are given for unknown features \['titel'\]; this side's features: \['text'\]",
+        r"encoders .*\['titel'\].*\['text'\]",
         model={"query_tower": tower(encoders=encoders)},
     )
 

@@ -25,8 +25,8 @@ def rows(parts: Any) -> int:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"query": []}, "data.query declares no feature; a tower needs at least one column"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"query": []}, "data.query declares no feature"),
         ({"candidate": []}, "data.candidate declares no feature"),
     ],
     ids=["batch_size", "query", "candidate"],
@@ -45,7 +45,7 @@ def test_event_columns_need_evaluation_by_event(tmp_path: Path) -> None:
     query = [Categorical(name="device")]
     data = small_data(tmp_path, query=query)
     data.prepare_data()
-    with pytest.raises(ValueError, match=r"evaluation by query, but \['device'\] are columns of the interactions"):
+    with pytest.raises(ValueError, match=r"evaluation by query.*'device'"):
         data.setup()
     by_event = small_data(tmp_path, query=query, evaluate="event")
     assert sum(len(batch.query_row) for batch in by_event.test_dataloader()) == 60
@@ -69,15 +69,13 @@ def test_without_validation_rows_there_is_nothing_to_validate(tmp_path: Path) ->
     trainer = small_trainer(tmp_path, limit_train_batches=1)
     trainer.fit(model := small_model(), datamodule=data)
     assert not [name for name in trainer.callback_metrics if name.startswith("val/")]
-    with pytest.raises(
-        ValueError, match="the split keeps no validation rows: give it a `validation` part, or use test"
-    ):
+    with pytest.raises(ValueError, match="no validation rows"):
         trainer.validate(model, datamodule=data)
 
 
 def test_without_test_rows_a_test_says_so(tmp_path: Path) -> None:
     data = small_data(tmp_path, split=PerQuery(test=0, validation=0.2))
-    with pytest.raises(ValueError, match="the split keeps no test rows: give it a `test` part, or use validate"):
+    with pytest.raises(ValueError, match="no test rows"):
         data.test_dataloader()
 
 
@@ -128,7 +126,7 @@ def test_more_processes_than_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     data = small_data(tmp_path)
     assert len(data.assembler.rows) > 60
     monkeypatch.setattr(type(data), "share", (0, 10_000))
-    with pytest.raises(ValueError, match="training rows are fewer than the 10000 processes"):
+    with pytest.raises(ValueError, match="10000 processes"):
         data.train_dataloader()
 
 

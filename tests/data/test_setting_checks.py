@@ -11,10 +11,10 @@ from dssm_lightning.features import History
 @pytest.mark.parametrize(
     ("batch_by", "rows_per_query", "max_length", "message"),
     [
-        ("row", 5, None, "rows_per_query is 5, which is for batches by query: set batch_by: query"),
-        ("query", 0, None, "rows_per_query must be at least 1, got 0"),
-        ("query", 9, 8, "rows_per_query is 9, and the history 'h' looks back over max_length 8 .* at most 8"),
-        ("query", None, 8, "rows_per_query is not given, and the history 'h' looks back over max_length 8"),
+        ("row", 5, None, "rows_per_query is 5.*batch_by"),
+        ("query", 0, None, "rows_per_query is 0"),
+        ("query", 9, 8, "rows_per_query is 9.*'h'.*max_length 8"),
+        ("query", None, 8, "rows_per_query is not given.*'h'.*max_length 8"),
     ],
 )
 def test_stretches_that_cannot_be(

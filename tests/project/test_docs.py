@@ -18,7 +18,8 @@ import yaml
 from helpers.paths import ROOT
 
 from dssm_lightning.cli.commands import registry
-from dssm_lightning.cli.main import TRAINER_VERBS, main
+from dssm_lightning.cli.main import main
+from dssm_lightning.cli.trainer_verbs import ABOUT
 
 README, OWN_DATA = ROOT / "README.md", ROOT / "docs" / "bring-your-own-data.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -157,7 +158,7 @@ def test_links_resolve(document: Path) -> None:
 def test_commands_configs_and_scripts_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     verbs = re.findall(r"python -m dssm_lightning ([\w-]+)", text)
-    assert set(verbs) <= {*TRAINER_VERBS, *registry.COMMANDS, "COMMAND"}
+    assert set(verbs) <= {*ABOUT, *registry.COMMANDS, "COMMAND"}
     for path in re.findall(r"\b(?:configs|scripts|tests)/[\w-]+\.(?:yaml|sh|py)\b", text):
         assert (ROOT / path).is_file(), f"{document.name}: {path} is not there"
 

@@ -107,7 +107,7 @@ def test_a_checkpoint_needs_no_weights_file(tmp_path: Path, weights: Path) -> No
     )
     resumed = model(weights=str(weights))
     small_trainer(tmp_path, max_epochs=2).fit(resumed, datamodule=data(tmp_path), ckpt_path=tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match=r"Backbone of 'picture': weights '.*net.pt' are no file"):
+    with pytest.raises(ValueError, match=r"Backbone of 'picture': weights '.*net.pt'"):
         small_trainer(tmp_path).fit(model(weights=str(weights)), datamodule=data(tmp_path))
 
 

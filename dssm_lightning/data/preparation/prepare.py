@@ -1,8 +1,7 @@
-"""From raw tables to a cache: check, split, fit, encode. One process does it; all map the result."""
+"""From raw tables to a cache: check, split, fit, encode. One process prepares it; all processes map it."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +22,26 @@ from dssm_lightning.features import Categorical, Feature, History, LikedBy
 from dssm_lightning.features.categorical import Categories
 from dssm_lightning.features.schema import Schema, Schemas
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import warn
 from dssm_lightning.utils.memory_mapped import gathered, numbers
 from dssm_lightning.utils.ragged import Ragged
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the cache depends on."""
+    """The settings that a cache depends on."""
 
     source: Source
     query: Schema
     candidate: Schema
     split: Split
     negatives_column: str | None
-    """Interaction column that lists candidate ids as an event's own negatives."""
+    """Column that lists candidate ids as an event's own negatives; None = no such column."""
     negatives_file: str | None = None
-    """Where that column is, by query; None = in the interactions."""
+    """File that holds the column, by query; None = the interactions hold it."""
 
     def fingerprint(self, schemas: Schemas) -> str:
-        """The cache's name when these schemas (fitted or not) are what is asked for."""
+        """Return the name of the cache for these schemas, fitted or not."""
         split = f"{type(self.split).__name__}{sorted(vars(self.split).items())}"
         named = str(self.negatives_column)
         if self.negatives_file is not None:
@@ -51,16 +51,16 @@ class Recipe:
 
 
 def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> Path:
-    """Make sure that the encoded data lie in a folder of ``cache_dir``, and name it.
+    """Encode the data into a folder of ``cache_dir``, unless it exists, and return the folder.
 
     Args:
-        recipe: what to encode.
-        cache_dir: where caches lie.
+        recipe: the settings.
+        cache_dir: the folder of all caches.
         fitted: the schemas of a checkpoint; None = fit new ones (only ``fit`` fits).
 
     Raises:
-        ValueError: the checkpoint's schemas have other features; whatever is wrong with the data.
-        OSError: they cannot be read, or nothing can be written.
+        UserError: the checkpoint's schemas have other features; whatever is wrong with the data.
+        OSError: a file cannot be read or written.
     """
     if fitted is not None:
         check_declared(recipe, fitted)
@@ -70,21 +70,20 @@ def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> P
     with cache.lock(folder):
         if not cache.is_complete(folder):
             if folder.is_dir():
-                warnings.warn(f"{folder}: {_some(cache.damaged(folder))}; it is made again", stacklevel=2)
+                warn(f"{folder}: {_name(cache.damaged(folder))} missing or truncated; the cache is made again")
             _encode(recipe, folder, fitted)
     return folder
 
 
-def _some(files: list[str]) -> str:
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"{files[0]}{more} of this cache missing, or cut off"
+def _name(files: list[str]) -> str:
+    return files[0] + (f" and {len(files) - 1} more files" if len(files) > 1 else "")
 
 
 def check_declared(recipe: Recipe, trained: Schemas) -> None:
-    """A checkpoint reads the features that the config declares.
+    """Refuse a checkpoint whose features are not those that the config declares.
 
     Raises:
-        ValueError: it reads others: it is that of another config.
+        UserError: they differ: the checkpoint belongs to another config.
     """
     for side in ("query", "candidate"):
         declared, known = getattr(recipe, side).names, getattr(trained, side).names
@@ -103,7 +102,7 @@ def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
             [feature.source_column for feature in query_features], [f.source_column for f in candidate_features]
         )
     )
-    del raw  # files of large tables are gone with it
+    del raw  # its temporary files of large tables go with it
     negatives = (
         None
         if recipe.negatives_column is None
@@ -133,7 +132,7 @@ def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
 
 
 def _read(schema: Schema) -> Schema:
-    """The features that read a column; the others are assembled from the training rows."""
+    """Return the features that read a column; the others are assembled from the training rows."""
     return Schema(tuple(f for f in schema if not isinstance(f, History | LikedBy)))
 
 
@@ -184,10 +183,10 @@ def _times(frame: pl.DataFrame, keys: ColumnRoles) -> Tensor | None:
 
 
 def _fit(recipe: Recipe, tables: Tables, interactions: Interactions) -> Schemas:
-    """Query features learn from training rows, candidate features from the corpus.
+    """Fit query features on training rows and candidate features on the corpus.
 
-    A candidate's id is the exception: an id without a training interaction has nothing to teach and shares the
-    unknown row, so that what a test item is cannot be told from what it is called.
+    A candidate's id is the exception: an id without a training interaction shares the unknown row, since training
+    teaches nothing about it.
     """
     train = interactions.rows(TRAIN)
 
@@ -210,11 +209,11 @@ def _fit(recipe: Recipe, tables: Tables, interactions: Interactions) -> Schemas:
 
 
 def _fit_side(schema: Schema, column_of: Callable[[Feature], pl.Series]) -> Schema:
-    return Schema(tuple(f if _teaches_nothing(f) else f.fit(column_of(f)) for f in schema))
+    return Schema(tuple(f if _is_fitted_without_data(f) else f.fit(column_of(f)) for f in schema))
 
 
-def _teaches_nothing(feature: Feature) -> bool:
-    """Whether no column need be read, which may be a long one."""
+def _is_fitted_without_data(feature: Feature) -> bool:
+    """Return whether a feature needs no column, which may be long, to be fitted."""
     return isinstance(feature, History | LikedBy) or (isinstance(feature, Categories) and feature.is_fitted)
 
 
@@ -227,8 +226,8 @@ def _bind(history: History, candidate: Schema) -> History:
             )
         if any(isinstance(feature, LikedBy) for feature in candidate):
             raise UserError(
-                f"query feature {history.name!r} is a history of whole candidates, which cannot be told of what else "
-                "liked them: leave out the candidates' LikedBy, or name a feature as `of`"
+                f"query feature {history.name!r} is a history of whole candidates, whose features cannot include "
+                "LikedBy: leave out LikedBy, or name a feature as `of`"
             )
         return history
     if history.of not in candidate.names:

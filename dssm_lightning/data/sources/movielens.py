@@ -51,7 +51,7 @@ class MovieLens(Source):
         min_rating: keep only ratings of at least this number, as positives; None = all ratings.
         label_above: keep all ratings, with a column ``label``: 1 for ratings above this number, else 0 (shown and not
             liked); None = no labels.
-        url: another URL of the same archive; None = that of GroupLens.
+        url: another URL of the same archive; None = GroupLens's URL.
 
     Raises:
         UserError: an unknown variant; both ``min_rating`` and ``label_above``.

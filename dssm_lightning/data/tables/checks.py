@@ -130,7 +130,7 @@ def ids_known(interactions: pl.DataFrame, frame: pl.DataFrame, table: str, key: 
     ids = unknown.unique(maintain_order=True)
     raise UserError(
         f"{len(unknown):,} of {len(interactions):,} interactions name {len(ids):,} ids of {key!r} that {table} "
-        f"({len(frame):,} rows) does not have, first {_first(ids)}; add them to {table}, or drop those interactions"
+        f"({len(frame):,} rows) does not have, first {_first(ids)}; add them to {table}, or drop these interactions"
     )
 
 
