@@ -16,7 +16,7 @@ PREFIXES = {
     "dssm_lightning.fusion": "dssm_lightning.models.fusion",
     "dssm_lightning.interrupts": "dssm_lightning.training.callbacks",
     "dssm_lightning.optimizers": "dssm_lightning.training.optimizers",
-    "dssm_lightning.schedules": "dssm_lightning.training.optimizers.schedules",
+    "dssm_lightning.schedules": "dssm_lightning.training.optimizers",
     "dssm_lightning.scorers": "dssm_lightning.models.scorers",
     "dssm_lightning.sharded": "dssm_lightning.training.distributed",
     "dssm_lightning.towers": "dssm_lightning.models.tower",

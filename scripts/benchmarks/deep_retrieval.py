@@ -22,9 +22,9 @@ from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import TEST
 from dssm_lightning.data.sources import MovieLens
 from dssm_lightning.evaluation.evaluator import SEEN_KEPT, Evaluation, resolve_ks
+from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
-from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.hard_negative_mining import evaluating
 from dssm_lightning.training.module import TwoTower
 from dssm_lightning.utils.seeding import Counter

@@ -29,7 +29,7 @@ from dssm_lightning.losses import (
     TripletMargin,
 )
 from dssm_lightning.models.scorers import Dot
-from dssm_lightning.training.candidate_pool import Pool
+from dssm_lightning.training.candidate_pool import Pool, gather_pool
 from dssm_lightning.training.cross_batch_memory import Memory
 from dssm_lightning.training.hard_negative_mining import mine_pools
 from dssm_lightning.training.objective import per_query_loss
@@ -246,7 +246,7 @@ def gathered(rank: int, world_size: int) -> dict[str, Any]:
     (every * 10.0**rank).sum().backward()
     ids = torch.tensor([rank, 7, 8]) if rank else torch.tensor([7])  # 7 on every rank, 8 on all but the first
     pool = Pool(torch.full((len(ids), 1), float(rank)), ids, torch.ones(len(ids)), torch.zeros(len(ids)))
-    pool = distributed.gather_pool(pool)
+    pool = gather_pool(pool)
     return {
         "rows": every[:, 0].tolist(),
         "gradient": None if local.grad is None else local.grad[:, 0].tolist(),

@@ -26,7 +26,7 @@ from dssm_lightning.utils.renamed import PREFIXES, renew, renew_argument, renew_
             "dssm_lightning.data.frequency.StreamingFrequency",
             "dssm_lightning.data.negatives.frequency.StreamingFrequency",
         ),
-        ("dssm_lightning.schedules.WarmUp", "dssm_lightning.training.optimizers.schedules.WarmUp"),
+        ("dssm_lightning.schedules.WarmUp", "dssm_lightning.training.optimizers.WarmUp"),
         ("dssm_lightning.optimizers.rows.LazyAdam", "dssm_lightning.training.optimizers.LazyAdam"),
         ("dssm_lightning.averaging.AveragedWeights", "dssm_lightning.training.callbacks.AveragedWeights"),
         ("dssm_lightning.sharded.ShardedTables", "dssm_lightning.training.distributed.ShardedTables"),

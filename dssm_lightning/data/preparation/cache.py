@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,6 +20,7 @@ from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.features import Feature
 from dssm_lightning.features.schema import Schema, Schemas
 from dssm_lightning.utils import memory_mapped
+from dssm_lightning.utils.atomic_files import atomic_folder
 from dssm_lightning.utils.memory_mapped import Spool
 from dssm_lightning.utils.progress import track
 from dssm_lightning.utils.ragged import Column, Features, Ragged
@@ -111,18 +110,8 @@ def write(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
     Raises:
         OSError: the disk is full or read-only; the incomplete folder is deleted.
     """
-    for stale in folder.parent.glob(f"{folder.name}.tmp*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    temporary = folder.parent / f"{folder.name}.tmp{os.getpid()}"
-    try:
-        temporary.mkdir(parents=True)
+    with atomic_folder(folder) as temporary:
         _write_into(temporary, prepared, encoded)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _write_into(folder: Path, prepared: Prepared, encoded: Encoded) -> None:

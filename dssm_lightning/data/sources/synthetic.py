@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from datetime import datetime
+from io import BytesIO
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from PIL import Image
 
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.tables.column_roles import ColumnRoles
@@ -146,13 +146,7 @@ def _side(key: str, topic: NDArray[np.int64], vocabulary: NDArray[np.str_], rng:
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode pixels (height, width, 3) as a PNG file (W3C, PNG specification, §5)."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    height, width, _ = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
-    lines = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # filter 0 before each line
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes())) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + content
+    """Encode pixels (height, width, 3) as a PNG file."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, format="png")
+    return file.getvalue()

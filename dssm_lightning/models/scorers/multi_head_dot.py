@@ -23,7 +23,7 @@ class MultiHeadDot(Dot):
     - ``"mean"``: Σ_h q_h · c_h / H, a dot product of the whole embeddings. The only difference to ``Dot`` is that all
       heads have the same length, so that no head outweighs the others.
     - ``"max"``: max_h q_h · c_h. A query can have several interests, each near other candidates, and a candidate's
-      logit is that of the nearest interest. An index holds H vectors for each candidate, one in each head's table, and
+      logit comes from its nearest interest. An index holds H vectors for each candidate, one in each head's table, and
       keeps the best hit of each candidate (:meth:`vectors`). Only the best head gets a gradient.
 
     Args:

@@ -2,6 +2,7 @@
 
 from dssm_lightning.training.optimizers.lazy_adam import LazyAdam
 from dssm_lightning.training.optimizers.row_wise_adagrad import RowWiseAdagrad
+from dssm_lightning.training.optimizers.schedules import WarmUp
 from dssm_lightning.training.optimizers.sparse_and_dense import OptimizerFactory, SparseAndDense
 from dssm_lightning.training.optimizers.sparse_tables import check_sparse_tables, sparse_tables
 
@@ -10,6 +11,7 @@ __all__ = [
     "OptimizerFactory",
     "RowWiseAdagrad",
     "SparseAndDense",
+    "WarmUp",
     "check_sparse_tables",
     "sparse_tables",
 ]

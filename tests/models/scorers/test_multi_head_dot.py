@@ -60,8 +60,8 @@ def test_an_index_ranks_as_the_scorer_does(scorer: Dot) -> None:
     query, corpus, k = torch.randn(6, 8), torch.randn(50, 8), 7
     best = scorer(query, corpus).topk(k)
     found: list[dict[int, float]] = [{} for _ in query]
-    for asked, table in zip(scorer.vectors(query), scorer.vectors(corpus), strict=True):
-        hits = (asked @ table.T).topk(k)
+    for vectors, table in zip(scorer.vectors(query), scorer.vectors(corpus), strict=True):
+        hits = (vectors @ table.T).topk(k)
         for row, scores, columns in zip(found, hits.values.tolist(), hits.indices.tolist(), strict=True):
             for score, column in zip(scores, columns, strict=True):
                 row[column] = max(score, row.get(column, score))

@@ -12,7 +12,7 @@ import torch
 from helpers.paths import HELPERS, ROOT
 
 from dssm_lightning import losses
-from dssm_lightning.training.candidate_pool import Pool
+from dssm_lightning.training.candidate_pool import Pool, gather_pool
 from dssm_lightning.utils import distributed
 
 SCRIPT = HELPERS / "gradients_across_ranks.py"
@@ -70,7 +70,7 @@ def test_every_loss_is_compared() -> None:
 
 def test_one_process_gathers_itself() -> None:
     pool = Pool(torch.randn(3, 2), torch.tensor([1, 4, 7]), torch.ones(3), torch.zeros(3))
-    assert distributed.gather_pool(pool) is pool
+    assert gather_pool(pool) is pool
     assert (distributed.process_rank(), distributed.world_size()) == (0, 1)
     assert torch.equal(distributed.gather_rows(pool.embedding), pool.embedding)
     assert distributed.sum_over_ranks(torch.tensor(3.0)).item() == 3.0
