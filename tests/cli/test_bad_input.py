@@ -214,7 +214,7 @@ def test_hard_negatives_beyond_the_corpus_and_a_memory_without_use(tmp_path: Pat
 
     beyond = "Hard: rank_range ends at 21, but the corpus has only 20 candidates"
     refused(tmp_path, beyond, data=data(tmp_path, negatives=hard(5, 21)))
-    message = "Hard gives each row its own negatives, and only they count, not what a memory adds"
+    message = "memory_size: Hard"
     refused(tmp_path, message, data=data(tmp_path, negatives=hard(5, 9)), model={"memory_size": 100})
 
 

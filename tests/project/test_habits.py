@@ -138,7 +138,7 @@ def test_the_workflow_runs_the_steps_of_the_ci_script() -> None:
 
 
 def test_the_spelling_is_right() -> None:
-    line = [sys.executable, "-m", "codespell_lib"]
+    line = ["timeout", "-k", "5", "100", sys.executable, "-m", "codespell_lib"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stdout
 
@@ -227,7 +227,7 @@ def test_the_loss_of_the_page_passes_its_test(tmp_path: Path, monkeypatch: pytes
 def test_the_code_of_the_page_is_formatted(tmp_path: Path) -> None:
     for name, text in BLOCK.findall(CONTRIBUTING.read_text(encoding="utf-8")):
         (tmp_path / name).write_text(text, encoding="utf-8")
-    ruff = [sys.executable, "-m", "ruff"]
+    ruff = ["timeout", "-k", "5", "100", sys.executable, "-m", "ruff"]
     config = ["--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
     for verb in (["format", "--check"], ["check", "--ignore=I001"]):  # I001: these files know no first party
         done = subprocess.run([*ruff, *verb, *config], capture_output=True, text=True, check=False, timeout=60)

@@ -138,7 +138,7 @@ def test_what_is_encoded_again_drops_the_same(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_chunk_has_a_row(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} is 0; it must be at least 1 \(leave it out for all at once\)"):
+    with pytest.raises(ValueError, match=f"{name} is 0"):
         small_model(**{name: 0})
 
 

@@ -139,13 +139,13 @@ def test_a_model_with_a_memory_learns(tmp_path: Path, memory_size: int) -> None:
 @pytest.mark.parametrize(
     ("negatives", "model", "message"),
     [
-        (Uniform(2, per_row=True), {}, "memory_size: Uniform gives each row its own negatives, and only they count"),
-        (None, {"cross_device_negatives": False}, "memory_size: all ranks hold one memory; set cross_device_negatives"),
+        (Uniform(2, per_row=True), {}, "memory_size: Uniform"),
+        (None, {"cross_device_negatives": False}, "memory_size.*cross_device_negatives"),
         (None, {"memory_size": 0}, "memory_size is 0; it must be at least 1"),
         (
             Mixed([Uniform(10), Popularity(10)]),
             {"memory_size": 9},
-            r"memory_size is 9, but a batch of all ranks has \d+ candidates: it must hold one batch at least",
+            r"memory_size is 9.*\d+ candidates",
         ),
     ],
 )

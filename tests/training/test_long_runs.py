@@ -105,7 +105,7 @@ def test_who_saves_by_hand_is_told(tmp_path: Path) -> None:
 
 def test_a_checkpoint_folder_that_cannot_be_written_is_an_error_before_training(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file")
-    with pytest.raises(OSError, match=r"checkpoints go to .*checkpoints, and it cannot be written: File exists"):
+    with pytest.raises(OSError, match=r"checkpoints, cannot be written: File exists"):
         fit(tmp_path, LastCheckpoint())
 
 
@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_module_and_rows(tmp_path: P
     told, data = str(caught.value), small_data(tmp_path)
     assert "the loss of step 3 (epoch 0, both counted from 0) is not finite; the first module whose output is" in told
     assert "is candidate_tower.encoders.text" in told
-    assert f"and weight {weight} is not, before it" in told
+    assert f"before it weight {weight} is not finite" in told
     row = rows_of_batch(data, 3)[0]
     query = data.data.queries[int(data.data.interactions.query[row]), 0]
     assert f"rows of the interactions: {row} ({query!r} with " in told
@@ -166,7 +166,7 @@ def test_a_value_of_the_data_that_is_not_finite_is_named_with_its_rows_alone(tmp
     with pytest.raises(NotFiniteError) as caught:
         fit(tmp_path, Unknown(), StopAtNonFinite(), data=data)
     told = str(caught.value)
-    assert "is query_tower.encoders.size (Identity), and query feature 'size' is not, before it; rows" in told
+    assert "query_tower.encoders.size (Identity), and before it query feature 'size' is not finite; rows" in told
     name = data.data.queries[7, 0]
     listed = told.partition("rows of the interactions: ")[2].split(", ")
     assert 1 <= len(listed) <= 5
@@ -178,9 +178,8 @@ def test_a_loss_of_its_own_making_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFiniteError) as caught:
         fit(tmp_path, StopAtNonFinite(), model=model)
     row = rows_of_batch(small_data(tmp_path), 0)[3]
-    assert f"no module of the towers gives such a value, Broken does; rows of the interactions: {row} (" in str(
-        caught.value
-    )
+    assert "Broken is not; rows of the interactions" in str(caught.value)
+    assert f"rows of the interactions: {row} (" in str(caught.value)
     assert " more" not in str(caught.value)
 
 
@@ -193,7 +192,7 @@ def test_where_a_look_costs_a_wait_it_is_taken_now_and_then_and_before_each_chec
     with pytest.raises(NotFiniteError) as caught:
         fit(tmp_path, *callbacks, log_every_n_steps=50)
     told = str(caught.value)
-    assert "the loss of step 3 (epoch 0, both counted from 0) is not finite; weights have changed since" in told
+    assert "the loss of step 3 (epoch 0, both counted from 0) is not finite; the weights have changed since" in told
     assert f"rows of the interactions: {rows_of_batch(small_data(tmp_path), 3)[0]} (" in told
     last = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert last["global_step"] == 2
@@ -321,7 +320,7 @@ def test_the_average_is_what_is_measured_kept_and_loaded(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"decay": 1.0}, "decay is 1.0; it must lie"), ({"every_n_steps": 0}, "every_n_steps is 0; it must be at least")],
+    [({"decay": 1.0}, "decay is 1.0"), ({"every_n_steps": 0}, "every_n_steps is 0; it must be at least")],
 )
 def test_averages_refuse(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -330,5 +329,5 @@ def test_averages_refuse(settings: dict[str, Any], message: str) -> None:
 
 def test_averages_need_the_whole_model() -> None:
     trainer = SimpleNamespace(strategy=type("Sharded", (), {})())
-    with pytest.raises(ValueError, match="AveragedWeights needs the whole model on each rank, and Sharded cuts it up"):
+    with pytest.raises(ValueError, match=r"AveragedWeights.*Sharded"):
         AveragedWeights().setup(cast(Trainer, trainer), small_model(), "fit")

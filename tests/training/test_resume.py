@@ -363,7 +363,7 @@ def test_two_processes_resume_and_one_goes_on_with_their_checkpoint(place: Path)
     last = checkpoints("two-by-one") / "last.ckpt"
     stopped = content(last)
     assert stopped["RetrievalDataModule"]["layout"] == {"seed": 3, "world_size": 2, "batch_size": 32, "batches": 7}
-    with pytest.warns(match="of 2 processes with batches of 32, and 1 process with batches of 64 go on: the order of"):
+    with pytest.warns(match="2 processes with batches of 32, and 1 process with batches of 64"):
         fit_long("two-by-one", ckpt_path=last, max_epochs=2)
     finished = content(last)
     assert (
@@ -379,7 +379,7 @@ def at(done: int, world_size: int, batch_size: int) -> dict[str, Any]:
     return {"data": {"epoch": 1, "done": done, "layout": layout}, "loops": loops}
 
 
-@pytest.mark.filterwarnings("ignore:the checkpoint is of")
+@pytest.mark.filterwarnings("ignore:the checkpoint was written by")
 @pytest.mark.parametrize(
     ("done", "ranks", "now", "then"),
     [
@@ -401,8 +401,7 @@ def test_a_checkpoint_fits_other_ranks(done: int, ranks: tuple[int, int], now: t
 def test_a_checkpoint_that_does_not_fit_other_ranks_says_what_would() -> None:
     with pytest.raises(
         ValueError,
-        match=r"after 3 steps of 2 processes with batches of 64, and no step of 4 processes with batches of 64 begins "
-        r"there: take 128 rows a step in all \(data.batch_size times the number of processes\), or a checkpoint of an",
+        match=r"after 3 steps of 2 processes with batches of 64.*4 processes with batches of 64.*128 rows",
     ):
         adapt(at(3, 2, 64), "data", Layout(3, 4, 64, 4))
     old = {"data": {"epoch": 1, "done": 3}}  # of a version that kept no layout
@@ -429,9 +428,7 @@ def test_other_batches_go_on_in_the_same_order_where_one_begins_there() -> None:
     with pytest.raises(Stop):
         fit("rows-by-two", StopAt("on_train_batch_start", 4), also=(first,), max_epochs=1)
     last = checkpoints("rows-by-two") / "last.ckpt"
-    with pytest.raises(
-        ValueError, match="after 3 steps of 1 process with batches of 64, and no step of 1 process with"
-    ):
+    with pytest.raises(ValueError, match="after 3 steps of 1 process with batches of 64"):
         fit("rows-by-two", ckpt_path=last, batch_size=50, max_epochs=1)
     with pytest.warns(match="the order of the rows stays"):
         fit("rows-by-two", ckpt_path=last, also=(rest,), batch_size=32, max_epochs=1)

@@ -66,7 +66,7 @@ def test_an_exception_before_anything_was_there_leaves_nothing(tmp_path: Path, w
 
 @BOTH
 def test_only_what_killed_processes_left_is_removed(tmp_path: Path, writer: Writer) -> None:
-    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed = subprocess.Popen(["timeout", "-k", "5", "60", sys.executable, "-c", ""])
     killed.wait()
     path = tmp_path / "result"
     stale = [tmp_path / f"result.tmp{number}" for number in (killed.pid, os.getpid(), 10**30)]

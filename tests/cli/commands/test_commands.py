@@ -130,7 +130,7 @@ def test_bad_searches(options: list[str], message: str) -> None:
 
 def test_without_a_run_there_is_nothing_to_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"no run under .*runs has a best.ckpt: fit first, or name a file"):
+    with pytest.raises(ValueError, match=r"runs has a best.ckpt"):
         main(["search", "--query", "x"])
 
 

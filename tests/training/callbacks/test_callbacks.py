@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from dssm_lightning import TwoTower
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery
+from dssm_lightning.training.callbacks import embedding_writer
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from dssm_lightning.training.callbacks.embedding_writer import EmbeddingWriter, write_embeddings
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
@@ -201,7 +202,8 @@ def test_predict_writes_what_the_model_encodes(tmp_path: Path, side: str) -> Non
     torch.testing.assert_close(torch.tensor(found["vector"].to_list()), expected)
 
 
-def test_embeddings_wait_on_the_disk_and_not_in_memory(tmp_path: Path) -> None:
+def test_embeddings_wait_on_the_disk_and_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding_writer, "datamodule_of", lambda trainer: trainer.datamodule)
     writer = EmbeddingWriter(str(tmp_path / "new" / "e.parquet"))
     trainer = SimpleNamespace(world_size=3, global_rank=1, datamodule=SimpleNamespace(predict="candidate"))
     trainer.datamodule.candidates = pl.DataFrame({"item": [f"i{number}" for number in range(10)]})  # 4, 4, 2

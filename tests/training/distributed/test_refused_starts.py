@@ -35,10 +35,10 @@ def fit(*options: str) -> Path:
     [
         (
             ["--trainer.accelerator=gpu", "--trainer.devices=8"],
-            r"No supported gpu backend found! .asked for: accelerator gpu, devices 8, strategy auto; this machine",
+            r"accelerator gpu, devices 8, strategy auto; this machine",
         ),
         (["--trainer.devices=0"], r"`Trainer.devices='0'.` value is not a valid input using cpu accelerator"),
-        (["--trainer.accelerator=gpuu"], "no trainer can be made of these settings: .*invalid accelerator name"),
+        (["--trainer.accelerator=gpuu"], "accelerator gpuu"),
         (["--trainer.strategy=fsdp"], "`fsdp` requires a GPU accelerator, but received `accelerator='cpu'`"),
     ],
 )

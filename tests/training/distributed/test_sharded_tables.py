@@ -125,27 +125,23 @@ def test_two_ranks_share_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_tables_that_cannot_be_shared() -> None:
     net = nn.ModuleDict({"query_id": nn.Embedding(500, 2, sparse=True), "gender": nn.Embedding(3, 2)})
-    with pytest.raises(ValueError, match=r"no table has 10,000 rows to share \(the largest has 500\): lower the strat"):
+    with pytest.raises(ValueError, match=r"10,000 rows.*largest has 500"):
         ShardedTables().share(net)
-    with pytest.raises(
-        ValueError, match=r"query_id has sparse gradients, which DTensor cannot hold .* set sparse: false"
-    ):
+    with pytest.raises(ValueError, match=r"query_id has sparse gradients.*DTensor.*sparse: false"):
         ShardedTables(min_rows=500).share(net)
 
 
 def test_what_a_strategy_cannot_do_is_said_at_once() -> None:
     assert data_parallel_group(DDPStrategy(), "predict") is None
-    with pytest.raises(ValueError, match=r"ModelParallelStrategy shares nothing by itself: .*sharded\.ShardedTables"):
+    with pytest.raises(ValueError, match=r"ModelParallelStrategy.*ShardedTables"):
         data_parallel_group(ModelParallelStrategy(), "fit")
-    with pytest.raises(
-        ValueError, match=r"predict writes each rank's rows, and ranks that share tables .* one process"
-    ):
+    with pytest.raises(ValueError, match=r"predict.*ShardedTables.*one process"):
         data_parallel_group(ShardedTables(), "predict")
 
 
 def test_a_folder_of_shares_is_no_file(tmp_path: Path) -> None:
     """Its schemas are read all the same: a fit that goes on from it is told at once what its data lack."""
-    with pytest.raises(ValueError, match=r"holds the shares of ranks: make one file of it by .*one_file\("):
+    with pytest.raises(ValueError, match=r"shares of several processes.*one_file\("):
         read_checkpoint(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"meta\.pt"):
         read_schemas(tmp_path)

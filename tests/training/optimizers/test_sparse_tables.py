@@ -114,7 +114,7 @@ def test_row_wise_adagrad_takes_any_shape_and_dense_gradients() -> None:
 
 
 def test_row_wise_adagrad_refuses_negative_settings() -> None:
-    with pytest.raises(ValueError, match="RowWiseAdagrad: eps is -1; it must not be negative"):
+    with pytest.raises(ValueError, match="RowWiseAdagrad: eps is -1"):
         RowWiseAdagrad(nn.Embedding(2, 2).parameters(), eps=-1)
 
 
@@ -236,20 +236,17 @@ def test_a_fit_moves_the_rows_that_its_batches_used(tmp_path: Path) -> None:
     [
         (
             partial(torch.optim.Adam, lr=0.1),
-            "table has sparse gradients, which Adam does not take: use LazyAdam, or sparse: false for its encoder "
-            "(1 such tables), or make Adam the dense part of SparseAndDense, beside SparseAdam or RowWiseAdagrad",
+            "table has sparse gradients, which Adam does not take",
         ),
         (
             partial(torch.optim.Adagrad, weight_decay=0.1),
-            "table has sparse gradients, with which Adagrad takes no weight_decay, found 0.1: set it to 0, or use "
-            "LazyAdam or RowWiseAdagrad",
+            "Adagrad has no weight_decay; weight_decay is 0.1",
         ),
-        (partial(torch.optim.SGD, lr=0.1, momentum=0.9), "with which SGD takes no momentum, found 0.9"),
-        (partial(torch.optim.SGD, lr=0.1, weight_decay=0.2), "with which SGD takes no weight_decay, found 0.2"),
+        (partial(torch.optim.SGD, lr=0.1, momentum=0.9), "SGD has no momentum; momentum is 0.9"),
+        (partial(torch.optim.SGD, lr=0.1, weight_decay=0.2), "SGD has no weight_decay; weight_decay is 0.2"),
         (
             torch.optim.SparseAdam,
-            "SparseAdam takes sparse gradients alone, and not all that is to train has them: make it the sparse part "
-            "of SparseAndDense, with an optimizer for the rest as its dense part",
+            "SparseAdam takes only sparse gradients",
         ),
         (
             partial(SparseAndDense, sparse=partial(torch.optim.Adam, lr=0.1), dense=DENSE),
@@ -257,7 +254,7 @@ def test_a_fit_moves_the_rows_that_its_batches_used(tmp_path: Path) -> None:
         ),
         (
             partial(SparseAndDense, sparse=SPARSE, dense=torch.optim.SparseAdam),
-            "SparseAdam takes sparse gradients alone",
+            "SparseAdam takes only sparse gradients",
         ),
     ],
 )
@@ -280,8 +277,8 @@ def test_what_can_train_the_tables_is_taken() -> None:
 
 def test_two_optimizers_need_something_for_each() -> None:
     for model, missing in (
-        (nn.Linear(2, 2), "no table for its sparse part: set sparse: true"),
-        (nn.Embedding(2, 2, sparse=True), "nothing for its dense part: all that trains are"),
+        (nn.Linear(2, 2), "SparseAndDense: no table has sparse gradients"),
+        (nn.Embedding(2, 2, sparse=True), "SparseAndDense: .*dense"),
     ):
         with pytest.raises(ValueError, match=missing):
             combined(model)
@@ -289,14 +286,12 @@ def test_two_optimizers_need_something_for_each() -> None:
 
 def test_what_else_cannot_be_done_with_sparse_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = small_trainer(tmp_path, gradient_clip_val=0.1, gradient_clip_algorithm="value")
-    with pytest.raises(
-        ValueError, match=r"whose values torch cannot clip: set trainer\.gradient_clip_algorithm to norm"
-    ):
+    with pytest.raises(ValueError, match=r"candidate_id\.table.*gradient_clip_algorithm"):
         trainer.fit(sparse_model(BOTH), datamodule=small_data(tmp_path))
     net = Net()
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(distributed.dist, "get_backend", lambda _: "nccl")
-    with pytest.raises(ValueError, match=r"table has sparse gradients, which NCCL cannot add up over ranks .*: false"):
+    with pytest.raises(ValueError, match=r"table has sparse gradients.*NCCL.*sparse: false"):
         check_sparse_tables(net, combined(net))
     monkeypatch.setattr(distributed.dist, "get_backend", lambda _: "gloo")
     check_sparse_tables(net, combined(net))
