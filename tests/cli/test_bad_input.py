@@ -233,7 +233,7 @@ def tower(**arguments: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"data": {"batch_size": 0}}, "batch_size must be at least 1, got 0"),
+        ({"data": {"batch_size": 0}}, "batch_size is 0"),
         ({"model": {"ks": [1, 100]}}, "k = 100 is larger than the corpus, which has 60 candidates"),
         ({"model": {"ks": [0]}}, "ks: k is 0"),
         (

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ import polars as pl
 import pytest
 import torch
 import yaml
-from helpers.paths import EVERY_KIND
-from lightning.pytorch import Trainer
+from helpers.paths import EVERY_KIND, ROOT
 from lightning.pytorch.cli import LightningCLI
 
 from dssm_lightning import TwoTower
 from dssm_lightning.cli.main import main
 from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.utils.errors import UserError
 
 CONFIG = EVERY_KIND
 FIT = ["fit", "--config", str(CONFIG), "--trainer.max_epochs=2"]
@@ -224,9 +223,9 @@ def test_nothing_is_measured_without_a_model(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("side", ["candidate", "query"])
-def test_predict_writes_parquet(copy: Path, side: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_writes_parquet(copy: Path, side: str, caplog: pytest.LogCaptureFixture) -> None:
     cli = main(["predict", "--data.predict", side, "--embeddings.output", f"{side}.parquet"])
-    assert f" as vectors: {side}.parquet" in capsys.readouterr().out
+    assert f"{side}.parquet" in caplog.text
     found = pl.read_parquet(f"{side}.parquet")
     table = cli.datamodule.candidates if side == "candidate" else cli.datamodule.data.queries
     assert found.columns == ["id", "vector"]
@@ -257,12 +256,12 @@ def test_fit_goes_on_in_its_folder(copy: Path) -> None:
     assert (run() / "metrics.before-resume-2.csv").is_file()
 
 
-def test_without_a_last_a_fit_starts_afresh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_a_last_a_fit_begins_a_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     main([*FIT, "--ckpt_path=last", "--trainer.max_epochs=1"])
-    assert "no run has one yet, starting afresh" in capsys.readouterr().out
+    assert "--ckpt_path last: no run has such a checkpoint" in caplog.text
     assert last(run())["epoch"] == 0
 
 
@@ -421,7 +420,7 @@ def test_any_strategy_may_be_named() -> None:
 
 def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     line = ["timeout", "-k", "5", "120", sys.executable, "-m", "dssm_lightning", *arguments]
-    environment = {"PYTHONPATH": str(CONFIG.parent.parent), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     return subprocess.run(line, capture_output=True, text=True, check=False, env=environment, cwd=cwd)
 
 
@@ -432,7 +431,7 @@ def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         pytest.param(
             ["test", "--ckpt_path", "no"], "error: --ckpt_path no: no such file (a path", marks=pytest.mark.slow
         ),
-        (["fit", "--config", str(CONFIG), "--data.batch_size=0"], "error: batch_size must be at least 1, got 0\n"),
+        (["fit", "--config", str(CONFIG), "--data.batch_size=0"], "batch_size is 0"),
     ],
 )
 def test_a_users_error_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -444,21 +443,18 @@ def test_a_users_error_is_one_line(tmp_path: Path, arguments: list[str], message
 
 
 @pytest.mark.parametrize(
-    ("refuse", "message"),
+    ("option", "message"),
     [
-        (lambda: torch.optim.Adam([torch.zeros(1)], lr=-1), "error: Invalid learning rate: -1"),
-        (lambda: Trainer(accelerator="cpu", devices=0), "error: `Trainer.devices=0.` value is not a valid input"),
+        ("--model.optimizer.init_args.lr=-1", r"model\.optimizer.*-1"),
+        ("--trainer.devices=0", "devices 0"),
     ],
 )
-def test_settings_that_a_library_refuses_are_one_line(
-    monkeypatch: pytest.MonkeyPatch, refuse: Callable[[], object], message: str
+def test_settings_that_a_library_refuses_are_errors_of_the_user(
+    option: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dssm_lightning import __main__
-    from dssm_lightning.cli import main as cli_module
-
-    monkeypatch.setattr(cli_module, "main", refuse)
-    with pytest.raises(SystemExit, match=message):
-        __main__.run()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        main([*FIT, option])
 
 
 def test_our_own_error_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

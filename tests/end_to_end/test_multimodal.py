@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.paths import CONFIGS
 
-from dssm_lightning.cli.commands import registry
+from dssm_lightning.cli.commands.summary import summary
 from dssm_lightning.cli.main import main
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.utils.ragged import Ragged
@@ -50,7 +50,7 @@ def _a_few_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_published_size_branch_by_branch() -> None:
-    described = registry.summary([CONFIG])
+    described = summary([CONFIG])
     user = 100_000 * 128 + (128 * 128 + 128)  # a table and a layer
     first, second = (2 * (4 * 128 * (width + 128) + 2 * 4 * 128) for width in (128, 256))  # LSTM layers, both ways
     text = 30_000 * 128 + first + second + (256 * 128 + 128)

@@ -14,7 +14,7 @@ from helpers.paths import EVERY_KIND
 from rich.console import Console
 from torch import Tensor, nn
 
-from dssm_lightning.cli.commands import registry
+from dssm_lightning.cli.commands.summary import summary
 from dssm_lightning.cli.main import main
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.sources import Synthetic
@@ -267,12 +267,12 @@ def test_compact_numbers(count: int, text: str) -> None:
 
 def test_summary_needs_one_of_config_and_checkpoint() -> None:
     with pytest.raises(ValueError, match="either --config, for an untrained model, or --ckpt_path"):
-        registry.summary()
+        summary()
 
 
 def test_summary_refuses_another_ending_before_any_work() -> None:
     with pytest.raises(ValueError, match=r"--plot net\.pdf: the drawing is an SVG, give a name that ends in \.svg"):
-        registry.summary(["missing.yaml"], plot="net.pdf")
+        summary(["missing.yaml"], plot="net.pdf")
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
