@@ -1,4 +1,4 @@
-"""Raw query in, candidates out. Needs no Lightning."""
+"""Answers to raw queries: the candidates of an embedded corpus that score highest."""
 
 from __future__ import annotations
 
@@ -20,29 +20,45 @@ from dssm_lightning.utils.ragged import Column, Features
 from dssm_lightning.utils.suggestions import did_you_mean
 
 RawValues = Mapping[str, Any] | str
-"""Columns by name; a bare text stands for the one column that a side reads."""
+"""Values by column name, or a bare text, which is the value of the only column that a side reads."""
 
 
 class Hit(NamedTuple):
-    """One answer."""
+    """One answer of a search.
 
-    id: Any
+    Example:
+        >>> hit = Hit(id="c7", score=0.5, display={"title": "Copy a file"})
+        >>> hit.display["title"]
+        'Copy a file'
+    """
+
+    id: Any  # of the candidate
     score: float
-    display: dict[str, Any]
+    display: dict[str, Any]  # the candidate's values of the display columns
 
 
 class Retriever:
-    """Answers raw queries from an embedded corpus.
+    """Answers raw queries from an embedded corpus, with plain torch: Lightning is not needed.
 
     Args:
         schemas: the fitted features of both sides.
-        encode_query: (B, …) -> (B, D).
-        encode_candidate: (C, …) -> (C, D).
-        scorer: what compares them.
-        corpus: (N, D) the candidates, embedded.
-        candidates: N rows: their ids in the first column, then whatever is to be shown.
+        encode_query: query features (B, …) -> embeddings (B, D).
+        encode_candidate: candidate features (C, …) -> embeddings (C, D).
+        scorer: compares embeddings of both sides.
+        corpus: (N, D) the embeddings of all candidates.
+        candidates: N rows: ids in the first column, then the columns that can be shown.
         display: the columns to show beside an answer.
-        hybrid: what fuses the scores with those of the words; None = the model's alone.
+        hybrid: fuses the model's scores with those of BM25; None = the model's scores alone.
+
+    Example:
+        >>> from dssm_lightning.features import Vector
+        >>> from dssm_lightning.models.scorers import Dot
+        >>> side = Schema((Vector(name="direction", length=2),))
+        >>> animals = pl.DataFrame({"id": ["a", "b"], "name": ["ant", "bee"]})
+        >>> encode = lambda features: features["direction"]
+        >>> retriever = Retriever(Schemas(side, side), encode, encode, Dot(1.0), torch.eye(2), animals, ["name"])
+        >>> retriever.search({"direction": [0.0, 0.5]}, k=1)
+        [Hit(id='b', score=0.5, display={'name': 'bee'})]
     """
 
     def __init__(
@@ -62,21 +78,21 @@ class Retriever:
 
     @torch.inference_mode()
     def search(self, query: RawValues, k: int = 10, exclude_history: bool = False) -> list[Hit]:
-        """The k candidates that score highest, best first.
+        """Return the k candidates that score highest, best first.
 
         Args:
-            query: its raw values. What is left out is unknown, and so is an id that training never saw.
-            k: how many.
-            exclude_history: leave out what stands in the history that is given, as an evaluation masks what is seen.
+            query: its raw values. An omitted column is unknown, like an id that training never saw.
+            k: number of answers.
+            exclude_history: leave out the candidates in the query's history, as an evaluation masks seen candidates.
 
         Raises:
-            ValueError: an unknown column; k beyond the corpus; no history of candidates that could be left out.
+            UserError: an unknown column; k larger than the searched corpus; no history of candidates to leave out.
         """
         excluded = self._history_rows(query) if exclude_history else []
         total, left = len(self.candidates), len(self.candidates) - len(excluded)
         if not 1 <= k <= left:
-            out = f", {len(excluded):,} of them in the history" if len(excluded) else ""
-            raise UserError(f"k = {k}: the corpus has {total:,} candidates{out}, ask for 1 to {left:,}")
+            out = f", {len(excluded):,} of them in the history" if excluded else ""
+            raise UserError(f"k is {k}; the corpus has {total:,} candidates{out}: choose a k from 1 to {left:,}")
         scores = self.scorer(self.embed("query", [query]), self.corpus)  # (1, N)
         if self.hybrid is not None:
             scores = self.hybrid.fuse(scores, _table("query", self.schemas.query, [query]))
@@ -87,15 +103,15 @@ class Retriever:
 
     @torch.inference_mode()
     def search_all(self, queries: Sequence[RawValues], k: int = 10) -> list[list[Hit]]:
-        """What :meth:`search` finds for each of many queries, several times as fast as one by one.
+        """Return the hits of many queries, several times as fast as one :meth:`search` after the other.
 
         Raises:
-            ValueError: as there.
+            UserError: as for :meth:`search`.
         """
         if not queries:
             return []
         if self.hybrid is not None or not self.scorer.indexable or len(self.scorer.vectors(self.corpus[:1])) > 1:
-            return [self.search(query, k) for query in queries]  # no single inner product ranks
+            return [self.search(query, k) for query in queries]  # no single inner product orders the candidates
         query = self.embed("query", queries)
         rows = exact_top_k(query, self.corpus, k)[1]
         scores, order = self.scorer.pairs(query, self.corpus, rows).sort(dim=1, descending=True, stable=True)
@@ -107,12 +123,12 @@ class Retriever:
         return [Hit(*hit) for hit in zip(found.to_series(0).to_list(), scores.tolist(), shown, strict=True)]
 
     def _history_rows(self, query: RawValues) -> list[int]:
-        """Corpus rows that stand in a query's histories, however long these are."""
+        """Return the corpus rows of a query's histories, without their ``max_length``."""
         schema, ids = self.schemas.query, self.candidates.to_series(0)
         found = [f for f in schema if isinstance(f, History) and _names_candidates(f, ids.name)]
         if not found:
             raise UserError(
-                f"exclude_history: no query feature is a history of candidates ({ids.name!r}); there are {schema.names}"
+                f"exclude_history: no query feature is a history of {ids.name!r}; query features are {schema.names}"
             )
         table = _table("query", schema, [query])
         rows = [replace(f, max_length=None).encode_rows(table[f.source_column], ids).values for f in found]
@@ -121,7 +137,7 @@ class Retriever:
 
     @torch.inference_mode()
     def embed(self, side: str, values: Sequence[RawValues]) -> Tensor:
-        """(B, D) embeddings of raw values of the query or the candidate side."""
+        """Return the embeddings (B, D) of raw values of a side, ``query`` or ``candidate``."""
         schema: Schema = getattr(self.schemas, side)
         table = _table(side, schema, values)
         features = {feature.name: self._encode(feature, table[feature.source_column]) for feature in schema}
@@ -134,7 +150,10 @@ class Retriever:
 
     @torch.inference_mode()
     def similarity(self, query: Tensor, candidate: Tensor) -> Tensor:
-        """(Q, D), (C, D) -> (Q, C): the dot product where that is what is trained, else the score."""
+        """(Q, D), (C, D) -> (Q, C): the unscaled inner products that an index ranks by.
+
+        A scorer that no index can serve gives its scores instead.
+        """
         if self.scorer.indexable:
             return (self.scorer.vectors(query) @ self.scorer.vectors(candidate).mT).amax(0)
         similarity: Tensor = self.scorer(query, candidate)
@@ -142,7 +161,7 @@ class Retriever:
 
 
 def _names_candidates(history: History, key: str) -> bool:
-    """Whether its entries are whole candidates, or ids, and not some attribute of theirs."""
+    """Return whether the entries are whole candidates or their ids, and not values of an attribute."""
     item = history.item
     by_id = isinstance(item, Categorical) and item.source_column == key and item.prefix is None
     return item is None or by_id
@@ -157,14 +176,16 @@ def _table(side: str, schema: Schema, values: Sequence[RawValues]) -> pl.DataFra
 def _record(side: str, columns: list[str], value: RawValues) -> Mapping[str, Any]:
     if isinstance(value, str):
         if len(columns) > 1:
-            raise UserError(f"a {side} is described by the columns {columns}: give an object, not a bare text")
+            raise UserError(
+                f"{side} {value!r} is a bare text, but the model reads the columns {columns}: give an object of columns"
+            )
         return {columns[0]: value}
     if not isinstance(value, Mapping):
-        raise UserError(f"a {side} is an object of the columns {columns}, or a text; found {value!r}")
+        raise UserError(f"{side} {value!r} is neither a text nor an object of the columns {columns}")
     for name in value:
         if name not in columns:
             hint = did_you_mean(name, columns)
-            raise UserError(f"{side} column {name!r} is unknown, the model reads {columns}{hint}")
+            raise UserError(f"{side} column {name!r} is unknown; the model reads {columns}{hint}")
     if not value:
-        raise UserError(f"an empty {side}: give at least one of {columns}")
+        raise UserError(f"the {side} {dict(value)} is empty; give at least one of the columns {columns}")
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,19 +19,16 @@ from dssm_lightning.utils.ragged import Ragged, take
 
 HashKeys = NDArray[np.uint64]
 Integers = NDArray[np.int64]
-Terms = Callable[
-    [pl.Series], tuple[HashKeys, Integers]
-]  # texts (B,) -> keys (T,) of their terms, and how many each has
 
 TABLE_CHUNK = 1 << 24
-"""Query weights that are spelt out as a (vocabulary, queries) table at a time."""
+"""Largest number of entries in the dense (vocabulary, queries) table of query weights; more queries make more chunks."""
 
 
 class _Bags(NamedTuple):
-    """Texts as bags of terms: each term of a text once."""
+    """Texts as bags of terms, with each distinct term of a text once."""
 
     term: Integers  # (T,) rows of the vocabulary
-    times: Integers  # (T,) how often its text has it
+    times: Integers  # (T,) occurrences of the term in its text
     offsets: Integers  # (B + 1,)
 
     @property
@@ -41,16 +38,30 @@ class _Bags(NamedTuple):
 
 
 class WeightedTexts(NamedTuple):
-    """Texts (B,) as a sparse matrix: ragged terms, and a weight for each."""
+    """Texts (B,) as a sparse matrix: ragged terms, and a weight for each term.
+
+    Example:
+        >>> index = BM25()
+        >>> index.fit(["list files", "copy a file"])
+        >>> index.weigh(["copy copy files", "unknown"]).weights.tolist()
+        [2.0, 1.0]
+    """
 
     terms: Ragged
     weights: Tensor  # (T,) float32
 
 
 class TermIndex:
-    """A corpus of texts that queries search by their words: dot products of two sparse vectors over the corpus' terms.
+    """Base of searches by terms: a score is the dot product of two sparse vectors over the terms of the corpus.
 
-    Terms of a query that no text of the corpus has count nothing.
+    A term of a query that no text of the corpus has is ignored.
+
+    Example:
+        >>> index: TermIndex = BM25()
+        >>> index.fit(["list files", "copy a file", "remove a folder"])
+        >>> queries = index.weigh(["copy", "files"])  # once, for several calls of scores
+        >>> index.scores(queries, torch.tensor([1])).argmax(dim=1).tolist()
+        [0]
     """
 
     def fit(self, texts: Sequence[str | None]) -> None:
@@ -58,11 +69,11 @@ class TermIndex:
         keys, lengths = self._terms(_series(texts))
         self._vocabulary = np.unique(keys)
         corpus = _bags(keys, lengths, self._vocabulary)
-        self._found_in = np.bincount(corpus.term, minlength=len(self._vocabulary))  # (V,) candidates that have it
+        self._found_in = np.bincount(corpus.term, minlength=len(self._vocabulary))  # (V,) candidates with the term
         self._corpus = _weighted(corpus, self._corpus_weights(corpus, self._found_in, lengths))
 
     def search(self, texts: Sequence[str | None]) -> Tensor:
-        """(Q, N) float32 scores of texts (Q,); 0 for a candidate that shares no term with the query."""
+        """Return scores (Q, N) float32 of texts (Q,); 0 for a candidate that shares no term with the query."""
         return self.scores(self.weigh(texts), torch.arange(len(texts)))
 
     def weigh(self, texts: Sequence[str | None]) -> WeightedTexts:
@@ -72,10 +83,10 @@ class TermIndex:
         return _weighted(queries, self._query_weights(queries, self._found_in, num_candidates))
 
     def scores(self, queries: WeightedTexts, rows: Tensor) -> Tensor:
-        """(Q, N) float32 scores of the numbered rows (Q,) of weighted queries."""
+        """Return scores (Q, N) float32 of the given rows (Q,) of weighted queries."""
         step = max(1, TABLE_CHUNK // max(1, len(self._vocabulary)))
-        parts = [self._score(queries, rows[start : start + step]) for start in range(0, len(rows), step)]
-        return torch.cat(parts) if parts else torch.zeros(0, len(self._corpus.terms.offsets) - 1)
+        chunks = [self._score(queries, rows[start : start + step]) for start in range(0, len(rows), step)]
+        return torch.cat(chunks) if chunks else torch.zeros(0, len(self._corpus.terms.offsets) - 1)
 
     def _score(self, queries: WeightedTexts, rows: Tensor) -> Tensor:
         terms = queries.terms
@@ -94,11 +105,11 @@ class TermIndex:
         ).T
 
     def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
-        """Texts (B,) -> keys (T,) of their terms, repeated ones too, and how many each text has (B,)."""
+        """Texts (B,) -> keys (T,) of their terms, repeated terms included, and the number of terms of each text (B,)."""
         raise NotImplementedError
 
     def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
-        """(T,) weights of the candidates' terms; ``lengths`` (N,) counts repeated terms, too."""
+        """(T,) weights of the candidates' terms; ``lengths`` (N,) counts repeated terms."""
         raise NotImplementedError
 
     def _query_weights(self, bags: _Bags, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
@@ -110,9 +121,9 @@ class TermIndex:
 class TfIdf(TermIndex):
     """Cosine of TF-IDF vectors over letter trigrams within words.
 
-    A weight is (1 + ln tf) (ln((1 + N) / (1 + df)) + 1), each text's vector has length 1: the numbers of scikit-learn's
-    ``TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True)``, fitted on the corpus. Words are
-    therefore what whitespace separates, punctuation included, unlike the words of the text features.
+    A weight is (1 + ln tf) (ln((1 + N) / (1 + df)) + 1), and each text's vector has length 1. The scores equal those of
+    scikit-learn's ``TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True)``, fitted on the corpus.
+    As there, words are separated by whitespace only and include punctuation, unlike the words of the text features.
 
     Example:
         >>> index = TfIdf()
@@ -138,8 +149,9 @@ class TfIdf(TermIndex):
 class BM25(TermIndex):
     """Okapi BM25 over the words of :mod:`dssm_lightning.features.text.words_and_letters`.
 
-    A candidate of l words that has a term tf times gets, for each time the query has it,
+    A candidate of l words that has a term tf times gets, for each occurrence of the term in the query,
     ln(1 + (N − df + ½) / (df + ½)) tf (k1 + 1) / (tf + k1 (1 − b + b l / mean l)).
+
     Source: Robertson and Zaragoza 2009; the logarithm is Lucene's, which is never negative.
 
     Example:
@@ -150,9 +162,9 @@ class BM25(TermIndex):
     """
 
     k1: float = 1.2
-    """How much repeats of a word count: 0 ignores them, large values count each."""
+    """How much repetitions of a word count: 0 ignores them; with a large value, each counts fully."""
     b: float = 0.75
-    """How much the score of a long text is reduced, from 0 to 1."""
+    """How much the score of a long text is reduced, from 0 (not at all) to 1."""
 
     def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
         keys, lengths = [], []
@@ -177,7 +189,7 @@ def _series(texts: Sequence[str | None]) -> pl.Series:
 
 
 def _between_whitespace(texts: pl.Series) -> Letters:
-    """Lower-case texts (B,) as code points, 0 wherever whitespace is."""
+    """Return lower-case texts (B,) as code points, with 0 in place of whitespace."""
     texts = texts.str.to_lowercase().str.replace_all(r"[\s\x00]", "\0")
     starts = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(texts.str.len_chars().to_numpy() + 1, out=starts[1:])

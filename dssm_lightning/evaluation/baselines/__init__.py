@@ -1,4 +1,4 @@
-"""What a trained model must beat: methods without gradients, judged by the same evaluation."""
+"""Baselines: methods without gradients, measured by the evaluation that a model goes through."""
 
 from collections.abc import Iterable
 
@@ -24,10 +24,10 @@ __all__ = [
 
 
 def default_baselines(attributes: Iterable[str] = ()) -> list[Baseline]:
-    """Every baseline with its usual settings, EASE with three weights of its penalty: one row each in a table.
+    """Return every baseline with its usual settings, EASE with three weights of its penalty.
 
     Args:
-        attributes: names of the candidates' categories, each of which has a popularity.
+        attributes: names of the candidates' categories, each with a popularity of its own.
     """
     eases = [EASE(l2=100.0), EASE(l2=300.0), EASE(l2=1000.0)]
     of_attributes = [AttributePopularity(name) for name in attributes]

@@ -1,4 +1,4 @@
-"""What every baseline is: fitted once on what a model may know, too, then scoring queries against the whole corpus."""
+"""The base of all baselines: fitted on the training rows, then scoring queries against the whole corpus."""
 
 from __future__ import annotations
 
@@ -14,47 +14,68 @@ from dssm_lightning.utils.ragged import Ragged
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BaselineData:
-    """What a baseline may know. It must come from the rows that the model is fitted on, and from no others."""
+    """The data that a baseline may use: those that a model may be fitted on, and no others.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> data = BaselineData(positives=Ragged(torch.tensor([1]), torch.tensor([0, 1])), num_candidates=2)
+        >>> data.positives.lengths.tolist()
+        [1]
+    """
 
     positives: Ragged
-    """One row for each row of the query table: the distinct corpus rows that it is known to like, from training."""
+    """One row for each row of the query table: the distinct corpus rows of its training positives."""
     num_candidates: int
     """Size of the corpus."""
     shown: Ragged | None = None
-    """Likewise, what each query was shown and did not like in training (label 0); None = the data have no labels."""
+    """For each row of the query table the corpus rows with label 0 in training; None = the data have no labels."""
     evaluated: Tensor | None = None
-    """(·,) int64: rows of the query table that will be ranked; None = any of them."""
+    """int64 rows of the query table that will be ranked; None = any row."""
     query_texts: Sequence[str | None] | None = None
-    """What each query says, by row of the query table; None = queries have no text."""
+    """The text of each row of the query table; None = queries have no text."""
     corpus_texts: Sequence[str | None] | None = None
-    """What each candidate says; None = candidates have no text."""
+    """The text of each candidate; None = candidates have no text."""
     attributes: Mapping[str, Ragged] = field(default_factory=dict)
-    """By name the values of each candidate's categories, N rows of ids."""
+    """The ids of each candidate's categories (N rows), by the name of the feature."""
 
 
 class Baseline:
-    """Scores every candidate for every query, without gradients. ``str(baseline)`` names it with its settings."""
+    """A method without gradients that scores every candidate for every query.
+
+    ``str(baseline)`` is its name with its settings.
+
+    Example:
+        >>> class Random(Baseline):
+        ...     def fit(self, data):
+        ...         self.size = data.num_candidates
+        ...
+        ...     def scores(self, batch):
+        ...         return torch.rand(len(batch.query_row), self.size)
+        >>> Random().obstacle(None) is None
+        True
+    """
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """Why this baseline says nothing on such data, for people; None if it can be fitted."""
+        """Return why this baseline cannot be fitted on the data; None if it can."""
         return None
 
     def fit(self, data: BaselineData) -> None:
-        """Learns from the data; what was learnt before is forgotten."""
+        """Learn from the data, and forget earlier data."""
         raise NotImplementedError
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
-        """(Q, N) float32 on the CPU: higher is better, 0 is what nothing is known of."""
+        """Return (Q, N) float32 scores on the CPU: higher is better, 0 = nothing is known of the candidate."""
         raise NotImplementedError
 
     def evaluate(
         self, batches: Iterable[EvaluationBatch], evaluation: Evaluation, ranked: Tensor | None = None
     ) -> dict[str, float]:
-        """The metrics of this fitted baseline; ``evaluation`` forgets what was before, and keeps what it is given.
+        """Return the metrics of this fitted baseline.
 
         Args:
-            batches: what is ranked; where ``ranked`` is given, their candidates are numbered by it.
-            evaluation: gathers the metrics.
+            batches: the queries or events to rank; with ``ranked``, their candidates are numbered by its rows.
+            evaluation: gathers the metrics, and holds them afterwards.
             ranked: (M,) the rows of the corpus that are ranked; None = all.
         """
         evaluation.reset()

@@ -1,4 +1,4 @@
-"""Baselines that know what candidates are, so that they can say something of one that nobody has liked yet."""
+"""Baselines of the candidates' attributes and texts, which also rank candidates that no query has liked yet."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ from dssm_lightning.retrieval.term_search import TfIdf
 
 @dataclass(eq=False)
 class AttributePopularity(Baseline):
-    """How much candidates of the same genre are liked: the same ranking for everybody, of new candidates too.
+    """Rank candidates by the popularity of their genres: the same ranking for every query, also of new candidates.
 
-    A genre's popularity is the mean number of training positives of the candidates that have it and any training
-    positive at all; a candidate's score is the mean over its genres, and 0 without any.
+    The popularity of a genre is the mean number of training positives of its candidates, over those with at least one.
+    The score of a candidate is the mean over its genres, and 0 without a genre.
+
+    Example:
+        >>> str(AttributePopularity("genres"))
+        "AttributePopularity(attribute='genres')"
     """
 
     attribute: str
     """Name of the candidate feature: a list of categories (genres), or one category."""
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """There is no such attribute."""
+        """Return that the candidates have no such attribute."""
         return None if self.attribute in data.attributes else f"candidates have no attribute {self.attribute!r}"
 
     def fit(self, data: BaselineData) -> None:
-        """Counts."""
+        """Count the training positives of each category."""
         values = data.attributes[self.attribute]
         liked = torch.bincount(data.positives.values.long(), minlength=data.num_candidates).double()  # (N,)
         size = int(values.values.max()) + 1 if len(values.values) else 1
@@ -41,23 +45,36 @@ class AttributePopularity(Baseline):
         self._scores = (total / values.lengths.clamp(min=1)).float()
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
-        """(Q, N), one row seen Q times."""
+        """(Q, N), a view of one row."""
         return self._scores.expand(len(batch.query_row), -1)
 
 
 @dataclass(eq=False)
 class ContentTfIdf(ItemToItem):
-    """How alike a candidate's text is to the texts of what the query liked: the sum of the cosines of :class:`TfIdf`.
+    """Rank candidates by the sum of the TF-IDF cosines of their text with the texts of the query's positives.
 
-    It ranks as the cosine with the sum of the liked texts' vectors, a profile of the query, does.
+    The ranking equals that of the cosine with the sum of the positives' vectors, a profile of the query.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> data = BaselineData(
+        ...     positives=Ragged(torch.tensor([0]), torch.tensor([0, 1])),
+        ...     num_candidates=3,
+        ...     corpus_texts=["red shoes", "a red dress", "a book"],
+        ... )
+        >>> baseline = ContentTfIdf()
+        >>> baseline.fit(data)
+        >>> baseline._weights[0].argsort(descending=True).tolist()
+        [0, 1, 2]
     """
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """Candidates without text, a corpus too large for N² numbers, or queries without history."""
+        """Return that candidates have no text, or what :meth:`ItemToItem.obstacle` finds."""
         return "no text is known of the candidates" if data.corpus_texts is None else super().obstacle(data)
 
     def fit(self, data: BaselineData) -> None:
-        """Compares each text with each other one."""
+        """Compare each text with every other text."""
         assert data.corpus_texts is not None
         index = TfIdf()
         index.fit(data.corpus_texts)

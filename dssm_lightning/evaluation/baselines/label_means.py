@@ -1,4 +1,4 @@
-"""The baseline of labelled pairs: how readily a query likes, and how readily a candidate is liked."""
+"""The baseline of labelled pairs: the mean label of each candidate and of each query."""
 
 from __future__ import annotations
 
@@ -9,34 +9,42 @@ from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import require_at_least
 
 
 @dataclass(eq=False)
 class LabelMeans(Baseline):
-    """The chance that a pair is liked, as overall mean + the candidate's deviation + the query's: μ + b_c + b_q.
+    """The mean label + the deviation of the candidate + the deviation of the query: μ + b_c + b_q.
 
     b_c = Σ (y − μ) / (n_c + shrink) over the candidate's n_c labelled training pairs, then
-    b_q = Σ (y − μ − b_c) / (n_q + shrink) over the query's. Within a query it ranks by b_c alone.
+    b_q = Σ (y − μ − b_c) / (n_q + shrink) over the query's n_q pairs. Within a query the ranking depends on b_c alone.
 
     Source: the baseline estimate of Koren, KDD 2008, doi 10.1145/1401890.1401944, fitted in two steps.
+
+    Example:
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> liked = Ragged.from_lengths(torch.tensor([0]), torch.tensor([1]))  # of one query
+        >>> shown = Ragged.from_lengths(torch.tensor([1]), torch.tensor([1]))
+        >>> baseline = LabelMeans(shrink=0.0)
+        >>> baseline.fit(BaselineData(positives=liked, num_candidates=2, shown=shown))
+        >>> baseline._candidate.tolist()
+        [0.5, -0.5]
     """
 
     shrink: float = 10.0
-    """So many pairs of no deviation are added to each mean; 0 trusts a single pair."""
+    """Number of pairs without deviation that are added to each mean; 0 trusts a single pair."""
 
     def __post_init__(self) -> None:
-        if self.shrink < 0:
-            raise UserError(f"{self}: shrink must not be negative")
+        require_at_least("LabelMeans", "shrink", self.shrink, 0)
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """Nothing is known to be shown and not liked."""
+        """Return that no training pair has label 0."""
         shown = data.shown is not None and len(data.shown.values) > 0
         return None if shown else "no training pair has label 0"
 
     def fit(self, data: BaselineData) -> None:
-        """Two passes over the training pairs."""
-        assert data.shown is not None, "obstacle() asks for it"
+        """Compute the deviations in two passes over the training pairs."""
+        assert data.shown is not None, "obstacle() requires labels"
         sides = (data.positives, data.shown)
         query = torch.cat([side.rows for side in sides])
         candidate = torch.cat([side.values.long() for side in sides])

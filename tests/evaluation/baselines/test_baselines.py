@@ -194,18 +194,18 @@ def test_each_baseline_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, data:
 
 
 def test_ease_needs_a_penalty() -> None:
-    with pytest.raises(ValueError, match="l2 = 0; it must be positive"):
+    with pytest.raises(ValueError, match="l2 is 0"):
         EASE(l2=0)
 
 
 def test_label_means_need_a_shrink() -> None:
-    with pytest.raises(ValueError, match="shrink must not be negative"):
+    with pytest.raises(ValueError, match="shrink is -1"):
         LabelMeans(shrink=-1)
 
 
 @pytest.mark.parametrize("settings", [{"neighbours": 0}, {"shrink": -1.0}])
 def test_item_knn_needs_neighbours(settings: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="neighbours must be at least 1, and shrink not negative"):
+    with pytest.raises(ValueError, match=r"ItemKNN: (neighbours is 0|shrink is -1\.0)"):
         ItemKNN(**settings)
 
 
