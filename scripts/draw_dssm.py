@@ -1,4 +1,4 @@
-"""Draw the figures of docs/dssm.md: ``python scripts/draw_dssm.py docs``."""
+"""Draw the figures of docs/tutorials/dssm.md: ``python scripts/draw_dssm.py docs/images``."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -21,12 +22,13 @@ from dssm_lightning.cli.commands import registry
 from dssm_lightning.cli.main import main
 from dssm_lightning.cli.trainer_verbs import ABOUT
 
-README, OWN_DATA = ROOT / "README.md", ROOT / "docs" / "bring-your-own-data.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+README, FIRST, OWN_DATA = ROOT / "README.md", DOCS / "tutorials" / "first-model.md", DOCS / "how-to" / "own-data.md"
+DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"<!-- (file|run|excerpt)(?:: (.+?))? -->\n```\w+\n(.*?)```\n", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-FAMILIES = ["features", "encoders", "fusion", "scorers", "losses", "optimizers", "data.sources", "data.splits"]
-FAMILIES += ["data.negatives", "towers"]
+FAMILIES = ["features", "models.encoders", "models.fusion", "models.scorers", "losses", "training.optimizers"]
+FAMILIES += ["data.sources", "data.splits", "data.negatives", "data.negatives.frequency", "models.tower"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
 
@@ -72,9 +74,9 @@ def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- what the reader runs ----------------------------------------------------------------------------------------------
 
 
-def test_the_readmes_commands(tmp_path: Path) -> None:
-    save_files(README, tmp_path)
-    _, score, own_loss = run_commands(README)
+def test_the_first_models_commands(tmp_path: Path) -> None:
+    save_files(FIRST, tmp_path)
+    _, score, own_loss = run_commands(FIRST)
     assert list(score) == ["query", "positive_doc", "negative_docs"]
     assert score["query"]["value"] == "кот"
     assert [doc["value"] for doc in score["negative_docs"]] == ["сторожевая собака", "морская рыба"]
@@ -82,8 +84,8 @@ def test_the_readmes_commands(tmp_path: Path) -> None:
     assert own_loss.model.loss.margin == 0.5
 
 
-def test_the_readmes_loss_has_its_test(tmp_path: Path) -> None:
-    save_files(README, tmp_path)
+def test_the_own_loss_has_its_test(tmp_path: Path) -> None:
+    save_files(FIRST, tmp_path)
     import_module("test_my_losses").test_soft_hinge_by_hand()
     del sys.modules["test_my_losses"]
 
@@ -142,7 +144,7 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_resolve(document: Path) -> None:
     text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in LINK.findall(text):
@@ -154,20 +156,20 @@ def test_links_resolve(document: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{document.name}: {link}: no such heading"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_configs_and_scripts_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     verbs = re.findall(r"python -m dssm_lightning ([\w-]+)", text)
     assert set(verbs) <= {*ABOUT, *registry.COMMANDS, "COMMAND"}
-    for path in re.findall(r"\b(?:configs|scripts|tests)/[\w-]+\.(?:yaml|sh|py)\b", text):
+    for path in re.findall(r"\b(?:configs|scripts|tests)/[\w/-]+\.(?:yaml|sh|py)\b", text):
         assert (ROOT / path).is_file(), f"{document.name}: {path} is not there"
 
 
 def test_the_figures_are_what_their_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "scripts")
     script = import_module("draw_dssm")
-    assert (ROOT / "docs" / "dssm-network.svg").read_text(encoding="utf-8") == script.draw_network()
-    assert (ROOT / "docs" / "dssm-gamma.svg").read_text(encoding="utf-8") == script.draw_gamma()
+    assert (DOCS / "images" / "dssm-network.svg").read_text(encoding="utf-8") == script.draw_network()
+    assert (DOCS / "images" / "dssm-gamma.svg").read_text(encoding="utf-8") == script.draw_gamma()
 
 
 def test_classes_that_are_named_exist() -> None:
@@ -176,3 +178,40 @@ def test_classes_that_are_named_exist() -> None:
     named = set(re.findall(r"`([A-Z][a-z]+\w*|BPR)`", text)) - {"Trainer"}
     assert len(named) > 30
     assert named <= known
+
+
+# -- the site ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages as a site, built once with warnings as errors."""
+    pytest.importorskip("mkdocstrings", reason="the site is not built: pip install '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    line = ["timeout", "-k", "5", "120", sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    done = subprocess.run([*line, "--site-dir", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_no_page_needs_the_network(site: Path) -> None:
+    """Links to read on are fine; scripts, styles, fonts and pictures come with the site."""
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 20
+    loaded = re.compile(
+        r"<(?:script|img|source|iframe)\b[^>]*\bsrc=[\"']?(?:https?:)?//|<link\b[^>]*\bhref=[\"']?https?://[^>]*stylesheet"
+    )
+    for page in pages:
+        assert not loaded.search(page.read_text(encoding="utf-8")), page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"@import|url\([\"']?https?://", style.read_text(encoding="utf-8")), style
+
+
+def test_the_reference_has_every_public_class_and_no_role_of_sphinx(site: Path) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in (site / "reference").rglob("*.html"))
+    for family in FAMILIES:
+        module = import_module(f"dssm_lightning.{family}")
+        for name in (each for each in getattr(module, "__all__", []) if isinstance(getattr(module, each), type)):
+            assert f'.{name}"' in text, f"{family}.{name} is on no page"
+    assert not re.search(r":(?:class|func|meth|mod|attr):", text)
+    assert ".. math::" not in text
