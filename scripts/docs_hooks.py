@@ -10,6 +10,7 @@ import griffe
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)")
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|obj):`~?([^`]+)`")
+EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
 MATH = re.compile(r"^( *)\.\. math::[ ]*(.*\n(?:\1[ ]+\S.*\n|\n(?=\1[ ]{2,}\S))*)", re.MULTILINE)
 
 
@@ -22,7 +23,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         path = posixpath.normpath(posixpath.join("docs", folder, target))
         if path.startswith("docs/"):
             return match[0]
-        return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{path}{anchor})"
+        return f"[{text}]({config.extra['repository']}/blob/main/{path}{anchor})"
 
     return LINK.sub(outside, markdown)
 
@@ -34,6 +35,7 @@ def plain(text: str) -> str:
         >>> plain("See :class:`~package.module.Thing`.")
         'See `Thing`.'
     """
+    text = EXAMPLE.sub(r"\1Examples:", text)  # the heading that griffe takes for code with its output
     text = ROLE.sub(lambda match: f"`{match[1].rpartition('.')[2]}`", text)
 
     def fenced(match: re.Match[str]) -> str:

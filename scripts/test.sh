@@ -10,7 +10,7 @@ if [ -n "${DSSM_DATA:-}" ]; then
   export DSSM_DATA
 fi
 cd "$root"
-make_environment "[test]" "$root"
+make_environment "[docs,test]" "$root"
 .venv/bin/python -m ruff format --check .
 .venv/bin/python -m ruff check .
 .venv/bin/python -m mypy

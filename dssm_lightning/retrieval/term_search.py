@@ -21,7 +21,7 @@ HashKeys = NDArray[np.uint64]
 Integers = NDArray[np.int64]
 
 TABLE_CHUNK = 1 << 24
-"""Largest number of entries in the dense (vocabulary, queries) table of query weights; more queries make more chunks."""
+"""Largest number of entries of a dense (vocabulary, queries) table; further queries make further chunks."""
 
 
 class _Bags(NamedTuple):
@@ -105,7 +105,7 @@ class TermIndex:
         ).T
 
     def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
-        """Texts (B,) -> keys (T,) of their terms, repeated terms included, and the number of terms of each text (B,)."""
+        """Texts (B,) -> keys (T,) of their terms, with repetitions, and the number of terms of each text (B,)."""
         raise NotImplementedError
 
     def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
@@ -123,7 +123,7 @@ class TfIdf(TermIndex):
 
     A weight is (1 + ln tf) (ln((1 + N) / (1 + df)) + 1), and each text's vector has length 1. The scores equal those of
     scikit-learn's ``TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True)``, fitted on the corpus.
-    As there, words are separated by whitespace only and include punctuation, unlike the words of the text features.
+    Whitespace alone separates words, so that words include punctuation, unlike the words of the text features.
 
     Example:
         >>> index = TfIdf()

@@ -1,4 +1,4 @@
-"""Baselines: methods without gradients, measured by the evaluation that a model goes through."""
+"""Methods without gradients that a trained model must beat, measured by the same evaluation."""
 
 from collections.abc import Iterable
 
@@ -24,12 +24,16 @@ __all__ = [
 
 
 def default_baselines(attributes: Iterable[str] = ()) -> list[Baseline]:
-    """Return every baseline with its usual settings, EASE with three weights of its penalty.
+    """Return every baseline with its usual settings, and EASE with three weights of its penalty.
 
     Args:
-        attributes: names of the candidates' categories, each with a popularity of its own.
+        attributes: names of categorical candidate features; each gets its own :class:`AttributePopularity`.
+
+    Example:
+        >>> [str(baseline) for baseline in default_baselines(["genres"])][:2]
+        ['Popularity()', "AttributePopularity(attribute='genres')"]
     """
+    by_attribute = [AttributePopularity(name) for name in attributes]
     eases = [EASE(l2=100.0), EASE(l2=300.0), EASE(l2=1000.0)]
-    of_attributes = [AttributePopularity(name) for name in attributes]
     by_terms = [TermBaseline(TfIdf()), TermBaseline(BM25())]
-    return [PopularityBaseline(), *of_attributes, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), *by_terms]
+    return [PopularityBaseline(), *by_attribute, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), *by_terms]

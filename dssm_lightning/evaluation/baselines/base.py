@@ -1,4 +1,4 @@
-"""The base of all baselines: fitted on the training rows, then scoring queries against the whole corpus."""
+"""The base class of baselines, and the data that they are fitted on."""
 
 from __future__ import annotations
 
@@ -14,58 +14,63 @@ from dssm_lightning.utils.ragged import Ragged
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BaselineData:
-    """The data that a baseline may use: those that a model may be fitted on, and no others.
+    """The data that baselines are fitted on. They come from the training rows only, like the data of a model.
 
     Example:
         >>> import torch
-        >>> from dssm_lightning.utils.ragged import Ragged
-        >>> data = BaselineData(positives=Ragged(torch.tensor([1]), torch.tensor([0, 1])), num_candidates=2)
+        >>> positives = Ragged.from_lengths(torch.tensor([0, 1, 0]), torch.tensor([2, 1]))  # query 1 likes candidate 0
+        >>> data = BaselineData(positives=positives, num_candidates=2, corpus_texts=["red shoes", "green tea"])
         >>> data.positives.lengths.tolist()
-        [1]
+        [2, 1]
     """
 
     positives: Ragged
-    """One row for each row of the query table: the distinct corpus rows of its training positives."""
+    """For each row of the query table, the distinct corpus rows that the query likes in training."""
     num_candidates: int
     """Size of the corpus."""
     shown: Ragged | None = None
-    """For each row of the query table the corpus rows with label 0 in training; None = the data have no labels."""
+    """For each row of the query table, the corpus rows that were shown to the query in training and not liked (label
+    0); None = the data have no labels."""
     evaluated: Tensor | None = None
-    """int64 rows of the query table that will be ranked; None = any row."""
+    """(·,) int64 rows of the query table that will be ranked; None = any row may be."""
     query_texts: Sequence[str | None] | None = None
     """The text of each row of the query table; None = queries have no text."""
     corpus_texts: Sequence[str | None] | None = None
-    """The text of each candidate; None = candidates have no text."""
+    """(N,) the text of each candidate; None = candidates have no text."""
     attributes: Mapping[str, Ragged] = field(default_factory=dict)
-    """The ids of each candidate's categories (N rows), by the name of the feature."""
+    """By the name of a categorical candidate feature, the category ids of each candidate (N rows)."""
 
 
 class Baseline:
-    """A method without gradients that scores every candidate for every query.
+    """Base of methods without gradients that score every candidate for every query.
 
-    ``str(baseline)`` is its name with its settings.
+    ``str(baseline)`` is its name with its settings, as tables and files show it. A subclass implements ``fit`` and
+    ``scores``.
 
     Example:
-        >>> class Random(Baseline):
+        >>> import torch
+        >>> class ShortestText(Baseline):
         ...     def fit(self, data):
-        ...         self.size = data.num_candidates
-        ...
+        ...         self.lengths = torch.tensor([float(len(text)) for text in data.corpus_texts])
         ...     def scores(self, batch):
-        ...         return torch.rand(len(batch.query_row), self.size)
-        >>> Random().obstacle(None) is None
-        True
+        ...         return -self.lengths.expand(len(batch.query_row), -1)
+        >>> nothing = Ragged.from_lengths(torch.tensor([], dtype=torch.int64), torch.tensor([0]))
+        >>> baseline = ShortestText()
+        >>> baseline.fit(BaselineData(positives=nothing, num_candidates=2, corpus_texts=["green tea", "shoes"]))
+        >>> baseline.scores(EvaluationBatch({}, torch.tensor([0]), nothing, nothing, shown=None)).tolist()
+        [[-9.0, -5.0]]
     """
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """Return why this baseline cannot be fitted on the data; None if it can."""
+        """Return the reason why this baseline cannot rank with such data, or None if it can."""
         return None
 
     def fit(self, data: BaselineData) -> None:
-        """Learn from the data, and forget earlier data."""
+        """Learn from the data, and forget what an earlier call learned."""
         raise NotImplementedError
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
-        """Return (Q, N) float32 scores on the CPU: higher is better, 0 = nothing is known of the candidate."""
+        """Return scores (Q, N) float32 on the CPU: higher is better, and 0 if nothing is known."""
         raise NotImplementedError
 
     def evaluate(
@@ -74,9 +79,9 @@ class Baseline:
         """Return the metrics of this fitted baseline.
 
         Args:
-            batches: the queries or events to rank; with ``ranked``, their candidates are numbered by its rows.
-            evaluation: gathers the metrics, and holds them afterwards.
-            ranked: (M,) the rows of the corpus that are ranked; None = all.
+            batches: the queries that are ranked. With ``ranked``, their candidates are numbered by their place in it.
+            evaluation: computes the metrics. It is reset first, and keeps its state afterwards.
+            ranked: (M,) the corpus rows that are ranked; None = the whole corpus.
         """
         evaluation.reset()
         for batch in batches:

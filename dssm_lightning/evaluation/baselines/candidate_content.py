@@ -1,4 +1,4 @@
-"""Baselines of the candidates' attributes and texts, which also rank candidates that no query has liked yet."""
+"""Baselines that read candidates' categories or texts, and so can rank candidates that nobody has liked yet."""
 
 from __future__ import annotations
 
@@ -15,66 +15,68 @@ from dssm_lightning.retrieval.term_search import TfIdf
 
 @dataclass(eq=False)
 class AttributePopularity(Baseline):
-    """Rank candidates by the popularity of their genres: the same ranking for every query, also of new candidates.
+    """Popularity of a candidate's categories, such as genres: the same ranking for every query.
 
-    The popularity of a genre is the mean number of training positives of its candidates, over those with at least one.
-    The score of a candidate is the mean over its genres, and 0 without a genre.
+    The popularity of a category is the mean number of training positives over its candidates that have any. The score
+    of a candidate is the mean over its categories, or 0 if it has none.
 
     Example:
-        >>> str(AttributePopularity("genres"))
-        "AttributePopularity(attribute='genres')"
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> positives = Ragged.from_lengths(torch.tensor([0, 1, 0]), torch.tensor([2, 1]))
+        >>> genres = Ragged.from_lengths(torch.tensor([7, 7, 8, 7]), torch.tensor([1, 1, 2]))
+        >>> baseline = AttributePopularity("genres")
+        >>> baseline.fit(BaselineData(positives=positives, num_candidates=3, attributes={"genres": genres}))
+        >>> baseline.scores(EvaluationBatch({}, torch.tensor([0]), positives, positives, shown=None)).tolist()
+        [[1.5, 1.5, 0.75]]
     """
 
     attribute: str
-    """Name of the candidate feature: a list of categories (genres), or one category."""
+    """Name of the candidate feature: a category, or a list of categories."""
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """Return that the candidates have no such attribute."""
+        """Return that candidates do not have the attribute, or None if they do."""
         return None if self.attribute in data.attributes else f"candidates have no attribute {self.attribute!r}"
 
     def fit(self, data: BaselineData) -> None:
-        """Count the training positives of each category."""
+        """Count the likes of each category, and average them over the categories of each candidate."""
         values = data.attributes[self.attribute]
         liked = torch.bincount(data.positives.values.long(), minlength=data.num_candidates).double()  # (N,)
         size = int(values.values.max()) + 1 if len(values.values) else 1
-        each = values.values.long()
-        likes = torch.zeros(size, dtype=torch.float64).index_add_(0, each, liked[values.rows])
-        carriers = torch.zeros(size, dtype=torch.float64).index_add_(0, each, (liked > 0).double()[values.rows])
+        category = values.values.long()
+        likes = torch.zeros(size, dtype=torch.float64).index_add_(0, category, liked[values.rows])
+        carriers = torch.zeros(size, dtype=torch.float64).index_add_(0, category, (liked > 0).double()[values.rows])
         popularity = likes / carriers.clamp(min=1)
-        total = torch.zeros(data.num_candidates, dtype=torch.float64).index_add_(0, values.rows, popularity[each])
+        total = torch.zeros(data.num_candidates, dtype=torch.float64).index_add_(0, values.rows, popularity[category])
         self._scores = (total / values.lengths.clamp(min=1)).float()
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
-        """(Q, N), a view of one row."""
+        """Return scores (Q, N): one row, expanded without a copy."""
         return self._scores.expand(len(batch.query_row), -1)
 
 
 @dataclass(eq=False)
 class ContentTfIdf(ItemToItem):
-    """Rank candidates by the sum of the TF-IDF cosines of their text with the texts of the query's positives.
+    """Similarity of a candidate's text to the texts that the query liked: the sum of the cosines of :class:`TfIdf`.
 
-    The ranking equals that of the cosine with the sum of the positives' vectors, a profile of the query.
+    The ranking is the same as by the cosine with the query's profile, the sum of the vectors of the liked texts.
 
     Example:
-        >>> import torch
         >>> from dssm_lightning.utils.ragged import Ragged
-        >>> data = BaselineData(
-        ...     positives=Ragged(torch.tensor([0]), torch.tensor([0, 1])),
-        ...     num_candidates=3,
-        ...     corpus_texts=["red shoes", "a red dress", "a book"],
-        ... )
+        >>> likes = Ragged.from_lengths(torch.tensor([0]), torch.tensor([1]))
+        >>> texts = ["red shoes", "green tea", "blue shoes"]
         >>> baseline = ContentTfIdf()
-        >>> baseline.fit(data)
-        >>> baseline._weights[0].argsort(descending=True).tolist()
-        [0, 1, 2]
+        >>> baseline.fit(BaselineData(positives=likes, num_candidates=3, corpus_texts=texts))
+        >>> scores = baseline.scores(EvaluationBatch({}, torch.tensor([0]), likes, likes, shown=None))
+        >>> scores.argsort(descending=True).tolist()
+        [[0, 2, 1]]
     """
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """Return that candidates have no text, or what :meth:`ItemToItem.obstacle` finds."""
-        return "no text is known of the candidates" if data.corpus_texts is None else super().obstacle(data)
+        """Return that candidates have no text, or the obstacle of any :class:`ItemToItem`, or None."""
+        return "candidates have no text" if data.corpus_texts is None else super().obstacle(data)
 
     def fit(self, data: BaselineData) -> None:
-        """Compare each text with every other text."""
+        """Compare each text with every text."""
         assert data.corpus_texts is not None
         index = TfIdf()
         index.fit(data.corpus_texts)

@@ -1,4 +1,4 @@
-"""Baselines that search the texts of candidates by terms."""
+"""The baseline that searches the texts of candidates by terms."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ class TermBaseline(Baseline):
     """Rank candidates by a search for the terms of the query's text.
 
     Args:
-        index: what searches, such as :class:`~dssm_lightning.retrieval.term_search.BM25`.
+        index: the search, such as :class:`~dssm_lightning.retrieval.term_search.BM25`.
 
     Example:
         >>> import torch
         >>> from dssm_lightning.retrieval.term_search import BM25
-        >>> str(TermBaseline(BM25()))
-        'BM25(k1=1.2, b=0.75)'
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> nothing = Ragged.from_lengths(torch.tensor([], dtype=torch.int64), torch.tensor([0]))
+        >>> texts = {"query_texts": ["copying"], "corpus_texts": ["list files", "copying a file"]}
+        >>> baseline = TermBaseline(BM25())
+        >>> baseline.fit(BaselineData(positives=nothing, num_candidates=2, **texts))
+        >>> scores = baseline.scores(EvaluationBatch({}, torch.tensor([0]), nothing, nothing, shown=None))
+        >>> str(baseline), scores.argmax().item()
+        ('BM25(k1=1.2, b=0.75)', 1)
     """
 
     def __init__(self, index: TermIndex) -> None:
@@ -30,10 +36,10 @@ class TermBaseline(Baseline):
         return str(self.index)
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """Return that a side has no text; None if both have."""
+        """Return that a side has no text, or None if both have one."""
         texts = {"queries": data.query_texts, "candidates": data.corpus_texts}
         missing = [side for side, found in texts.items() if found is None]
-        return f"no text is known of the {' and '.join(missing)}" if missing else None
+        return f"{' and '.join(missing)} have no text" if missing else None
 
     def fit(self, data: BaselineData) -> None:
         """Fit the index on the corpus, and weigh the texts of all queries."""
@@ -43,5 +49,5 @@ class TermBaseline(Baseline):
         self._queries = self.index.weigh(data.query_texts)
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
-        """(Q, N)."""
+        """Return the scores (Q, N) of the index."""
         return self.index.scores(self._queries, batch.query_row.cpu())
