@@ -10,6 +10,7 @@ import griffe
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)")
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|obj):`~?([^`]+)`")
+FORMULA = re.compile(r":math:(?=`)")
 EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
 MATH = re.compile(r"^( *)\.\. math::[ ]*(.*\n(?:\1[ ]+\S.*\n|\n(?=\1[ ]{2,}\S))*)", re.MULTILINE)
 
@@ -36,7 +37,7 @@ def plain(text: str) -> str:
         'See `Thing`.'
     """
     text = EXAMPLE.sub(r"\1Examples:", text)  # the heading that griffe takes for code with its output
-    text = ROLE.sub(lambda match: f"`{match[1].rpartition('.')[2]}`", text)
+    text = FORMULA.sub("", ROLE.sub(lambda match: f"`{match[1].rpartition('.')[2]}`", text))
 
     def fenced(match: re.Match[str]) -> str:
         indent, lines = match[1], [line.strip() for line in match[2].splitlines() if line.strip()]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv, install with the test extra, and check everything: format, lint, types, tests.
+# Make .venv, install with the extras for tests and docs, and check everything: format, lint, types, tests.
 # Arguments go to pytest: `bash scripts/test.sh --slow` adds the slow tier.
 # MovieLens tests run where DSSM_DATA names the folder that holds ml-100k and ml-1m; else they are skipped.
 set -euo pipefail

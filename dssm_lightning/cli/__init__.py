@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: Lightning's verbs, and commands that are plain functions."""

@@ -1,4 +1,4 @@
-"""The checkpoint and the config that a command line means: ``--ckpt_path best`` and ``last`` become files."""
+"""Find the checkpoint and the config of a command line: ``--ckpt_path best`` and ``last`` become files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dssm_lightning.utils.logger import log_info, warn
 
 
 def option(arguments: list[str], name: str) -> str | None:
-    """Return the value of ``--name value`` or ``--name=value``; the last one counts."""
+    """Return the last value of ``--name value`` or ``--name=value``, or None without this option."""
     found = None
     for place, argument in enumerate(arguments):
         if argument == f"--{name}" and place + 1 < len(arguments):
@@ -22,7 +22,7 @@ def option(arguments: list[str], name: str) -> str | None:
 
 
 def first_config(arguments: list[str]) -> str | None:
-    """Return the first config: runs are named after it, whatever other configs lie over it."""
+    """Return the first config, or None. Runs are named after it; further configs only override settings."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in ("--config", "-c"):
@@ -31,7 +31,7 @@ def first_config(arguments: list[str]) -> str | None:
 
 
 def without(arguments: list[str], name: str) -> list[str]:
-    """Return the arguments without an option and its value."""
+    """Return the arguments without an option and its values."""
     kept, skip = [], False
     for argument in arguments:
         if skip:
@@ -44,44 +44,47 @@ def without(arguments: list[str], name: str) -> list[str]:
 
 
 def find_checkpoint(which: str, config: str | None) -> Path | None:
-    """Return the file that ``best``, ``last`` or a path means; None if no run has such a checkpoint.
+    """Return the checkpoint file of the newest run of a config, or None if no run has such a checkpoint.
 
-    Instead of a damaged ``last``, the run's readable checkpoint with the most training steps is taken.
+    A damaged ``last`` is replaced by the readable checkpoint of the same run with the most training steps.
+
+    Args:
+        which: ``best``, ``last`` or a path.
+        config: the config that the run was named after; None = the newest run of any config.
 
     Raises:
-        ValueError: a path where no file lies; no checkpoint of the run can be read.
+        UserError: the path is no file; no checkpoint of the run can be read.
     """
-    if which == "best":
-        return run_folders.newest_checkpoint(None if config is None else Path(config).stem, which)
-    if which == "last":
+    if which in ("best", "last"):
         found = run_folders.newest_checkpoint(None if config is None else Path(config).stem, which)
-        return None if found is None else _readable(found)
+        return _readable(found) if found is not None and which == "last" else found
     if not Path(which).is_file():
-        raise UserError(f"--ckpt_path {which}: no such file (a path, or best, or last)")
+        raise UserError(f"--ckpt_path {which}: no such file (possible are a path, best and last)")
     return Path(which)
 
 
 def _readable(last: Path) -> Path:
-    """Return the last checkpoint of a run, or the most trained one that can be read."""
+    """Return a last checkpoint, or, if it is damaged, the most trained readable checkpoint of its run."""
     try:
         read_checkpoint(last)
     except ValueError as error:
         instead = furthest_readable(last.parent)
         if instead is None:
             raise UserError(f"{error}; no other checkpoint in {last.parent} can be read either") from None
-        warn(f"{last} is damaged or truncated: {instead} is used instead")
+        warn(f"{last} is damaged or truncated; {instead} is used instead")
         return instead
     return last
 
 
 def resolve_checkpoint(arguments: list[str]) -> list[str]:
-    """Return the arguments of a trainer's verb with the checkpoint as a file, and with a config.
+    """Return the arguments of a trainer's verb with a checkpoint file and a config.
 
-    ``fit --ckpt_path last`` begins a new run if there is no checkpoint. The other verbs take ``best`` by default:
+    ``fit --ckpt_path last`` begins a new run if there is no checkpoint. The default of the other verbs is ``best``:
     without a checkpoint they would measure random weights.
 
     Raises:
-        ValueError: no checkpoint where one is needed.
+        UserError: the verb needs a checkpoint and no run has one; the checkpoint lies in no run folder, and no config
+            is given.
     """
     verb, config, which = arguments[0], first_config(arguments), option(arguments, "ckpt_path")
     if any(flag in arguments for flag in ("-h", "--help")) or any(a.startswith("--print_config") for a in arguments):
@@ -107,13 +110,13 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
 
 
 def require_checkpoint(which: str, config: str | None = None) -> Path:
-    """Return the file that ``best``, ``last`` or a path means.
+    """Return a checkpoint file as :func:`find_checkpoint` does.
 
     Raises:
-        UserError: there is none.
+        UserError: no run has such a checkpoint, or as for :func:`find_checkpoint`.
     """
     found = find_checkpoint(which, config)
     if found is None:
         runs = f"no run of {config or 'any config'} under {run_folders.RUNS.resolve()}"
-        raise UserError(f"--ckpt_path: {runs} has a {which}.ckpt: fit first, or name a file")
+        raise UserError(f"--ckpt_path {which}: {runs} has a {which}.ckpt: fit first, or name a file")
     return found

@@ -1,4 +1,4 @@
-"""The parser of the trainer's verbs: the names that it knows, and the options that Lightning does not have."""
+"""The parser of the trainer's verbs: names that it can suggest, names of earlier releases, and our own options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dssm_lightning.utils.renamed import renew
 
 
 class Parser(SpellingParser, LightningArgumentParser):
-    """An argument parser that knows the names of all swappable parts, today's and those of earlier releases."""
+    """An argument parser that knows the names of all swappable parts, also the names of earlier releases."""
 
     families = (
         Feature,
@@ -47,7 +47,7 @@ class Parser(SpellingParser, LightningArgumentParser):
     )
 
     def parse_object(self, cfg_obj: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse settings, such as those of a checkpoint, that may have names of earlier releases."""
+        """Parse settings, such as the hyper-parameters of a checkpoint, that may have names of earlier releases."""
         parsed: Namespace = super().parse_object(renew(cfg_obj), *args, **kwargs)
         return parsed
 
@@ -68,4 +68,4 @@ def _load_yaml(text: str) -> Any:
 
 
 _read_yaml = get_loader("yaml")
-set_loader("yaml", _load_yaml, (yaml.YAMLError,))  # configs of earlier releases load
+set_loader("yaml", _load_yaml, (yaml.YAMLError,))  # so that configs of earlier releases load

@@ -1,4 +1,4 @@
-"""A parser whose complaints are short, and about an unknown name say which known name is nearest."""
+"""A parser with short errors, which suggest the most similar known name for an unknown name."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ _UNKNOWN = re.compile(r"option '([\w.]+)'|unrecognized arguments: --([\w.]+)|imp
 
 
 class SpellingParser(ArgumentParser):
-    """An ArgumentParser that adds the nearest name to an error about an unknown option, class or class argument."""
+    """An ArgumentParser that adds the most similar name to an error about an unknown option, class or argument."""
 
     families: tuple[type, ...] = ()
-    """Base classes: the names of their subclasses, and of what those take, are known names."""
+    """Base classes: the names of their subclasses, and of the subclasses' arguments, are known names."""
     related: Sequence[ArgumentParser] = ()
-    """Parsers whose options are known names as well: those of subcommands."""
+    """Other parsers, such as those of subcommands, whose options are known names too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # whole names only: `--ckpt last` would be taken for --ckpt_path, but not by what looks it up before the parser
+        # Abbreviations are off: this parser would accept `--ckpt last` as --ckpt_path, but the search for checkpoints,
+        # which reads the words before this parser does, would not.
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def print_usage(self, file: Any = None) -> None:
-        """Nothing: some hundred lines of options hide the error that follows; ``--help`` has them."""
+        """Print nothing: a hundred lines of options would hide the error that follows; ``--help`` shows them."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Complain as jsonargparse does, with the nearest name at the end."""
-        if "required: fit." in message:  # nothing is named, where a config would name it all
+        """Exit with jsonargparse's message and the most similar known name."""
+        if "required: fit." in message:  # no setting is given at all, so probably --config was forgotten
             message = f"{message}; name the config that has them with --config"
         unknown = _UNKNOWN.search(message)
-        options = (parser.get_defaults().keys(branches=True) for parser in (self, *self.related))
-        known = {*chain.from_iterable(options), *_names(self.families)}
-        super().error(
-            message if unknown is None else message + did_you_mean(unknown[unknown.lastindex or 1], known), ex
-        )
+        if unknown is not None:
+            options = (parser.get_defaults().keys(branches=True) for parser in (self, *self.related))
+            known = {*chain.from_iterable(options), *_names(self.families)}
+            message += did_you_mean(unknown[unknown.lastindex or 1], known)
+        super().error(message, ex)
 
 
 def _names(families: Iterable[type]) -> Iterator[str]:

@@ -24,7 +24,7 @@ class Pool(NamedTuple):
 
     embedding: Tensor  # (C, D)
     id: Tensor  # (C,) int64, strictly ascending
-    count: Tensor  # type: ignore[assignment]  # (C,) float32; shadows tuple.count
+    count: Tensor  # type: ignore[assignment]  # shadows tuple.count; (C,) float32
     log_q: Tensor  # (C,) float32
 
 

@@ -205,7 +205,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         Args:
             checkpoint_path: a path, or an open file.
             args: as for ``LightningModule.load_from_checkpoint``.
-            kwargs: as there; also the parts that were given as Python callables.
+            kwargs: further arguments of that method, and the parts that were given as Python callables.
         """
         renewed = checkpoint_path
         if isinstance(checkpoint_path, str | Path):

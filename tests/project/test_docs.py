@@ -216,5 +216,5 @@ def test_the_reference_has_every_public_class_and_no_role_of_sphinx(site: Path) 
         module = import_module(f"dssm_lightning.{family}")
         for name in (each for each in getattr(module, "__all__", []) if isinstance(getattr(module, each), type)):
             assert f'.{name}"' in text, f"{family}.{name} is on no page"
-    assert not re.search(r":(?:class|func|meth|mod|attr):", text)
+    assert not re.search(r":(?:class|func|meth|mod|attr|data|math):", text)
     assert ".. math::" not in text
