@@ -44,14 +44,16 @@ class RetrievalData:
         candidate: the features of a candidate.
         split: which interactions are held out for validation and test.
         batch_size: training rows of a batch in each process; queries, if ``batch_by`` is "query".
-        negatives: draws candidates beside those of the batch; None = in-batch negatives only.
-        mask_known: never take a candidate that the query is known to like as its negative.
-        frequency: how often a training row's own candidate is each candidate, for losses that correct by ``log_q``;
-            None = as counted in the training rows.
         batch_by: what is shuffled into batches: single rows, or queries with all their rows. A history by time is then
             one sequence for each query, which an encoder such as ``SelfAttention`` reads once for all events.
         rows_per_query: in batches by query, take at most this many consecutive rows of each query, from a place that
             is drawn anew in each epoch; None = all.
+        negatives: draws candidates beside those of the batch; None = in-batch negatives only.
+        mask_known: never take a candidate that the query is known to like as its negative.
+        mask_duplicates: never take a candidate as a negative that has the text of a known positive, or that a query
+            of the same text is known to like. All text features of a side are compared.
+        frequency: how often a training row's own candidate is each candidate, for losses that correct by ``log_q``;
+            None = as counted in the training rows.
         evaluate: rank "by query" (all held-out candidates of a query at once) or by "event" (each held-out
             interaction with its own context).
         rank: which candidates a query is ranked against: the whole corpus, or "held_out": only the candidates that
@@ -61,8 +63,6 @@ class RetrievalData:
             such as a language, gives ``<column>=<value>`` for each value.
         predict: which side ``predict`` embeds.
         cache_dir: folder of the encoded data.
-        mask_duplicates: never take a candidate as a negative that has the text of a known positive, or that a query
-            of the same text is known to like. All text features of a side are compared.
 
     Raises:
         UserError: a size below 1; no feature on a side; ``mask_duplicates`` without ``mask_known``;
@@ -84,18 +84,19 @@ class RetrievalData:
         query: list[Feature],
         candidate: list[Feature],
         split: Split,
+        *,
         batch_size: int = 1024,
-        negatives: NegativeSampler | None = None,
-        mask_known: bool = True,
-        frequency: Frequency | None = None,
         batch_by: Literal["row", "query"] = "row",
         rows_per_query: int | None = None,
+        negatives: NegativeSampler | None = None,
+        mask_known: bool = True,
+        mask_duplicates: bool = False,
+        frequency: Frequency | None = None,
         evaluate: Literal["query", "event"] = "query",
         rank: Literal["corpus", "held_out"] = "corpus",
         slice_by: list[str] | None = None,
         predict: Literal["query", "candidate"] = "candidate",
         cache_dir: str = "cache",
-        mask_duplicates: bool = False,
     ) -> None:
         super().__init__()  # of LightningDataModule, where this class stands before it
         check_settings(batch_size, query, candidate, mask_known, mask_duplicates, batch_by, rows_per_query)

@@ -40,7 +40,8 @@ def show_comparison(results: Mapping[str, Mapping[str, float]]) -> None:
     table = _table("model", *(name_column(name) for name in shown))
     table.columns[0].min_width, table.columns[0].overflow = 14, "fold"  # settings distinguish models: never cut them
     for name, metrics in results.items():
-        table.add_row(name, *(_cell(metrics, metric) for metric in shown))
+        breakable = name.replace("(", " (", 1).removesuffix(" ()")  # a line may end before the settings
+        table.add_row(breakable, *(_cell(metrics, metric) for metric in shown))
     show(table)
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+LAYER_WIDTH = 30
+"""Columns of a table for the name of a layer: a longer name ends in …, so that the other columns keep their place."""
+
+
 class Branch(NamedTuple):
     """One feature with its encoder."""
 
@@ -150,7 +154,7 @@ def show_summary(summary: ModelSummary, depth: int = 2) -> None:
         depth: how many levels of an encoder's own layers to show.
     """
     show(summary_table(summary, depth))
-    show_text("B rows of a batch · L varies from batch to batch · Q queries, C candidates that are scored")
+    show_text("B rows of a batch · L varies by batch · Q queries, C candidates of a score")
 
 
 def summary_table(summary: ModelSummary, depth: int = 2) -> Table:
@@ -159,7 +163,8 @@ def summary_table(summary: ModelSummary, depth: int = 2) -> Table:
     from rich.table import Column, Table
 
     fixed = [Column(name, justify="right", no_wrap=True) for name in ("output", "parameters")]
-    table = Table(Column("layer", no_wrap=True), "kind", *fixed, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    names = Column("layer", no_wrap=True, max_width=LAYER_WIDTH)
+    table = Table(names, "kind", *fixed, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for tower in (summary.query, summary.candidate):
         _add_tower(table, tower, depth, summary.one_tower)
         table.add_section()

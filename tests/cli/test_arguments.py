@@ -1,4 +1,4 @@
-"""Arguments are made ready before jsonargparse sees them."""
+"""Arguments before jsonargparse reads them: checkpoints become files, lists and flags become JSON."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def test_without_a_trained_model_nothing_is_measured(verb: str, tmp_path: Path) 
     make("tldr", 0, "best")
     with pytest.raises(
         ValueError,
-        match=rf"{verb} needs a trained model, and no run of emoji.yaml under .*runs has a best.ckpt: fit first",
+        match=rf"{verb}.*emoji\.yaml.*runs.*best\.ckpt",
     ):
         resolve_checkpoint([verb, "--config", "emoji.yaml"])
-    with pytest.raises(ValueError, match=r"no run of any config under .* has a last.ckpt"):
+    with pytest.raises(ValueError, match=rf"{verb}.*any config.*runs.*last\.ckpt"):
         resolve_checkpoint([verb, "--ckpt_path=last"])
 
 
@@ -109,16 +109,16 @@ def test_in_place_of_a_damaged_last_the_most_trained_is_taken() -> None:
         assert resolve_checkpoint(arguments)[-1] == f"--ckpt_path={checkpoints / 'step-9.ckpt'}"
     for path in checkpoints.iterdir():
         path.write_bytes(b"half")
-    with pytest.raises(ValueError, match=r"last.ckpt cannot be read.*; no other checkpoint in .* can be read either"):
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be read.*no other checkpoint"):
         resolve_checkpoint(arguments)
 
 
 def test_a_path_must_be_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"--ckpt_path no/such.ckpt: no such file \(a path, or best, or last\)"):
+    with pytest.raises(ValueError, match=r"--ckpt_path no/such\.ckpt.*best and last"):
         resolve_checkpoint(["test", "--ckpt_path", "no/such.ckpt"])
     stray = tmp_path / "stray.ckpt"
     stray.touch()
-    with pytest.raises(ValueError, match=r"stray.ckpt lies in no run folder: name its config with --config"):
+    with pytest.raises(ValueError, match=r"--ckpt_path .*stray\.ckpt.*--config"):
         resolve_checkpoint(["test", f"--ckpt_path={stray}"])
     assert resolve_checkpoint(["test", f"--ckpt_path={stray}", "--config=x.yaml"])[-1] == f"--ckpt_path={stray}"
     assert find_checkpoint(str(stray), None) == stray

@@ -1,7 +1,7 @@
-"""Bad input through ``main``: a clear error before any compute, and nothing lost.
+"""Bad input through the command line: a clear error before any training, and no lost files.
 
-What each feature, source, split and sampler says of its own input is tested beside it; here is what arrives at the end
-of the command line, and what only the whole can see.
+The errors of each feature, source, split and sampler are tested beside it. The tests here check that they reach the
+user, and errors that only data, model and trainer together can show.
 """
 
 from __future__ import annotations
@@ -120,12 +120,12 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_a_misspelt_column(tmp_path: Path) -> None:
     refused(
         tmp_path,
-        r"query feature column 'txt': no such column; queries has query_id, text, age.*did you mean 'text'",
+        r"query feature.*'txt'.*query_id, text, age.*'text'",
         data=data(tmp_path, query=[feature("HashedTrigrams", name="txt")]),
     )
     refused(
         tmp_path,
-        "candidate feature column 'titel': no such column; candidates has candidate_id, text, vector, picture",
+        "candidate feature.*'titel'.*candidate_id, text, vector, picture",
         data=data(tmp_path, candidate=[feature("HashedTrigrams", name="title", column="titel")]),
     )
 
@@ -134,39 +134,37 @@ def test_a_misspelt_column(tmp_path: Path) -> None:
 def test_an_empty_table(tmp_path: Path, table: str) -> None:
     empty = {"interactions": EVENTS, "queries": QUERIES, "candidates": CANDIDATES}[table].clear()
     changes = {"events" if table == "interactions" else table: empty}
-    refused(tmp_path, f"{table} has no rows", data=data(tmp_path, **changes))
+    refused(tmp_path, f"{table}.*no rows", data=data(tmp_path, **changes))
 
 
 def test_ids(tmp_path: Path) -> None:
     twice = pl.concat([CANDIDATES, CANDIDATES.head(1)])
     refused(
         tmp_path,
-        "candidates: 1 ids of 'candidate_id' occur more than once, first 'c0'",
+        "candidates: 1 .*'candidate_id'.*'c0'",
         data=data(tmp_path, candidates=twice),
     )
     few = CANDIDATES.head(18)
     refused(
         tmp_path,
-        r"4 of 40 interactions name 2 ids of 'candidate_id' that candidates \(18 rows\) does not have, first 'c\d+', ",
+        r"4 of 40 interactions.*2.*'candidate_id'.*candidates \(18 rows\).*'c\d+'",
         data=data(tmp_path, candidates=few),
     )
-    refused(
-        tmp_path, "interactions name 1 ids of 'query_id' that queries", data=data(tmp_path, queries=QUERIES.head(7))
-    )
+    refused(tmp_path, "interactions.*1.*'query_id'.*queries", data=data(tmp_path, queries=QUERIES.head(7)))
 
 
 def test_no_positive_is_left(tmp_path: Path) -> None:
     events = EVENTS.with_columns(liked=pl.when(fold="test").then(1).otherwise(0))
     refused(
         tmp_path,
-        "no positive is left to train on: 40 interactions, 30 of them in the training fold, none with liked = 1",
+        "positive.*40 interactions, 30 .*liked",
         data=data(tmp_path, events, keys={"label": "liked"}),
     )
 
 
 def test_a_split_that_leaves_a_side_empty(tmp_path: Path) -> None:
     split = {"class_path": "RandomQueries", "init_args": {"test": 0.05, "validation": 0}}
-    refused(tmp_path, "RandomQueries leaves no test rows", data=data(tmp_path, split=split))
+    refused(tmp_path, "RandomQueries.*test", data=data(tmp_path, split=split))
 
 
 @pytest.mark.parametrize("value", [None, float("nan")])
@@ -175,7 +173,7 @@ def test_numbers_that_are_missing(tmp_path: Path, value: float | None) -> None:
     number = feature("Numeric", name="age")
     refused(
         tmp_path,
-        "Numeric feature 'age': 5 of 30 values .*missing.*`missing: mean`",
+        "Numeric feature 'age': 5 of 30 .*missing.*`missing: mean`",
         data=data(tmp_path, queries=queries, query=[number]),
     )
 
@@ -203,19 +201,18 @@ def test_vectors_of_another_length(tmp_path: Path) -> None:
 
 def test_negatives_without_labels_or_column(tmp_path: Path) -> None:
     shown = {"class_path": "FromShown", "init_args": {"num_negatives": 2}}
-    refused(tmp_path, "FromShown: .*no labels", data=data(tmp_path, negatives=shown))
+    refused(tmp_path, "FromShown.*labels", data=data(tmp_path, negatives=shown))
     column = {"class_path": "FromColumn", "init_args": {"column": "worse"}}
-    refused(tmp_path, "negatives column 'worse': no such column", data=data(tmp_path, negatives=column))
+    refused(tmp_path, "negatives.*'worse'", data=data(tmp_path, negatives=column))
 
 
 def test_hard_negatives_beyond_the_corpus_and_a_memory_without_use(tmp_path: Path) -> None:
     def hard(first: int, end: int) -> dict[str, Any]:
         return {"class_path": "Hard", "init_args": {"num_negatives": 2, "rank_range": [first, end]}}
 
-    beyond = "Hard: rank_range ends at 21, but the corpus has only 20 candidates"
+    beyond = "Hard: rank_range.* 21.* 20 candidates"
     refused(tmp_path, beyond, data=data(tmp_path, negatives=hard(5, 21)))
-    message = "memory_size: Hard"
-    refused(tmp_path, message, data=data(tmp_path, negatives=hard(5, 9)), model={"memory_size": 100})
+    refused(tmp_path, "memory_size.*Hard", data=data(tmp_path, negatives=hard(5, 9)), model={"memory_size": 100})
 
 
 def test_a_loss_that_would_have_nothing_to_compare(tmp_path: Path) -> None:
@@ -234,23 +231,23 @@ def tower(**arguments: Any) -> dict[str, Any]:
     ("sections", "message"),
     [
         ({"data": {"batch_size": 0}}, "batch_size is 0"),
-        ({"model": {"ks": [1, 100]}}, "k = 100 is larger than the corpus, which has 60 candidates"),
+        ({"model": {"ks": [1, 100]}}, "ks.*100.* 60 candidates"),
         ({"model": {"ks": [0]}}, "ks: k is 0"),
         (
             {"checkpoint": {"monitor": "val/auroc"}},
-            "'val/auroc' is never logged .auroc needs labels, and the source has no",
+            "checkpoint.monitor.*'val/auroc'.*labels",
         ),
         (
             {"checkpoint": {"monitor": "val/mr"}},
-            "checkpoint.monitor 'val/mr' is never logged; there are train/loss, val/hit.*; did you mean 'val/mrr'",
+            "checkpoint.monitor.*'val/mr'.*train/loss, val/hit.*'val/mrr'",
         ),
-        ({"model": {"query_tower": tower(output_dim=8)}}, "towers end in different widths: query 8, candidate 16"),
+        ({"model": {"query_tower": tower(output_dim=8)}}, "query 8, candidate 16"),
         ({"model": {"query_tower": tower(output_dim=0)}}, "Tower: output_dim is 0"),
         (
             {"model": {"query_tower": tower(hidden_dims=[8, -1])}},
-            r"hidden_dims \[8, -1\] is -1",
+            r"hidden_dims.*-1",
         ),
-        ({"model": {"query_tower": tower(activation="Relu", hidden_dims=[4])}}, "unknown activation 'Relu'"),
+        ({"model": {"query_tower": tower(activation="Relu", hidden_dims=[4])}}, "activation 'Relu'.*'ReLU'"),
         ({"model": {"tied_embeddings": {"hist": "text"}}}, "tied_embeddings: 'hist'"),
         (
             {"data": {"split": {"class_path": "PerQuery", "init_args": {"test": 1.5}}}},
@@ -262,7 +259,7 @@ def tower(**arguments: Any) -> dict[str, Any]:
         ),
         (
             {"model": {"scorer": {"class_path": "Dot", "init_args": {"logit_scale": -1}}}},
-            "logit_scale is -1.0; it must be positive",
+            r"logit_scale is -1\.0",
         ),
     ],
     ids=lambda value: str(value)[:40],
@@ -328,16 +325,13 @@ def test_a_truncated_checkpoint(run: Path, verb: str, share: float) -> None:
     path.write_bytes(content[: int(len(content) * share)])
     Path("in.json").write_text(json.dumps({"query": "a", "positive_doc": "b", "negative_docs": []}))
     more = {"fit": ["--config", "texts.yaml"], "search": ["--query", "x"], "score": ["--input", "in.json"]}
-    with pytest.raises(ValueError, match=r"checkpoint .*best.ckpt cannot be read, it is damaged or truncated"):
+    with pytest.raises(ValueError, match=r"best\.ckpt.*(damaged|truncated)"):
         main([verb, *more.get(verb, []), "--ckpt_path", str(path)])
 
 
 def test_a_checkpoint_of_another_schema(run: Path) -> None:
     other = ["--data.query=[{class_path: HashedTrigrams, init_args: {name: text, num_buckets: 3000}}]"]
-    message = (
-        "the checkpoint was trained with another schema than the data's: query feature 'text': num_buckets 2000 ag"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"schema.*query feature 'text': num_buckets 2000.*3000"):
         main(["fit", "--config", "texts.yaml", *other, "--ckpt_path=last"])
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0  # as it was
 
@@ -347,26 +341,21 @@ def test_a_checkpoint_of_another_schema(run: Path) -> None:
 def test_a_checkpoint_of_another_config(run: Path, tmp_path: Path, verb: str) -> None:
     ids = {"candidate": [feature("Categorical", name="candidate_id")]}
     other = write_config(tmp_path / "other.yaml", data=ids)
-    message = (
-        r"trained with another schema than the data's: candidate features \['text'\] against \['candidate_id'\]; name"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"schema.*candidate features \['text'\].*\['candidate_id'\]"):
         main([verb, "--config", str(other), "--ckpt_path", str(run / "checkpoints" / "best.ckpt")])
 
 
 def test_a_checkpoint_of_something_else(run: Path) -> None:
     torch.save({"state_dict": {}}, run / "checkpoints" / "best.ckpt")
-    with pytest.raises(ValueError, match="is no checkpoint of a TwoTower model"):
+    with pytest.raises(ValueError, match=r"best\.ckpt.*TwoTower"):
         main(["test"])
 
 
 def test_a_checkpoint_beside_no_config(run: Path, tmp_path: Path) -> None:
     shutil.copy(run / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
-    with pytest.raises(ValueError, match=r"alone.ckpt lies in no run folder"):
+    with pytest.raises(ValueError, match=r"alone\.ckpt.*--config"):
         main(["test", "--ckpt_path", "alone.ckpt"])
-    with pytest.raises(
-        ValueError, match=r"alone.ckpt lies in no run folder with a config.yaml, which says where the data are"
-    ):
+    with pytest.raises(ValueError, match=r"alone\.ckpt.*config\.yaml"):
         main(["search", "--query", "x", "--ckpt_path", "alone.ckpt"])
     found = main(["test", "--ckpt_path", "alone.ckpt", "--config", "texts.yaml"])
     assert isinstance(found.trainer, Trainer)
@@ -397,5 +386,5 @@ def test_an_unreadable_config_of_a_run(run: Path) -> None:
     settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     assert settings["trainer"]["max_epochs"] == 1
     (run / "config.yaml").unlink()
-    with pytest.raises(ValueError, match="lies in no run folder: name its config with --config"):
+    with pytest.raises(ValueError, match=r"best\.ckpt.*--config"):
         main(["test"])

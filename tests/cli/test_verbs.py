@@ -1,4 +1,4 @@
-"""The command line from end to end: one small run, and what every verb makes of it."""
+"""The command line from end to end: every verb on one small run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from lightning.pytorch.cli import LightningCLI
 from dssm_lightning import TwoTower
 from dssm_lightning.cli.main import main
 from dssm_lightning.data.datamodule import RetrievalDataModule
-from dssm_lightning.utils.errors import UserError
 
 CONFIG = EVERY_KIND
 FIT = ["fit", "--config", str(CONFIG), "--trainer.max_epochs=2"]
@@ -348,7 +347,7 @@ def test_a_name_like_nothing_known_gets_no_advice(capsys: pytest.CaptureFixture[
 
 def test_unknown_commands_are_named() -> None:
     for arguments in (["fti"], ["fti", "--config", "x"], ["--config", str(CONFIG), "test"]):
-        with pytest.raises(ValueError, match="is no command; there are fit, validate, test, predict, baseline, search"):
+        with pytest.raises(ValueError, match=f"'{arguments[0]}'.*fit, validate, test, predict, baseline, search"):
             main(arguments)
     with pytest.raises(ValueError, match=r"did you mean 'fit'\?"):
         main(["fti"])
@@ -427,10 +426,8 @@ def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(["fti"], "error: 'fti' is no command; there are fit, validate, test, ", marks=pytest.mark.slow),
-        pytest.param(
-            ["test", "--ckpt_path", "no"], "error: --ckpt_path no: no such file (a path", marks=pytest.mark.slow
-        ),
+        pytest.param(["fti"], "'fti'", marks=pytest.mark.slow),
+        pytest.param(["test", "--ckpt_path", "no"], "--ckpt_path no", marks=pytest.mark.slow),
         (["fit", "--config", str(CONFIG), "--data.batch_size=0"], "batch_size is 0"),
     ],
 )
@@ -447,14 +444,20 @@ def test_a_users_error_is_one_line(tmp_path: Path, arguments: list[str], message
     [
         ("--model.optimizer.init_args.lr=-1", r"model\.optimizer.*-1"),
         ("--trainer.devices=0", "devices 0"),
+        ("--trainer.accelerator=cpux", "accelerator cpux"),
     ],
 )
-def test_settings_that_a_library_refuses_are_errors_of_the_user(
+def test_settings_that_a_library_refuses_are_one_line(
     option: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from dssm_lightning import __main__
+
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=message):
-        main([*FIT, option])
+    monkeypatch.setattr(sys, "argv", ["dssm-lightning", *FIT, option])
+    with pytest.raises(SystemExit, match=f"^error: .*{message}") as stopped:  # without a traceback
+        __main__.run()
+    assert isinstance(stopped.value.code, str)
+    assert len(stopped.value.code.splitlines()) == 1
 
 
 def test_our_own_error_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

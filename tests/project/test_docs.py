@@ -14,23 +14,29 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from helpers.paths import ROOT
+from helpers.paths import PACKAGE, ROOT
 
 from dssm_lightning.cli.commands import registry
 from dssm_lightning.cli.main import main
 from dssm_lightning.cli.trainer_verbs import ABOUT
+from dssm_lightning.utils.renamed import renew_path
 
 DOCS = ROOT / "docs"
-README, FIRST, OWN_DATA = ROOT / "README.md", DOCS / "tutorials" / "first-model.md", DOCS / "how-to" / "own-data.md"
+README, FIRST, SHOP = ROOT / "README.md", DOCS / "tutorials" / "first-model.md", DOCS / "tutorials" / "own-tables.md"
 DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"<!-- (file|run|excerpt)(?:: (.+?))? -->\n```\w+\n(.*?)```\n", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FAMILIES = ["features", "models.encoders", "models.fusion", "models.scorers", "losses", "training.optimizers"]
 FAMILIES += ["data.sources", "data.splits", "data.negatives", "data.negatives.frequency", "models.tower"]
+OF_LIBRARIES = {"Trainer", "Adam", "AdamW", "LeakyReLU", "Counter", "DataLoader", "Dataset", "IndexFlatIP"}
+OF_LIBRARIES |= {"RandomResizedCrop", "DistributedModelParallel", "EmbeddingBagCollection", "RowwiseParallel"}
+NOT_IN_CONFIGS = {"Feature", "Encoder", "Fusion", "Scorer", "Loss", "Source", "Split", "NegativeSampler"}  # bases
+NOT_IN_CONFIGS |= {"Scores", "SamplerTables"}
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
 
@@ -105,8 +111,8 @@ def test_the_readmes_python(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_shop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_files(OWN_DATA, tmp_path)
-    _, test, baselines, answers = run_commands(OWN_DATA)
+    save_files(SHOP, tmp_path)
+    _, test, baselines, answers = run_commands(SHOP)
     assert 0 < test.trainer.callback_metrics["test/mrr"] <= 1
     assert any(name.startswith("EASE") for name in baselines)
     assert len(answers[0]) == 3
@@ -114,7 +120,7 @@ def test_the_shop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_template_runs_on_the_shops_tables(tmp_path: Path) -> None:
-    save_files(OWN_DATA, tmp_path)
+    save_files(SHOP, tmp_path)
     fit = main(["fit", "--config", str(ROOT / "configs" / "files.yaml"), "--trainer.max_epochs=1", *QUIET])
     assert fit.datamodule.num_candidates == 12
 
@@ -174,12 +180,37 @@ def test_the_figures_are_what_their_script_draws(monkeypatch: pytest.MonkeyPatch
     assert (DOCS / "images" / "dssm-gamma.svg").read_text(encoding="utf-8") == script.draw_gamma()
 
 
-def test_classes_that_are_named_exist() -> None:
-    text = re.sub(r"```.*?```", "", OWN_DATA.read_text(encoding="utf-8"), flags=re.DOTALL)
-    known = {name for family in FAMILIES for name in vars(import_module(f"dssm_lightning.{family}"))}
-    named = set(re.findall(r"`([A-Z][a-z]+\w*|BPR)`", text)) - {"Trainer"}
-    assert len(named) > 30
-    assert named <= known
+def named_classes(document: Path) -> set[str]:
+    """The names in a document's prose and tables that look like classes."""
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return set(re.findall(r"`([A-Z][a-z]+\w*|BPR)`", text))
+
+
+@pytest.fixture(scope="module")
+def classes() -> set[str]:
+    """The names of all classes of the package, without importing it."""
+    sources = (path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    return {name for source in sources for name in re.findall(r"^class (\w+)", source, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_classes_that_are_named_exist(document: Path, classes: set[str]) -> None:
+    assert named_classes(document) <= classes | OF_LIBRARIES
+
+
+def test_the_page_of_parts_names_every_part() -> None:
+    text = (DOCS / "reference" / "parts.md").read_text(encoding="utf-8")
+    for family in FAMILIES:
+        module = import_module(f"dssm_lightning.{family}")
+        for name, part in vars(module).items():
+            if isinstance(part, type) and name in getattr(module, "__all__", []) and name not in NOT_IN_CONFIGS:
+                assert f"`{name}`" in text, f"parts.md lacks {family}.{name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_paths_exist(document: Path) -> None:
+    for path in set(re.findall(r"\bdssm_lightning(?:\.\w+)+", document.read_text(encoding="utf-8"))):
+        resolve_name(renew_path(path))  # a path of an earlier release must lead to one of today
 
 
 # -- the site ----------------------------------------------------------------------------------------------------------
@@ -202,7 +233,7 @@ def test_no_page_needs_the_network(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 20
     loaded = re.compile(
-        r"<(?:script|img|source|iframe)\b[^>]*\bsrc=[\"']?(?:https?:)?//|<link\b[^>]*\bhref=[\"']?https?://[^>]*stylesheet"
+        r"<(?:script|img|source|iframe)\b[^>]*\bsrc=[\"']?(?:https?:)?//|<link\b[^>]*\bhref=[\"']?(?:https?:)?//"
     )
     for page in pages:
         assert not loaded.search(page.read_text(encoding="utf-8")), page

@@ -1,8 +1,9 @@
-"""What a summary claims is what the model holds and gives."""
+"""A summary shows the model's real layers, sizes and output shapes."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from helpers.paths import EVERY_KIND
+from rich.cells import cell_len
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -203,6 +205,33 @@ def test_the_table_has_every_branch(described: ModelSummary) -> None:
     assert "Conv2d" not in printed(described, depth=1)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_the_table_fits_a_terminal_and_breaks_no_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], depth: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    found = main(["summary", "--config", str(EVERY_KIND), "--depth", str(depth)])
+    *lines, legend = capsys.readouterr().out.rstrip().splitlines()
+    assert max(map(cell_len, [*lines, legend])) <= 80
+    columns = summary_table(found, depth).columns
+    cells = [cell for column in columns for cell in (column.header, *column.cells)]
+    words = Counter(word for cell in cells for word in str(cell).split())
+    assert Counter(word for line in lines for word in line.split() if set(word) != {"─"}) == words
+
+
+def test_a_long_name_leaves_the_other_columns_their_place(described: ModelSummary) -> None:
+    first, *others = described.query.branches
+    encoder = first.encoder._replace(name="a_feature_" * 7)
+    query = described.query._replace(branches=[first._replace(encoder=encoder), *others])
+    text = printed(described._replace(query=query))
+    [line] = [line for line in text.splitlines() if "a_feature" in line]
+    name, *rest = line.split()
+    assert name.endswith("…")
+    assert (rest[:2], rest[-3:]) == (["CategoricalList", "→"], ["(B,", "5)", f"{encoder.parameters:,}"])
+    assert max(map(cell_len, text.splitlines())) <= 80
+
+
 def texts(svg: str) -> list[str]:
     return [element.text or "" for element in ElementTree.fromstring(svg).iter() if element.text]
 
@@ -266,12 +295,12 @@ def test_compact_numbers(count: int, text: str) -> None:
 
 
 def test_summary_needs_one_of_config_and_checkpoint() -> None:
-    with pytest.raises(ValueError, match="either --config, for an untrained model, or --ckpt_path"):
+    with pytest.raises(ValueError, match=r"--config.*--ckpt_path"):
         summary()
 
 
 def test_summary_refuses_another_ending_before_any_work() -> None:
-    with pytest.raises(ValueError, match=r"--plot net\.pdf: the drawing is an SVG, give a name that ends in \.svg"):
+    with pytest.raises(ValueError, match=r"--plot net\.pdf.*\.svg"):
         summary(["missing.yaml"], plot="net.pdf")
 
 

@@ -57,7 +57,7 @@ def test_many_queries_find_what_each_finds() -> None:
             assert [(hit.id, hit.display) for hit in all_at_once] == [(hit.id, hit.display) for hit in alone]
             assert [hit.score for hit in all_at_once] == pytest.approx([hit.score for hit in alone])
     assert retriever().search_all([], k=3) == []
-    with pytest.raises(ValueError, match="k = 5: the corpus has 4 candidates, ask for 1 to 4"):
+    with pytest.raises(ValueError, match=r"k is 5.*4 candidates"):
         retriever().search_all(queries, k=5)
 
 
@@ -84,14 +84,14 @@ def test_many_values_at_once_and_missing_columns() -> None:
 @pytest.mark.parametrize(
     ("query", "k", "message"),
     [
-        ({"direction": [1.0, 0.0]}, 5, "k = 5: the corpus has 4 candidates, ask for 1 to 4"),
-        ({"direction": [1.0, 0.0]}, 0, "k = 0: the corpus has 4 candidates"),
+        ({"direction": [1.0, 0.0]}, 5, "k is 5.*4 candidates"),
+        ({"direction": [1.0, 0.0]}, 0, "k is 0.*4 candidates"),
         (
             {"diretcion": [1.0, 0.0]},
             1,
-            r"query column 'diretcion' is unknown, the model reads \['direction'\]; did you mean 'direction'?",
+            r"query column 'diretcion'.*\['direction'\].*did you mean 'direction'",
         ),
-        ({}, 1, r"an empty query: give at least one of \['direction'\]"),
+        ({}, 1, r"query \{\}.*\['direction'\]"),
         ({"direction": [1.0, 0.0, 0.0]}, 1, "direction"),
     ],
 )
@@ -101,13 +101,10 @@ def test_bad_queries(query: dict[str, Any], k: int, message: str) -> None:
 
 
 def test_a_bare_text_needs_one_column() -> None:
-    with pytest.raises(
-        ValueError, match=r"a candidate is described by the columns \['direction', 'kind'\]: give an object"
-    ):
+    with pytest.raises(ValueError, match=r"candidate 'x'.*\['direction', 'kind'\]"):
         retriever().embed("candidate", ["x"])
 
 
 def test_a_history_that_names_no_candidates_cannot_be_left_out() -> None:
-    message = r"exclude_history: no query feature is a history of candidates \('id'\); there are \['direction'\]"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"exclude_history.*'id'.*\['direction'\]"):
         retriever().search({"direction": [1.0, 0.0]}, k=1, exclude_history=True)

@@ -1,1 +1,1 @@
-"""One file for each command that needs no trainer."""
+"""One module for each command that is a plain function; the module has the name of the command."""

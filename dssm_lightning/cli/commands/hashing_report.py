@@ -1,4 +1,4 @@
-"""The command that reports which words and trigrams word hashing confuses."""
+"""The command that reports the words that letter trigrams cannot tell apart."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
     """Count the words that letter trigrams confuse, by feature.
 
     Args:
-        config: configs, later ones over earlier ones; their text features of letter trigrams are examined.
-        examples: how many groups of confused words to show.
+        config: configs; a later one overrides settings of earlier ones. Their features of letter trigrams are counted.
+        examples: number of groups of confused words that are shown of each kind.
 
     Returns:
         the counts of each feature.
@@ -34,7 +34,8 @@ def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
     ]
     if not found:
         raise UserError(
-            f"{', '.join(config)}: no HashedTrigrams, Trigrams or WordTrigrams reads a column of queries or candidates"
+            f"{', '.join(config)}: no feature HashedTrigrams, Trigrams or WordTrigrams reads a column of queries or "
+            "candidates"
         )
     _show(found, examples)
     return found
@@ -42,18 +43,19 @@ def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
 
 def _show(found: list[Collisions], examples: int) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
-    table = Table("feature", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in ("words", "trigrams", "rows", "sharing a row", "same trigrams", "same rows only"):
-        table.add_column(header, justify="right")
+    table = Table(Column("feature", overflow="fold"), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for header in ("words", "trigrams", "rows", "sharing\na row", "same\ntrigrams", "same rows\nonly"):
+        table.add_column(header, justify="right", no_wrap=True)
     for each in found:
         kinds = (each.same_trigrams, each.same_rows)
         share = f"{each.trigrams_sharing:,} ({each.trigrams_sharing / max(each.trigrams, 1):.1%})"
         counts = [f"{count:,}" for count in (each.words, each.trigrams, each.rows)]
-        table.add_row(f"{each.side} {each.feature}", *counts, share, *(f"{len(groups):,}" for groups in kinds))
+        table.add_row(Text(f"{each.side} {each.feature}"), *counts, share, *(f"{len(groups):,}" for groups in kinds))
     show(table)
-    show_text("sharing a row: trigrams; same trigrams, same rows only: groups of words with equal inputs")
+    show_text("sharing a row: counts of trigrams; same trigrams, same rows only: groups of words with equal inputs")
     for each in found:
         for kind, groups in (("same trigrams", each.same_trigrams), ("same rows only", each.same_rows)):
             for group in groups[:examples]:

@@ -1,4 +1,4 @@
-"""The command that mines hard negatives from a trained model into a file, which ``FromColumn`` trains on."""
+"""The command that mines hard negatives from a trained model into a file, for training with ``FromColumn``."""
 
 from __future__ import annotations
 
@@ -28,20 +28,19 @@ def mine(
 ) -> pl.DataFrame:
     """Write hard negatives of each training query, mined from a trained model.
 
-    Hard negatives are candidates that the model ranks high and the query does not like.
+    Hard negatives are candidates that the model ranks high although the query is not known to like them.
 
     The file has a row for each query of the training rows: its id, and a list of candidate ids, best first (in CSV as
-    JSON), as ``FromColumn(column, file=output)`` reads it. Known positives are left out. The pools are those of
-    ``Hard``, mined once.
+    JSON). ``FromColumn(column, file=output)`` reads it. The lists are the pools of the sampler ``Hard``, mined once.
 
     Args:
-        config: configs whose data are mined; None = the data of the checkpoint's run.
-        ckpt_path: a checkpoint of a run, or best, or last: of the newest run (of the config).
-        rank_range: [first, end]: 0-based ranks first ≤ rank < end, known positives not counted.
-        margin: keep only candidates that score at least this much below the mean of the query's positives, in logits.
-        relative_margin: the same as a part of that mean: .05 keeps candidates of at most 95 % of it.
-        output: a file .parquet, .jsonl or .csv.
-        column: name of the lists.
+        config: configs of the data that are mined; None = the data of the checkpoint's run.
+        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
+        rank_range: [first, end]: 0-based ranks with first ≤ rank < end. Known positives have no rank.
+        margin: keep only candidates whose logit is lower than the mean of the query's positives by at least this much.
+        relative_margin: the same as a fraction of the mean: 0.05 keeps logits of at most 95 % of the mean.
+        output: the file, which ends in .parquet, .jsonl or .csv.
+        column: the name of the column of lists.
 
     Returns:
         the written table.

@@ -1,4 +1,4 @@
-"""The commands that are plain functions: the arguments of the function are the options of the command line."""
+"""The commands that are plain functions: the arguments of a function are the options of its command."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple, get_type_hints
 
 
 class Command(NamedTuple):
-    """A command, of which nothing is imported before it runs."""
+    """A command. Its module is imported only when the command runs."""
 
     about: str  # the first line of the function's docstring
-    positional: bool = False  # whether required arguments stand without their names
+    positional: bool = False  # whether required arguments are given without their names
 
 
 COMMANDS = {
-    "baseline": Command("Measure methods that need no training, by the evaluation that a model goes through."),
+    "baseline": Command("Measure baselines, which need no training, by the same evaluation as a model."),
     "search": Command("Answer queries with a trained model."),
     "score": Command("Embed a query and candidates given as raw values, and compare them."),
-    "summary": Command("Show output shape and parameters of every branch and layer of a model."),
+    "summary": Command("Show the output shape and the parameters of every branch and layer of a model."),
     "compare": Command("Compare the tests of two runs query by query.", positional=True),
     "curves": Command("Draw a metric of several runs, epoch by epoch."),
     "mine": Command("Write hard negatives of each training query, mined from a trained model."),
@@ -28,24 +28,25 @@ COMMANDS = {
 
 
 def function_of(name: str) -> Callable[..., Any]:
-    """Return the function of a command, from the module of its name."""
+    """Import the module of a command, and return its function."""
     module = name.replace("-", "_")
     function: Callable[..., Any] = getattr(import_module(f"dssm_lightning.cli.commands.{module}"), module)
     return function
 
 
 def _without_result(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function without the type of its result, which the parser would import."""
+    """Return the function without the annotation of its result, whose type only type checkers import."""
     assert isinstance(function, FunctionType)
     bare = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     bare.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name != "return"}
     bare.__annotations__ = get_type_hints(bare)
-    bare.__doc__, bare.__module__ = function.__doc__, __name__  # of a module without imports for types alone
+    bare.__doc__ = function.__doc__
+    bare.__module__ = __name__  # the parser resolves names in it, and a command's module lacks those of TYPE_CHECKING
     return bare
 
 
 def run_command(words: list[str]) -> Any:
-    """Run the command that the first word names, with the others as its options."""
+    """Run the command of the first word with the other words as its options, and return its result."""
     from dssm_lightning.cli.command_arguments import as_json
     from dssm_lightning.cli.spelling_parser import SpellingParser
 

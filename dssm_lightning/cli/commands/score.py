@@ -1,4 +1,4 @@
-"""The command that embeds and compares given values."""
+"""The command that embeds and compares a query and candidates that are given as raw values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dssm_lightning.utils.atomic_files import atomic_write
 from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
 
@@ -14,13 +15,13 @@ def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dic
     """Embed a query and candidates given as raw values, and compare them.
 
     Args:
-        input: a JSON file {"query": …, "positive_doc": …, "negative_docs": […]}; each value an object of columns, or a
-            bare text where that side reads one column.
-        ckpt_path: a checkpoint of a run, or best, or last: of the newest run.
+        input: a JSON file {"query": …, "positive_doc": …, "negative_docs": […]}. Each value is an object of columns, or
+            a bare text if the model reads one column of that side.
+        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run.
         output: a file for the result; None = print it.
 
     Returns:
-        the same keys, each with its value, its vector and (candidates) its similarity to the query.
+        the same keys; each value has its vector, and a candidate also its similarity to the query.
     """
     from dssm_lightning.api import load_retriever
     from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
@@ -44,7 +45,8 @@ def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dic
     if output is None:
         show_text(text)
     else:
-        Path(output).write_text(text + "\n", encoding="utf-8")
+        with atomic_write(Path(output)) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
     return result
 
 
@@ -54,9 +56,11 @@ def _read_score_input(path: Path) -> dict[str, Any]:
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise UserError(f"--input {path} is no JSON: {error}") from error
+        raise UserError(f"--input {path} is not valid JSON: {error}") from error
     keys = {"query", "positive_doc", "negative_docs"}
     if not isinstance(given, dict) or set(given) != keys or not isinstance(given["negative_docs"], list):
         found = sorted(given) if isinstance(given, dict) else type(given).__name__
-        raise UserError(f"--input {path} must be an object with query, positive_doc and a list negative_docs; {found}")
+        raise UserError(
+            f"--input {path} must be an object with query, positive_doc and a list negative_docs; found {found}"
+        )
     return given

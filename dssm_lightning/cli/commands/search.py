@@ -10,7 +10,11 @@ from dssm_lightning.utils.console import show, show_text
 from dssm_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from dssm_lightning.data.retrieval_data import RetrievalData
     from dssm_lightning.retrieval.retriever import Hit, RawValues
+
+LONGEST_CELL = 80
+"""Characters of a value that the table shows; the rest is replaced by …."""
 
 
 def search(
@@ -26,13 +30,13 @@ def search(
     """Answer queries with a trained model.
 
     Args:
-        query: raw values as a JSON object such as '{"query": "grinning cat"}', or a bare text where the query side
-            reads one column; give the option again for a further query.
-        ckpt_path: a checkpoint of a run, or best, or last: of the newest run.
-        k: how many answers; None = 10, or the whole corpus if it is smaller.
+        query: raw values as a JSON object such as '{"query": "grinning cat"}', or a bare text if the model reads one
+            column of queries. Repeat the option for further queries.
+        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run.
+        k: number of answers; None = 10, or the whole corpus if it is smaller.
         json: print JSON lines instead of tables.
-        picture: a PNG file that shows the pictures of the answers, one row for each query.
-        exclude_history: leave out the candidates in the history that a query gives.
+        picture: a PNG file for the pictures of the answers, one row for each query.
+        exclude_history: leave out the candidates in the history of the query.
         hybrid: rank by the reciprocal rank fusion of the model with BM25.
         hybrid_weight: weight of BM25's list in the fusion.
 
@@ -41,59 +45,80 @@ def search(
     """
     from dssm_lightning.api import load_run, make_retriever
     from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
-    from dssm_lightning.reports import hit_pictures
 
-    values = [_raw(text) for text in query]
+    values = [_raw_values(text) for text in query]
     model, data = load_run(require_checkpoint(ckpt_path))
-    if picture is not None:  # refuse what cannot be drawn before the corpus is embedded
-        hit_pictures.picture_feature(data)
-        hit_pictures.require_png(Path(picture))
+    if picture is not None:
+        _require_picture(picture, data)  # before the corpus is embedded
     retriever = make_retriever(model, data, hybrid_weight if hybrid else None)
     k = min(10, len(retriever.candidates)) if k is None else k
     answers = [retriever.search(value, k, exclude_history) for value in values]
     for text, hits in zip(query, answers, strict=True):
-        _print_json(text, hits) if json else _print_table(text, hits)
+        _show_json(text, hits) if json else show_table(text, hits)
     if picture is not None:
-        hit_pictures.draw_hits([_title(value) for value in values], answers, data, Path(picture))
+        _draw(picture, values, answers, data)
         if not json:
             show_text(f"the hits as pictures: {picture}")
     return answers
 
 
-def _raw(text: str) -> RawValues:
+def _raw_values(text: str) -> RawValues:
     if not text.lstrip().startswith("{"):
         return text
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"--query {text!r} is no JSON object: {error}") from error
+        raise UserError(f"--query {text!r} is not a valid JSON object: {error}") from error
     assert isinstance(value, dict)
     return value
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def show_table(query: str, hits: list[Hit]) -> None:
+    """Show the query and a table of its hits. ``Text`` shows raw values as they are: rich parses no markup in them."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    shown = list(hits[0].display)
+    fixed = [Column(name, justify="right", no_wrap=True) for name in ("rank", "score")]
+    headers = [Column(Text(name), overflow="fold") for name in ("id", *shown)]
+    table = Table(*fixed, *headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for rank, hit in enumerate(hits, 1):
+        values = [_cell(value) for value in (hit.id, *(hit.display[name] for name in shown))]
+        table.add_row(str(rank), f"{hit.score:.4f}", *map(Text, values))
+    show(Text(query, style="italic"), table)
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}…"
+
+
+def _show_json(query: str, hits: list[Hit]) -> None:
+    found = {"query": query, "hits": [hit._asdict() for hit in hits]}
+    show_text(json.dumps(found, ensure_ascii=False, default=str))
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def _require_picture(picture: str, data: RetrievalData) -> None:
+    from dssm_lightning.reports.hit_pictures import picture_feature, require_png
+
+    picture_feature(data)
+    require_png(Path(picture))
+
+
+def _draw(picture: str, values: list[RawValues], answers: list[list[Hit]], data: RetrievalData) -> None:
+    from dssm_lightning.reports.hit_pictures import draw_hits
+
+    draw_hits([_title(value) for value in values], answers, data, Path(picture))
 
 
 def _title(value: RawValues) -> str:
     if isinstance(value, str):
         return value
     return str(next(iter(value.values()))) if len(value) == 1 else ", ".join(f"{k}: {v}" for k, v in value.items())
-
-
-def _print_table(query: str, hits: list[Hit]) -> None:
-    shown = list(hits[0].display)
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("", "id", "score", *shown, title=Text(query), title_justify="left")
-    for place, hit in enumerate(hits, 1):
-        cells = [Text(_cell(value)) for value in (hit.id, *(hit.display[name] for name in shown))]
-        table.add_row(str(place), cells[0], f"{hit.score:.4f}", *cells[1:])
-    show(table)
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _print_json(query: str, hits: list[Hit]) -> None:
-    found = {"query": query, "hits": [hit._asdict() for hit in hits]}
-    show_text(json.dumps(found, ensure_ascii=False, default=str))

@@ -1,4 +1,4 @@
-"""The command that describes a model, layer by layer."""
+"""The command that shows the layers of a model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 def summary(
     config: list[str] | None = None, ckpt_path: str | None = None, plot: str | None = None, depth: int = 2
 ) -> ModelSummary:
-    """Show output shape and parameters of every branch and layer of a model.
+    """Show the output shape and the parameters of every branch and layer of a model.
 
     Args:
-        config: configs of an untrained model, later ones over earlier ones; their data say how large the tables are.
-        ckpt_path: a checkpoint of a run, or best, or last (of the newest run), in place of a config.
+        config: configs of an untrained model; a later one overrides settings of earlier ones. The data determine the
+            sizes of the tables.
+        ckpt_path: in place of a config, a checkpoint file, or best or last: the checkpoint of the newest run.
         plot: an SVG file for a drawing of the two towers.
-        depth: how many levels of a branch's own layers to show.
+        depth: number of levels of a branch's own layers that are shown.
 
     Returns:
         the described model.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import polars as pl
 import pytest
 import torch
 from helpers.small import write_config
+from rich.cells import cell_len
 
 from dssm_lightning.api import load_data, load_run
+from dssm_lightning.cli.commands.search import show_table
 from dssm_lightning.cli.main import main
 from dssm_lightning.data.sources import Synthetic
+from dssm_lightning.retrieval.retriever import Hit
 
 RUSSIAN = {
     "query": "смешной кот",
@@ -74,19 +78,23 @@ def test_a_bare_text_stands_for_the_one_column(raw: pl.DataFrame) -> None:
     ]
 
 
-def test_search_shows_ten_or_all_of_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(main(["search", "--query", "any"])[0]) == 10
-    monkeypatch.chdir(tmp_path)
-    pairs = [{"query": f"a {word}", "positive_doc": word} for word in ("cat", "dog", "fish")]
-    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+def fit_pairs(folder: Path, documents: list[str]) -> None:
+    """Train a small model of a pair of texts for each document, in the folder."""
+    pairs = [{"query": f"a {document}", "positive_doc": document} for document in documents]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
     data = {
         "source": {"class_path": "Files", "init_args": {"interactions": "pairs.jsonl"}},
         "split": {"class_path": "RandomRows", "init_args": {"test": 0, "validation": 0}},
         "query": [{"class_path": "HashedTrigrams", "init_args": {"name": "query"}}],
         "candidate": [{"class_path": "HashedTrigrams", "init_args": {"name": "doc"}}],
     }
-    path = write_config(tmp_path / "few.yaml", data=data, checkpoint={"monitor": None})
-    main(["fit", "--config", str(path)])
+    main(["fit", "--config", str(write_config(folder / "few.yaml", data=data, checkpoint={"monitor": None}))])
+
+
+def test_search_shows_ten_or_all_of_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(main(["search", "--query", "any"])[0]) == 10
+    monkeypatch.chdir(tmp_path)
+    fit_pairs(tmp_path, ["cat", "dog", "fish"])
     assert {hit.id for hit in main(["search", "--query", "cat"])[0]} == {"cat", "dog", "fish"}
 
 
@@ -108,18 +116,57 @@ def test_search_prints_a_table_or_json(raw: pl.DataFrame, capsys: pytest.Capture
     assert all(hit.id in shown for hit in hits)
 
 
+MARKUP = ["[new] shoes", "[/bold] :cat: [link=x]", r"back\\[slash] {braces}"]
+
+
+def test_texts_are_shown_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Square brackets and colons are no markup and no emoji, in ids, display columns and queries."""
+    monkeypatch.chdir(tmp_path)
+    fit_pairs(tmp_path, MARKUP)
+    capsys.readouterr()
+    main(["search", "--query", "[red]shoes[/red] :dog:", "--query", '{"query": "[new]"}'])
+    shown = capsys.readouterr().out
+    assert "[red]shoes[/red] :dog:\n" in shown
+    assert '{"query": "[new]"}\n' in shown
+    for text in MARKUP:
+        lines = [line for line in shown.splitlines() if text in line]
+        assert len(lines) == 2, text  # once for each query
+
+
+HITS = [
+    Hit("an id of some words", 1.0, {"title": "a word " * 30, "path": "x" * 200, "year": None}),
+    Hit(7, -12.5, {"title": "日本語の題名" * 20, "path": "short", "year": 1999}),
+]
+
+
+def test_a_table_of_hits_fits_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    show_table("a long query " * 20, HITS)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    table = lines[next(place for place, line in enumerate(lines) if "rank" in line) :]
+    for name in ("rank", "score", "id", "title", "path", "year"):
+        assert name in table[0]
+    shown = "\n".join(table)
+    assert re.search(r"^ +1 +1\.0000 ", shown, re.MULTILINE)
+    assert re.search(r"^ +2 +-12\.5000 +7 .* 1999 *$", shown, re.MULTILINE)
+    assert shown.count("…") == 3  # at the end of the two long titles and of the long path
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--query", "x", "--k", "61"], "k = 61: the corpus has 60 candidates, ask for 1 to 60"),
-        (["--query", "x", "--k", "0"], "k = 0: the corpus has 60 candidates"),
+        (["--query", "x", "--k", "61"], "k is 61.*60 candidates"),
+        (["--query", "x", "--k", "0"], "k is 0.*60 candidates"),
         (
             ["--query", '{"texts": "x"}'],
-            r"query column 'texts' is unknown, the model reads \['text'\]; did you mean 'text'?",
+            r"query column 'texts'.*\['text'\].*did you mean 'text'",
         ),
-        (["--query", "{}"], r"an empty query: give at least one of \['text'\]"),
-        (["--query", '{"text": '], "is no JSON object"),
-        (["--query", "x", "--ckpt_path", "none.ckpt"], "--ckpt_path none.ckpt: no such file"),
+        (["--query", "{}"], r"query \{\}.*\['text'\]"),
+        (["--query", '{"text": '], r'--query .*\{"text": .*JSON'),
+        (["--query", "x", "--ckpt_path", "none.ckpt"], r"--ckpt_path none\.ckpt"),
         (["--query", ""], "text"),
     ],
 )
@@ -130,7 +177,7 @@ def test_bad_searches(options: list[str], message: str) -> None:
 
 def test_without_a_run_there_is_nothing_to_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"runs has a best.ckpt"):
+    with pytest.raises(ValueError, match=r"--ckpt_path best.*runs.*best\.ckpt"):
         main(["search", "--query", "x"])
 
 
@@ -178,13 +225,13 @@ def test_score_without_negatives(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "--input .*given.json: no such file"),
-        ("{", "--input .*given.json is no JSON"),
-        ("[]", "must be an object with query, positive_doc and a list negative_docs; list"),
-        ('{"query": "a", "positive_doc": "b"}', r"must be an object .*; \['positive_doc', 'query'\]"),
-        ('{"query": 3, "positive_doc": "b", "negative_docs": []}', r"a query is an object of the columns .*; found 3"),
-        ('{"query": {"txt": "a"}, "positive_doc": "b", "negative_docs": []}', "query column 'txt' is unknown"),
-        ('{"query": "a", "positive_doc": {"name": "b"}, "negative_docs": []}', "candidate column 'name' is unknown"),
+        (None, r"--input .*given\.json"),
+        ("{", r"--input .*given\.json.*JSON"),
+        ("[]", "--input .*query, positive_doc.*negative_docs.*list"),
+        ('{"query": "a", "positive_doc": "b"}', r"--input .*negative_docs.*\['positive_doc', 'query'\]"),
+        ('{"query": 3, "positive_doc": "b", "negative_docs": []}', r"query 3 .*\['text'\]"),
+        ('{"query": {"txt": "a"}, "positive_doc": "b", "negative_docs": []}', "query column 'txt'"),
+        ('{"query": "a", "positive_doc": {"name": "b"}, "negative_docs": []}', "candidate column 'name'"),
     ],
 )
 def test_bad_score_inputs(tmp_path: Path, content: str | None, message: str) -> None:
@@ -226,21 +273,19 @@ def test_baselines_rank_the_fold_and_the_columns_that_are_named(place: Path) -> 
     by_text = main(["baseline", "--config=texts.yaml", "--fold=validation"])
     tf_idf = next(name for name in by_text if "idf" in name.lower())
     assert by_tags[tf_idf] != by_text[tf_idf]
-    with pytest.raises(
-        ValueError, match=r"corpus_columns \['nme'\]: no such columns; candidates has candidate_id, group"
-    ):
+    with pytest.raises(ValueError, match=r"corpus_columns \['nme'\].*candidate_id, group"):
         main(["baseline", "--config", "texts.yaml", "--corpus_columns", "nme"])
 
 
 def test_baselines_need_rows_and_files(tmp_path: Path) -> None:
     split = {"class_path": "PerQuery", "init_args": {"test": 0.2, "validation": 0}}
     path = write_config(tmp_path / "whole.yaml", data={"split": split})
-    with pytest.raises(ValueError, match="the split keeps no validation rows to rank"):
+    with pytest.raises(ValueError, match="validation"):
         main(["baseline", "--config", str(path), "--fold", "validation"])
-    with pytest.raises(ValueError, match=r"--config missing.yaml: no such file"):
+    with pytest.raises(ValueError, match=r"--config missing\.yaml"):
         main(["baseline", "--config", "missing.yaml"])
     (tmp_path / "none.yaml").write_text("trainer: {max_epochs: 1}\n")
-    with pytest.raises(ValueError, match="has no section 'data'"):
+    with pytest.raises(ValueError, match=r"none\.yaml.*'data'"):
         main(["baseline", "--config", str(tmp_path / "none.yaml")])
 
 

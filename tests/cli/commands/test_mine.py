@@ -1,4 +1,4 @@
-"""Mined negatives for a file: the model's own ranking, in each format, and trained on as rows' own."""
+"""``mine``: hard negatives from the model's ranking, in each file format, and training on them."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def test_training_on_them(place: Path) -> None:
     [
         (["--output", "mined.txt"], r"output is '\.txt'.*\.parquet"),
         (["--rank_range", "[5, 5]"], "rank_range is 5 to 5"),
-        (["--rank_range", "[0, 61]"], "rank_range ends at 61, but the corpus has only 60 candidates"),
-        (["--rank_range", "[0, 5]", "--margin=-1"], "margin is -1.0"),
-        (["--rank_range", "[0, 5]", "--relative_margin=2"], "relative_margin is 2.0"),
+        (["--rank_range", "[0, 61]"], "rank_range.*61.*60 candidates"),
+        (["--rank_range", "[0, 5]", "--margin=-1"], r"margin is -1\.0"),
+        (["--rank_range", "[0, 5]", "--relative_margin=2"], r"relative_margin is 2\.0"),
         (["--config", "other.yaml"], r"other\.yaml.*best\.ckpt"),
     ],
 )
@@ -128,7 +128,7 @@ def test_without_positives_there_is_nothing_to_mine(place: Path) -> None:
     }
     data["split"] = {"class_path": "RandomRows", "init_args": {"test": 0.0, "validation": 0.0}}
     config = write_config(place / "none.yaml", data=data)
-    with pytest.raises(ValueError, match=r"no positive is left to train on: 9 interactions"):
+    with pytest.raises(ValueError, match=r"positive.*9 interactions"):
         main(["mine", "--config", str(config), "--ckpt_path", str(CHECKPOINT), "--rank_range", "[0, 5]"])
 
 
@@ -138,9 +138,9 @@ def test_without_positives_there_is_nothing_to_mine(place: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("other,negatives\nq0,[]\n", "negatives column 'query_id': no such column; .* has other, negatives"),
-        ("query_id,wrong\nq0,[]\n", "negatives column 'negatives': no such column; .* has query_id, wrong"),
-        ('query_id,negatives\n1,"[1]"\n1,"[2]"\n', "1 ids of 'query_id' occur more than once"),
+        ("other,negatives\nq0,[]\n", "negatives.*'query_id'.*other, negatives"),
+        ("query_id,wrong\nq0,[]\n", "negatives.*'negatives'.*query_id, wrong"),
+        ('query_id,negatives\n1,"[1]"\n1,"[2]"\n', "1 .*'query_id'"),
         (
             'query_id,negatives\nq0,"[""c999""]"\n',
             r"'negatives' .*\d+ candidates .*\['c999'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -175,7 +176,6 @@ def test_each_baseline_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, data:
     def obstacles(given: BaselineData) -> dict[str, str | None]:
         return {str(baseline): baseline.obstacle(given) for baseline in default_baselines()}
 
-    no_text = "no text is known of the queries and candidates"
     found = obstacles(data)
     assert [name for name, why in found.items() if why is None] == [
         "Popularity()",
@@ -184,12 +184,13 @@ def test_each_baseline_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, data:
         "EASE(l2=300.0)",
         "EASE(l2=1000.0)",
     ]
-    assert found["LabelMeans(shrink=10.0)"] == "no training pair has label 0"
-    assert found["TfIdf()"] == found["BM25(k1=1.2, b=0.75)"] == no_text
+    assert "label 0" in (found["LabelMeans(shrink=10.0)"] or "")
+    for name in ("TfIdf()", "BM25(k1=1.2, b=0.75)"):
+        assert "queries and candidates have no text" in (found[name] or "")
     new = BaselineData(positives=data.positives, num_candidates=7, evaluated=torch.tensor([3]))
-    assert obstacles(new)["EASE(l2=100.0)"] == "no query that is ranked has a training positive"
+    assert "training positive" in (obstacles(new)["EASE(l2=100.0)"] or "")
     monkeypatch.setattr(collaborative, "MAX_CANDIDATES", 6)
-    assert obstacles(data)["EASE(l2=100.0)"] == "it holds a number for each pair of 7 candidates (limit: 6)"
+    assert re.search(r"7 candidates.*limit: 6", obstacles(data)["EASE(l2=100.0)"] or "")
     assert obstacles(text_data(["a"], ["b"]))["BM25(k1=1.2, b=0.75)"] is None
 
 

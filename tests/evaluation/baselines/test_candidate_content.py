@@ -1,4 +1,4 @@
-"""Baselines by what candidates are: against counting by hand, and against scikit-learn's profiles."""
+"""Baselines that read candidates: against counts by hand, and against profiles from scikit-learn."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_genre_is_as_popular_as_its_liked_candidates_on_average() -> None:
     # genre 1: candidates 0 and 1 are liked (3 + 1) / 2; genre 2: 0 and 3, (3 + 1) / 2; genre 3: nobody, 0
     assert baseline.scores(ask([0, 3])).tolist() == [[2, 2, 2, 2, 1, 0]] * 2
     assert str(baseline) == "AttributePopularity(attribute='genres')"
-    assert AttributePopularity("year").obstacle(data) == "candidates have no attribute 'year'"
+    assert "'year'" in (AttributePopularity("year").obstacle(data) or "")
 
 
 def test_content_ranks_as_the_profile_of_what_was_liked() -> None:
@@ -51,9 +51,9 @@ def test_content_ranks_as_the_profile_of_what_was_liked() -> None:
 
 def test_what_they_lack() -> None:
     without = BaselineData(positives=LIKED, num_candidates=6)
-    assert ContentTfIdf().obstacle(without) == "no text is known of the candidates"
+    assert "text" in (ContentTfIdf().obstacle(without) or "")
     nobody = BaselineData(positives=ragged([[]]), num_candidates=6, corpus_texts=TEXTS)
-    assert ContentTfIdf().obstacle(nobody) == "no query that is ranked has a training positive"
+    assert "training positive" in (ContentTfIdf().obstacle(nobody) or "")
     names = [str(each) for each in default_baselines(["genres", "year"])]
     assert names[1:3] == ["AttributePopularity(attribute='genres')", "AttributePopularity(attribute='year')"]
 
