@@ -92,7 +92,7 @@ def settings(folder: Path, steps: int, batch_size: int) -> dict[str, object]:
 
 FIT = """
 import json, sys, time
-from dssm_lightning.cli import main
+from dssm_lightning.cli.main import main
 from dssm_lightning.data import retrieval_data
 
 prepare = retrieval_data.prepare

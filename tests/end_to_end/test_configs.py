@@ -180,7 +180,7 @@ def two_processes(tmp_path: Path, *arguments: str) -> None:
 
 def by_ranks(*lines: list[str]) -> None:
     """Runs command lines in two ranks."""
-    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
+    environment = {**os.environ, "PYTHONPATH": f"{CONFIGS.parent}{os.pathsep}{HELPERS.parent}"}
     script = str(HELPERS / "commands_across_ranks.py")
     line = ["timeout", "-k", "5", "150", sys.executable, script, json.dumps(lines)]
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)

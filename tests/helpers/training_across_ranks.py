@@ -169,7 +169,7 @@ def told(cross_device_negatives: bool) -> list[str]:
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # the shortest way
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger = logging.getLogger("dssm_lightning")
     logger.addHandler(handler)
     data = small_data(HERE / "cache", batch_size=6, mask_known=False)
     model = built(data, cross_device_negatives=cross_device_negatives)
@@ -184,7 +184,7 @@ def work(rank: int, world_size: int) -> None:
     if world_size > 1:  # Lightning would warn for each metric that is not told how to be reduced
         warnings.filterwarnings("error", message="It is recommended to use `self.log")
     os.environ["PL_GLOBAL_SEED"] = "3"
-    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+    logging.getLogger("dssm_lightning").setLevel(logging.INFO)
 
     def keep(what: str, found: dict[str, Any] | list[str]) -> None:
         torch.save(found, HERE / f"{what}.{world_size}.{rank}.pt")

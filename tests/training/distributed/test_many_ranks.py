@@ -83,13 +83,13 @@ def test_ranks_measure_as_one_process_does(folder: Path, num_queries: int, evalu
     [
         (
             "loss",
-            "model.loss.class_path is dssm_lightning.losses.SampledSoftmax on rank 0, but dssm_lightning.losses.B",
+            "model.loss.class_path is dssm_lightning.losses.SampledSoftmax in process 0, but dssm_lightning.losses.BPR",
         ),
-        ("batch size", "work together: data.batch_size is 8 on rank 0, but 7 on rank LAST"),
-        ("schema", "work together: data.query.0.num_buckets is 300 on rank 0, but 301 on rank LAST; "),
+        ("batch size", "data.batch_size is 8 in process 0, but 7 in process LAST"),
+        ("schema", "data.query.0.num_buckets is 300 in process 0, but 301 in process LAST"),
         ("data", "the digest of interactions.candidate#dense in the cache is "),
-        ("seed", "work together: seed_everything is 3 on rank 0, but 4 on rank LAST"),
-        ("epochs", "work together: trainer.max_epochs is 2 on rank 0, but 3 on rank LAST"),
+        ("seed", "seed_everything is 3 in process 0, but 4 in process LAST"),
+        ("epochs", "trainer.max_epochs is 2 in process 0, but 3 in process LAST"),
     ],
 )
 def test_a_rank_that_differs_ends_all(folder: Path, world_size: int, what: str, message: str) -> None:
@@ -108,10 +108,8 @@ def test_each_rank_may_have_a_cache_of_its_own(folder: Path, world_size: int) ->
 def test_a_backbone_that_rests_is_refused_or_trained_alike(folder: Path) -> None:
     for rank in found(folder, "resting", 2):
         assert not rank["moved"]
-        assert rank["said"] == (
-            "Backbone of 'picture': frozen_epochs is 1; weights that rest have no gradient, for which DDP would wait: "
-            "set --trainer.strategy ddp_find_unused_parameters_true"
-        )
+        assert "Backbone of 'picture': frozen_epochs is 1" in rank["said"]
+        assert "ddp_find_unused_parameters_true" in rank["said"]
     one, other = found(folder, "resting-with-unused", 2)
     assert (one["said"], one["moved"]) == ("nothing", True)
     assert torch.equal(one["weights"], other["weights"])
