@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from helpers.paths import EVERY_KIND
 from helpers.small import small_trainer
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from dssm_lightning import RetrievalDataModule, TwoTower
@@ -42,17 +40,6 @@ class StopAt(Callback):
         self.seen += 1
         if self.seen == self.number:
             raise Stop
-
-
-class SignalAt(Callback):
-    """Sends a signal to its own process within a step."""
-
-    def __init__(self, number: int, step: int, process_rank: int = 0) -> None:
-        self.number, self.step, self.process_rank = number, step, process_rank
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        if trainer.global_step == self.step and trainer.global_rank == self.process_rank:
-            os.kill(os.getpid(), self.number)
 
 
 def content(path: Path) -> dict[str, Any]:

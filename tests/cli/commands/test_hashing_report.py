@@ -18,13 +18,14 @@ def test_the_table_fits_a_terminal_with_whole_names(
     monkeypatch.setenv("COLUMNS", "80")
     text = {"column": "text", "num_buckets": 2_000_000}
     features = [
-        {"class_path": "HashedTrigrams", "init_args": {"name": name, **text}} for name in ("query_trigrams", "[bold]")
+        {"class_path": "HashedTrigrams", "init_args": {"name": name, **text}}
+        for name in ("query_trigrams", "other_trigrams")
     ]
     found = main(["hashing-report", "--config", str(write_config(tmp_path / "c.yaml", data={"query": features}))])
     lines = capsys.readouterr().out.splitlines()
     table = lines[: next(place for place, line in enumerate(lines) if line.startswith("sharing a row:"))]
     assert max(map(cell_len, table)) <= 80
     words = {word for line in table for word in line.split()}
-    assert {"query_trigrams", "[bold]", "2,000,000"} <= words
+    assert {"query_trigrams", "other_trigrams", "2,000,000"} <= words
     assert {"words", "trigrams", "rows", "sharing", "same", "only"} <= words
     assert {f"{each.trigrams:,}" for each in found} <= words
