@@ -1,10 +1,9 @@
-"""``configs/dssm.yaml`` is the paper's network, and the options in its head do what they say."""
+"""``configs/dssm.yaml`` is the paper's network, and the options in its head have the described effect."""
 
 from __future__ import annotations
 
 import math
 import shlex
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +80,16 @@ def test_weights_start_within_the_papers_range(model: TwoTower) -> None:
 
 
 def options() -> dict[str, list[str]]:
-    """What each line of the head says, and the options beneath it."""
+    """The option of each variant in the head of the config, as words of a command line, by its name."""
     head = [
         line.removeprefix("#").strip() for line in CONFIG.read_text(encoding="utf-8").splitlines() if line[:1] == "#"
     ]
-    return {about: shlex.split(line) for about, line in pairwise(head) if line.startswith("--")}
+    words = [shlex.split(line) for line in head if line.startswith("--")]
+    return {option[0]: option for option in words}
+
+
+NEGATIVES, LEARNABLE, OPTIMIZER = "--data.negatives", "--model.scorer.init_args.learnable", "--model.optimizer"
+OUTPUT, TRIGRAMS = "--model.query_tower.init_args.output_activation", "--data.query"
 
 
 def fit(*arguments: str, config: Path = CONFIG) -> Any:
@@ -98,14 +102,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_option_is_tested_below() -> None:
-    assert [about.split()[0] for about in options()] == ["four", "γ", "plain", "no", "have"]
+    assert set(options()) == {NEGATIVES, LEARNABLE, OPTIMIZER, OUTPUT, TRIGRAMS}
 
 
 @pytest.mark.usefixtures("_elsewhere")
 def test_four_negatives_and_a_learnt_gamma() -> None:
     found = options()
-    four, learnt = (next(value for about, value in found.items() if about.startswith(name)) for name in ("four", "γ"))
-    cli = fit(*four, *learnt)
+    cli = fit(*found[NEGATIVES], *found[LEARNABLE])
     [batch] = list(cli.datamodule.train_dataloader())[:1]
     assert batch.negatives.shape == (1024, 4)
     per_query = cli.model.per_query_loss(batch).value
@@ -129,8 +132,7 @@ def _known_columns(batch: Any, row: int) -> set[int]:
 @pytest.mark.usefixtures("_elsewhere")
 def test_gradient_descent_and_a_linear_output() -> None:
     found = options()
-    descent, linear = (next(value for about, value in found.items() if about.startswith(n)) for n in ("plain", "no"))
-    cli = fit(*descent, *linear)
+    cli = fit(*found[OPTIMIZER], *found[OUTPUT])
     assert isinstance(cli.trainer.optimizers[0], torch.optim.SGD)
     assert cli.datamodule.batch_size == 1024
     assert sum(isinstance(layer, nn.Tanh) for layer in cli.model.query_tower.modules()) == 2
@@ -138,8 +140,7 @@ def test_gradient_descent_and_a_linear_output() -> None:
 
 @pytest.mark.usefixtures("_elsewhere")
 def test_two_towers_and_fitted_trigrams(tmp_path: Path) -> None:
-    [fitted] = [value for about, value in options().items() if about.startswith("have")]
-    cli = fit(*fitted, config=with_two_towers(tmp_path))
+    cli = fit(*options()[TRIGRAMS], config=with_two_towers(tmp_path))
     assert cli.model.candidate_tower is not cli.model.query_tower
     tables = [tower.encoders["trigrams"].table.weight for tower in cli.model.towers.values()]
     assert len(tables[0]) == len(cli.datamodule.schemas.query["trigrams"].vocabulary) + 1 > 5000
