@@ -105,9 +105,16 @@ def version(run: Path) -> int | str:
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """Return the run folder that contains a checkpoint; None for a file outside of run folders."""
-    run = checkpoint.resolve().parent.parent
-    return run if checkpoint.resolve().parent.name == "checkpoints" and (run / "config.yaml").is_file() else None
+    """Return the run folder that contains a checkpoint; None for a file outside of run folders.
+
+    Within the working folder the path is relative, like the path of a new run: a ``ModelCheckpoint`` that is resumed
+    forgets its best checkpoints if its folder has another path.
+    """
+    folder = checkpoint.resolve().parent
+    run, here = folder.parent, Path.cwd()
+    if folder.name != "checkpoints" or not (run / "config.yaml").is_file():
+        return None
+    return run.relative_to(here) if run.is_relative_to(here) else run
 
 
 def _number(folder: Path) -> int:

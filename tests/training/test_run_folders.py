@@ -1,4 +1,4 @@
-"""Run folders: numbered, found by name and age."""
+"""Run folders: numbers, locks, and the newest checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make(name: str, version: int, *kinds: str, age: int = 0, config: bool = True
     return run
 
 
-def test_versions_count_on() -> None:
+def test_a_new_run_has_the_next_number() -> None:
     assert run_folders.new_run("a") == Path("runs/a/version_0")
     make("a", 0)
     make("a", 9)
@@ -36,7 +36,7 @@ def test_versions_count_on() -> None:
     assert run_folders.new_run("b") == Path("runs/b/version_0")
 
 
-def test_the_newest_run_that_has_one() -> None:
+def test_the_newest_run_with_a_checkpoint_is_found() -> None:
     assert run_folders.newest_checkpoint(None, "best") is None
     old = make("a", 0, "best", "last", age=9)
     new = make("a", 1, "last", age=5)
@@ -48,21 +48,25 @@ def test_the_newest_run_that_has_one() -> None:
     assert run_folders.newest_checkpoint("c", "best") is None
 
 
-def test_of_equal_age_the_higher_version_is_newer() -> None:
+def test_at_equal_age_the_higher_version_is_newer() -> None:
     make("a", 9, "best")
     ten = make("a", 10, "best")
     assert run_folders.newest_checkpoint("a", "best") == ten / "checkpoints" / "best.ckpt"
 
 
-def test_the_run_of_a_checkpoint(tmp_path: Path) -> None:
+def test_the_run_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make("a", 0, "best")
-    assert run_folders.run_of(run / "checkpoints" / "best.ckpt") == (tmp_path / run)
+    assert run_folders.run_of(run / "checkpoints" / "best.ckpt") == run
+    assert run_folders.run_of(tmp_path / run / "checkpoints" / "best.ckpt") == run
     assert run_folders.run_of(make("b", 0, "best", config=False) / "checkpoints" / "best.ckpt") is None
     assert run_folders.run_of(tmp_path / "best.ckpt") is None
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run_folders.run_of(tmp_path / run / "checkpoints" / "best.ckpt") == tmp_path / run
 
 
-def test_of_one_name_the_number_decides_whatever_the_clock_was() -> None:
-    make("a", 1, "last", age=-9)  # of a clock that was ahead
+def test_within_one_name_the_number_decides_and_not_the_clock() -> None:
+    make("a", 1, "last", age=-9)  # the clock was ahead
     two = make("a", 2, "last", age=9)
     assert run_folders.newest_checkpoint("a", "last") == two / "checkpoints" / "last.ckpt"
     assert run_folders.newest_checkpoint(None, "last") == two / "checkpoints" / "last.ckpt"
@@ -74,9 +78,9 @@ def test_loggers_know_a_run_by_its_number() -> None:
     assert [run_folders.version(Path(name)) for name in ("runs/a/mine", "runs/a/version_x")] == ["mine", "version_x"]
 
 
-def test_two_that_begin_at_once_get_a_folder_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_that_start_together_get_different_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     first = run_folders.begin("a")
-    found = iter([first, Path("runs/a/version_1")])  # the second had looked before the first was made
+    found = iter([first, Path("runs/a/version_1")])  # the second run looked before the first was made
     monkeypatch.setattr(run_folders, "new_run", lambda name: next(found))
     assert run_folders.begin("a") == Path("runs/a/version_1")
 
@@ -89,12 +93,12 @@ def test_one_process_trains_in_a_folder_at_a_time() -> None:
         run_folders.lock_run(run),
     ):
         pass
-    with run_folders.lock_run(run):  # it has ended
+    with run_folders.lock_run(run):  # the first has ended
         pass
     assert (run / "checkpoints" / "last.ckpt").is_file()
 
 
-def test_a_folder_in_which_nothing_was_written_goes() -> None:
+def test_an_empty_run_folder_is_deleted() -> None:
     run = run_folders.begin("a")
     with pytest.raises(KeyError), run_folders.lock_run(run):
         raise KeyError
