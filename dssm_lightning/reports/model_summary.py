@@ -1,4 +1,4 @@
-"""What a model is made of: output shape and parameters of every branch and layer, found by running a few real rows."""
+"""The layers of a model: output shape and parameters of every branch and layer, measured on a few real rows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Branch(NamedTuple):
 
     @property
     def reads(self) -> str:
-        """The raw column, or what a history is assembled from."""
+        """The raw column, or the events and the feature that a history is assembled from."""
         feature = self.feature
         if isinstance(feature, LikedBy):
             return f"liked by {feature.of}"
@@ -50,7 +50,7 @@ class Branch(NamedTuple):
 
 
 class TowerSummary(NamedTuple):
-    """One side."""
+    """One side of a model."""
 
     side: str
     branches: list[Branch]
@@ -58,18 +58,18 @@ class TowerSummary(NamedTuple):
     layers: list[Layer]  # the hidden ones, then the output's
     bias: Layer | None
     normalize: bool
-    heads: int  # that are normalised, each for itself
+    heads: int  # number of heads, each normalised on its own
     shape: Shape | None  # of the embedding
     parameters: int
     frozen: int
 
 
 class ModelSummary(NamedTuple):
-    """Both towers and where they meet. What is shared counts in each tower that uses it, and once in the model."""
+    """Both towers, scorer and loss. A shared table counts in each tower that uses it, and once in the model."""
 
     query: TowerSummary
     candidate: TowerSummary
-    one_tower: bool  # both sides go through the same one
+    one_tower: bool  # both sides use the same tower
     scorer: Layer
     loss: Layer
     parameters: int
@@ -151,7 +151,7 @@ def show_summary(summary: ModelSummary, depth: int = 2) -> None:
 
     Args:
         summary: the described model.
-        depth: how many levels of an encoder's own layers to show.
+        depth: number of levels of an encoder's own layers that are shown.
     """
     show(summary_table(summary, depth))
     show_text("B rows of a batch · L varies by batch · Q queries, C candidates of a score")

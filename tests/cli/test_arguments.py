@@ -54,12 +54,12 @@ def test_runs_are_called_after_the_first_config(arguments: list[str], found: str
     assert first_config(arguments) == found
 
 
-def test_test_measures_the_best_of_the_newest_run_with_its_own_config(tmp_path: Path) -> None:
+def test_test_measures_the_best_of_the_newest_run_with_its_own_config() -> None:
     run = make("emoji", 3, "best", "last")
     for verb in ("test", "validate", "predict"):
         assert resolve_checkpoint([verb, "--trainer.devices=1"]) == [
             verb,
-            f"--config={tmp_path / run / 'config.yaml'}",
+            f"--config={run / 'config.yaml'}",
             "--trainer.devices=1",
             f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}",
         ]

@@ -27,7 +27,7 @@ FIT = ["fit", "--config", str(CONFIG), "--trainer.max_epochs=2"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with one finished run; tests leave it as it is, or copy it."""
+    """A working folder with one finished run; tests do not change it, or copy it."""
     place = tmp_path_factory.mktemp("cli")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -43,7 +43,7 @@ def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def copy(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder of the test's own, with the finished run."""
+    """A copy of the working folder, which a test may change."""
     shutil.copytree(place, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
@@ -64,13 +64,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def overlay(tmp_path: Path, **sections: Any) -> str:
-    """A config to be laid over the first."""
+    """A config that overrides settings of the first."""
     path = tmp_path / "overlay.yaml"
     path.write_text(yaml.safe_dump(sections), encoding="utf-8")
     return str(path)
 
 
-# -- what a run leaves -------------------------------------------------------------------------------------------------
+# -- the files of a run ------------------------------------------------------------------------------------------------
 
 
 def test_a_fit_writes_its_run_folder(place: Path) -> None:
@@ -161,7 +161,7 @@ def test_metrics_json_is_flat_and_merged(copy: Path) -> None:
     assert not (copy / run(1)).exists()  # a test makes no run
 
 
-def test_a_test_tells_of_slices_lists_intervals_and_each_query(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_test_measures_slices_lists_intervals_and_each_query(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli = main(["test"])
     metrics = json.loads((run() / "metrics.json").read_text(encoding="utf-8"))
     slices = {name.split("/")[1]: value for name, value in metrics.items() if name.endswith("/queries")}
@@ -179,7 +179,7 @@ def test_a_test_tells_of_slices_lists_intervals_and_each_query(copy: Path, capsy
     shown = capsys.readouterr().out
     assert f"{low:.4f} – {high:.4f}" in shown
     assert "coverage" in shown
-    assert "Test metric" not in shown  # Lightning's own table, which would say it again
+    assert "Test metric" not in shown  # Lightning's own table of the same metrics
 
 
 def test_by_event_each_row_is_named_by_query_and_candidate(copy: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_checkpoint_says_which_settings_it_overrides(copy: Path) -> None:
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The last lines of what a command line that is refused prints."""
+    """The error that a refused command line shows."""
     with pytest.raises(SystemExit) as stopped:
         main(list(arguments))
     assert stopped.value.code == 2
@@ -324,7 +324,7 @@ def test_unknown_names_in_a_config(
 
 @pytest.mark.parametrize("arguments", [[*FIT, "--ckpt", "last"], ["search", "--query", "x", "--ckpt_pat", "last"]])
 def test_a_shortened_name_is_unknown(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    """``--ckpt last`` would otherwise begin a new run without a word: what looks for checkpoints reads whole names."""
+    """Otherwise ``--ckpt last`` would silently begin a new run: the search for checkpoints reads whole names."""
     assert "did you mean 'ckpt_path'?" in fails(capsys, *arguments)
 
 
@@ -373,7 +373,7 @@ def test_short_names_and_swapping_a_class(tmp_path: Path, capsys: pytest.Capture
     }
     path = tmp_path / "printed.yaml"
     path.write_text(yaml.safe_dump(printed), encoding="utf-8")
-    main(["fit", "--config", str(path), "--trainer.fast_dev_run=1"])  # what is printed can be run
+    main(["fit", "--config", str(path), "--trainer.fast_dev_run=1"])  # the printed config can be run
 
 
 def test_adam_has_its_own_settings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -482,12 +482,3 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_module, "main", full)
     with pytest.raises(SystemExit, match=r"error: \[Errno 28\] No space left on device"):
         __main__.run()
-
-
-def test_importing_the_package_imports_nothing_else() -> None:
-    """What it has is imported when it is first asked for; scripts/bench.py times the command line's own imports."""
-    code = "import sys; before = set(sys.modules); import dssm_lightning; print(*sorted(set(sys.modules) - before))"
-    line = ["timeout", "-k", "5", "60", sys.executable, "-c", code]
-    added = subprocess.run(line, capture_output=True, text=True, check=True).stdout.split()
-    assert "dssm_lightning" in added
-    assert not {"torch", "lightning", "polars", "numpy"} & set(added)

@@ -1,4 +1,4 @@
-"""Every config in configs/ through ``main``, from another working folder; two processes find what one finds."""
+"""Every config in configs/ through ``main``, from another working folder; two processes compute the same as one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def names(kind: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _every_parameter_learns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In each step, as DistributedDataParallel waits for all of them."""
+    """Check in each step that every parameter has a gradient: DistributedDataParallel waits for all of them."""
 
     def check(model: TwoTower) -> None:
         resting = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
@@ -56,10 +56,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def runs_through(config: Path, *options: str) -> dict[str, float]:
-    """Fits a little, measures from the run folder alone, and returns what metrics.json then holds."""
+    """Fit a few batches, test from the run folder alone, and return the content of metrics.json."""
     cli = main(["fit", "--config", str(config), *SHORT, *options])
     assert cli.run == Path("runs") / config.stem / "version_0"
-    no_rows, assembler, model = torch.arange(0), cli.datamodule.assembler, cli.model.eval()  # of a rank without any
+    no_rows, assembler, model = torch.arange(0), cli.datamodule.assembler, cli.model.eval()  # of a process without rows
     assert len(model.encode_query(assembler.event_features(no_rows))) == 0
     assert len(model.encode_candidate(assembler.candidate_features(no_rows))) == 0
     tested = main(["test", "--trainer.limit_test_batches=1"])
@@ -91,7 +91,7 @@ def test_configs_on_movielens(name: str, movielens_root: Path, monkeypatch: pyte
 
 
 def test_the_config_of_medquad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a file of the same form."""
+    """On a file with the columns of MedQuAD."""
     kinds = ["What is (are) {} ?", "How to treat {} ?", "Who is at risk for {} ?"]
     pairs = [(kind.format(f"disease {n}"), f"{kind[:3]} {n}: disease {n}") for n in range(40) for kind in kinds]
     pairs_frame = pl.DataFrame(pairs, schema=["question", "answer"], orient="row")
@@ -104,7 +104,7 @@ def test_the_config_of_medquad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_template_for_ones_own_data(tmp_path: Path) -> None:
-    """The files that its comments describe, with what real files have: gaps, and users of few events."""
+    """The files that its comments describe, with the flaws of real files: missing values, users of few events."""
     rng = np.random.default_rng(0)
     items = [f"i{number}" for number in range(60)]
     users = [f"u{number}" for number in range(40)]
@@ -160,7 +160,7 @@ def test_an_overlay_is_laid_over(
 
 
 def two_processes(tmp_path: Path, *arguments: str) -> None:
-    """Runs a command line with the overlay; a process that hangs is ended with all that it started."""
+    """Run a command line with the overlay; kill the process group if it hangs."""
     soon = {"class_path": "lightning.pytorch.strategies.DDPStrategy", "init_args": {"timeout": "0:01:00"}}
     strategy = tmp_path / "soon.yaml"
     strategy.write_text(yaml.safe_dump({"trainer": {"strategy": soon}}), encoding="utf-8")
@@ -178,8 +178,8 @@ def two_processes(tmp_path: Path, *arguments: str) -> None:
     assert process.returncode == 0, output
 
 
-def by_ranks(*lines: list[str]) -> None:
-    """Runs command lines in two ranks."""
+def by_two_processes(*lines: list[str]) -> None:
+    """Run command lines in two processes."""
     environment = {**os.environ, "PYTHONPATH": f"{CONFIGS.parent}{os.pathsep}{HELPERS.parent}"}
     script = str(HELPERS / "commands_across_ranks.py")
     line = ["timeout", "-k", "5", "150", sys.executable, script, json.dumps(lines)]
@@ -195,7 +195,7 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path) -> None:
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert len(list(Path("cache").glob("*/report.json"))) == 1
     over = ["--config", str(EVERY_KIND)]
-    by_ranks(["test", *over], ["predict", *over, "--embeddings.output=e.parquet"])
+    by_two_processes(["test", *over], ["predict", *over, "--embeddings.output=e.parquet"])
     by_two = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     rows_by_two = pl.read_parquet(run / "per_query.parquet")
     (run / "metrics.json").unlink()

@@ -1,4 +1,4 @@
-"""What earlier releases wrote loads for good: their checkpoints and configs stand in ``tests/golden``."""
+"""Checkpoints and configs of earlier releases, kept in ``tests/golden``, load in every later release."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RELEASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 
 @pytest.fixture(params=RELEASES)
 def run(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run folder as the release left it, without its metrics."""
+    """A run folder of the release, without its metrics."""
     place = tmp_path / "runs" / "golden" / "version_0"
     shutil.copytree(GOLDEN / request.param, place)
     (place / "metrics.json").unlink()
@@ -49,7 +49,7 @@ def test_a_test_finds_the_same_metrics(run: Path) -> None:
 
 
 def test_a_config_trains_again(run: Path, tmp_path: Path) -> None:
-    """The config as it was written, with the options and short names of its release."""
+    """The config as a user wrote it, with the options and short names of its release."""
     config = tmp_path / "again.yaml"
     shutil.copy(run / "written_from.yaml", config)
     cli = main(["fit", "--config", str(config), "--trainer.max_epochs=1"])

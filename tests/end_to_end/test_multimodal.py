@@ -1,4 +1,4 @@
-"""``configs/multimodal.yaml``: its published size, and that it trains, on a few films of made-up files and on emoji."""
+"""``configs/multimodal.yaml``: its published size, and its training on a few synthetic films and on emoji."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BRIEF = [
 
 @pytest.fixture(autouse=True)
 def _a_few_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files as MovieLens-1M has them; one film has no poster."""
+    """Files in the format of MovieLens-1M; one film has no poster."""
     folder = tmp_path / "ml-1m"
     (folder / "posters").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def test_it_trains_and_is_measured(tmp_path: Path) -> None:
 
 
 def test_it_trains_on_emoji(tmp_path: Path) -> None:
-    """With small pictures, as there are nearly two thousand."""
+    """With small pictures: there are nearly two thousand."""
     overlay = str(CONFIGS / "multimodal-emoji.yaml")
     small = "[{class_path: Words, init_args: {name: title, column: name, max_tokens: 29999, num_embeddings: 30000}}, "
     small += "{class_path: Image, init_args: {name: picture, column: picture, size: 32}}]"

@@ -1,10 +1,9 @@
-"""Run by test_chunks.py: two gloo processes whose batches are in chunks, against one big batch; prints JSON."""
+"""Two gloo processes with batches in chunks, against one big batch; run by gradients_across_ranks.py."""
 
 from __future__ import annotations
 
 import copy
 import json
-import tempfile
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -12,7 +11,6 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 from helpers.chunks import LOSSES, SIZES, built
-from helpers.ranks import fork
 from helpers.small import small_data
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -26,18 +24,18 @@ from dssm_lightning.models import two_tower
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.seeding import Counter
 
-ROWS = (19, 14)  # of each rank
+ROWS = (19, 14)  # of each process
 
 
 class Step(nn.Module):
-    """The mean loss as ``TwoTower.training_step`` takes it, with random weights."""
+    """The mean loss, as in ``TwoTower.training_step``, with random weights."""
 
     def __init__(self, model: TwoTower) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, batch: Batch) -> Tensor:
-        """() of this rank."""
+        """Return the loss () of this process."""
         weight = 0.1 + batch.row.float().sin().square()
         losses = self.model.per_query_loss(batch, weight)
         if self.model.loss.compares:
@@ -46,7 +44,7 @@ class Step(nn.Module):
 
 
 def compared(step: nn.Module, batch: Batch, reference: nn.Module, all_rows: Batch) -> dict[str, float]:
-    """How far the ranks' loss and gradients are from those of the reference, which knows of no other rank."""
+    """Compare the loss and the gradients of all processes with a reference in one process."""
     part = step(batch)
     part.backward()
     value = distributed.sum_over_ranks(part) / distributed.world_size()
@@ -57,7 +55,7 @@ def compared(step: nn.Module, batch: Batch, reference: nn.Module, all_rows: Batc
 
 
 def difference(value: Tensor, found: Tensor, expected_value: Tensor, expected: Tensor) -> dict[str, float]:
-    """Of losses and of gradients."""
+    """Return the differences of losses and of gradients."""
     return {
         "loss": abs(value.item() / expected_value.item() - 1),
         "cosine": nn.functional.cosine_similarity(found, expected, dim=0).item(),
@@ -67,27 +65,21 @@ def difference(value: Tensor, found: Tensor, expected_value: Tensor, expected: T
 
 
 def gradients(step: nn.Module) -> Tensor:
-    """All of them, one after the other."""
+    """Return all gradients as one vector."""
     return torch.cat([p.grad.to_dense().flatten() for p in step.parameters() if p.grad is not None])
 
 
-def alone(model: TwoTower) -> nn.Module:
-    """The model's step in one process, although another is there."""
+class Alone(Step):
+    """The step of a single process, although there are others."""
 
-    def step(batch: Batch) -> Tensor:
-        world_size, distributed.world_size = distributed.world_size, lambda: 1
-        try:
-            return Step(model)(batch)
-        finally:
-            distributed.world_size = world_size
-
-    reference = Step(model)
-    reference.forward = step  # type: ignore[method-assign]  # here only
-    return reference
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss () of the batch."""
+        with patch.object(distributed, "world_size", lambda: 1):
+            return super().forward(batch)
 
 
 def dropout(data: RetrievalDataModule, batch: Batch) -> dict[str, float]:
-    """Slices that are encoded again under two ranks, against the same that are kept."""
+    """Compare chunks that are encoded again in the backward pass with chunks that are kept, in two processes."""
     found = []
     for again in (True, False):
         step = DistributedDataParallel(Step(built(data, 0.4, **SIZES)))
@@ -100,27 +92,22 @@ def dropout(data: RetrievalDataModule, batch: Batch) -> dict[str, float]:
     return difference(*found[0], *found[1])
 
 
-def work(rank: int, world_size: int, folder: str) -> None:
-    """One rank."""
-    data = small_data(Path(folder, str(rank)))
+def work(process_rank: int, world_size: int, folder: str) -> None:
+    """Compare every loss, in one process; the first process prints the results."""
+    data = small_data(Path(folder, str(process_rank)))
     data.prepare_data()
     data.setup("fit")
     rows = data.assembler.rows[: sum(ROWS)]
     whole = data.assembler.batch(rows, Counter(0))
-    batch = data.assembler.batch(rows.split(ROWS)[rank], Counter(0), sum(ROWS) / 2)
+    batch = data.assembler.batch(rows.split(ROWS)[process_rank], Counter(0), sum(ROWS) / 2)
     report = {}
     learnt = {"class_path": "dssm_lightning.models.scorers.Dot", "init_args": {"logit_scale": 5, "learnable": True}}
     for loss in LOSSES:
         if isinstance(loss, WARP):
-            continue  # which draws, and not the same on two ranks as on one
+            continue  # it draws, and two processes draw other numbers than one
         make = partial(copy.deepcopy, loss)
         model, plain = (built(data, 0.0, loss=make, scorer=learnt, **sizes) for sizes in (SIZES, {}))
-        report[str(loss)] = compared(DistributedDataParallel(Step(model)), batch, alone(plain), whole)
+        report[str(loss)] = compared(DistributedDataParallel(Step(model)), batch, Alone(plain), whole)
     report["dropout"] = dropout(data, batch)
-    if rank == 0:
+    if process_rank == 0:
         print(json.dumps(report), flush=True)
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        fork(work, 2, place)

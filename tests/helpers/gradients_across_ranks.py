@@ -1,8 +1,9 @@
-"""Run by test_distributed.py: two and three gloo processes against one big batch; prints what differs as JSON."""
+"""Run by test_gradients_across_ranks.py: gloo processes against one process with one big batch; prints JSON lines."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from helpers import chunks_across_ranks
 from helpers.ranks import fork
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -36,9 +38,9 @@ from dssm_lightning.training.objective import per_query_loss
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.ragged import Ragged, take
 
-SIZES = (7, 4, 6)  # rows of each rank: batches by query differ in size
+SIZES = (7, 4, 6)  # rows of each process: batches by query differ in size
 CORPUS, WIDTH, ROWS = 12, 5, 100
-DRAWN = (3, 4)  # shared negatives of a rank, negatives of a row's own
+DRAWN = (3, 4)  # shared negatives of a process, own negatives of a row
 LOSSES = {
     "softmax": lambda: SampledSoftmax(repeats="ignore"),
     "count": lambda: SampledSoftmax(repeats="count"),
@@ -58,14 +60,14 @@ LOSSES = {
     "siglip": lambda: SigLIP(bias=-1.0),
     "cosine": CosineEmbedding,
 }
-ALONE = 1  # a row whose query likes the whole corpus: it has no negative, and no weight
+ALONE = 1  # a row whose query likes all candidates: it has no negative, and no weight
 
 
 class Case(NamedTuple):
-    """What is compared: a loss, on a kind of batch."""
+    """A loss, and the kind of its batch."""
 
     loss: str
-    negatives: str  # in_batch, shared (drawn by each rank) or own (of each row)
+    negatives: str  # in_batch, shared (drawn by each process) or own (of each row)
     known: bool = True
     remember: bool = False
     chunk_size: int | None = None
@@ -80,7 +82,7 @@ CASES = [
 
 
 class Model(nn.Module):
-    """Two small towers, a learnt scale, and whatever the loss learns."""
+    """Two small towers, a learned scale, and the parameters of the loss."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
@@ -93,7 +95,7 @@ class Model(nn.Module):
         self.case = case
 
     def forward(self, batch: Batch, gather: bool) -> Tensor:
-        """The mean loss as ``TwoTower.training_step`` takes it."""
+        """Return the mean loss, as ``TwoTower.training_step`` does."""
         query = F.normalize(self.query(batch.query["x"]), dim=-1)
         pool = Pool(F.normalize(self.candidate(batch.candidates.features["x"]), dim=-1), *batch.candidates[1:])
         losses = per_query_loss(
@@ -114,8 +116,8 @@ class Model(nn.Module):
         return losses.total / share
 
 
-def make_batch(case: Case, rows: Tensor, ranks: list[int], proposals: float) -> Batch:
-    """The rows' batch, with what these ranks draw; ``proposals`` are the rows of such a batch on average."""
+def make_batch(case: Case, rows: Tensor, processes: list[int], proposals: float) -> Batch:
+    """Make the batch of some rows, with the draws of some processes; a batch has ``proposals`` rows on average."""
     generator = torch.Generator().manual_seed(1)
     query, corpus = torch.randn(ROWS, 7, generator=generator), torch.randn(CORPUS, 4, generator=generator)
     own = torch.randint(0, CORPUS, (ROWS,), generator=generator)
@@ -124,9 +126,9 @@ def make_batch(case: Case, rows: Tensor, ranks: list[int], proposals: float) -> 
     known = Ragged(torch.cat(liked), torch.tensor([0, *map(len, liked)]).cumsum(0))
     weight = torch.rand(ROWS, generator=generator) + 0.1
     label = (torch.rand(ROWS, generator=generator) > 0.3).float() if LOSSES[case.loss]().uses_labels else None
-    frequency = torch.rand(2, CORPUS, generator=generator)  # of own candidates, and of drawn ones
+    frequency = torch.rand(2, CORPUS, generator=generator)  # of the rows' candidates, and of draws
     frequency /= frequency.sum(1, keepdim=True)
-    drawn = _drawn(case.negatives, rows, ranks, generator)
+    drawn = _drawn(case.negatives, rows, processes, generator)
     ids, column = torch.unique(torch.cat([own[rows], drawn[drawn >= 0]]), return_inverse=True)
     target = column[: len(rows)]
     expected = proposals * frequency[0] + len(drawn) * frequency[1] * (case.negatives == "shared")
@@ -148,34 +150,34 @@ def make_batch(case: Case, rows: Tensor, ranks: list[int], proposals: float) -> 
     )
 
 
-def _drawn(negatives: str, rows: Tensor, ranks: list[int], generator: torch.Generator) -> Tensor:
-    """Candidates: none, (n,) shared by the rows, or (B, n) of each row's own, -1 where it has fewer."""
-    of_rank = torch.randint(0, CORPUS, (len(SIZES), DRAWN[0]), generator=generator)
-    of_row = torch.randint(-1, CORPUS, (ROWS, DRAWN[1]), generator=generator)
+def _drawn(negatives: str, rows: Tensor, processes: list[int], generator: torch.Generator) -> Tensor:
+    """Draw no candidates, (n,) that the rows share, or (B, n) of each row, -1 = none."""
+    shared = torch.randint(0, CORPUS, (len(SIZES), DRAWN[0]), generator=generator)
+    own = torch.randint(-1, CORPUS, (ROWS, DRAWN[1]), generator=generator)
     if negatives == "in_batch":
-        return of_rank.new_empty(0)
-    return of_rank[ranks].flatten() if negatives == "shared" else of_row[rows]
+        return shared.new_empty(0)
+    return shared[processes].flatten() if negatives == "shared" else own[rows]
 
 
 @contextmanager
 def same_draws(first: int) -> Iterator[None]:
-    """A loss that draws sees, for each row of the big batch, the same numbers wherever the row is."""
+    """Give a loss that draws the same numbers for each row of the big batch, in any process."""
     drawn = torch.rand(ROWS, CORPUS, generator=torch.Generator().manual_seed(3))
     with mock.patch.object(torch, "rand", lambda shape, **_: drawn[first : first + shape[0], : shape[1]]):
         yield
 
 
-def compare(case: Case, rank: int, world_size: int) -> dict[str, float]:
-    """The worst differences between this rank's share and one process, over towers, temperature and loss."""
-    first, total = sum(SIZES[:rank]), sum(SIZES[:world_size])
-    here, every = torch.arange(first, first + SIZES[rank]), torch.arange(total)
+def compare(case: Case, process_rank: int, world_size: int) -> dict[str, float]:
+    """Return the largest differences between this process's part and one process, over towers, scale and loss."""
+    first, total = sum(SIZES[:process_rank]), sum(SIZES[:world_size])
+    local, every = torch.arange(first, first + SIZES[process_rank]), torch.arange(total)
     whole, model = Model(case), DistributedDataParallel(Model(case))
 
     def batches(shift: int) -> tuple[Batch, Batch]:
-        of_all = make_batch(case, every + shift, list(range(world_size)), total)
-        return of_all, make_batch(case, here + shift, [rank], total / world_size)
+        big = make_batch(case, every + shift, list(range(world_size)), total)
+        return big, make_batch(case, local + shift, [process_rank], total / world_size)
 
-    if case.remember:  # one batch before, of other rows
+    if case.remember:  # an earlier batch, of other rows
         with torch.no_grad():
             for each, batch, gather in zip((whole, model.module), batches(20), (False, True), strict=True):
                 each(batch, gather)
@@ -194,22 +196,19 @@ def compare(case: Case, rank: int, world_size: int) -> dict[str, float]:
 def _differences(whole: nn.Module, part: nn.Module) -> dict[str, float]:
     found: dict[str, float] = {"cosine": 1.0, "norm": 0.0, "gradient": torch.inf}
     for name in ("query", "candidate", "scorer", "loss"):
-        of_whole = [p.grad.flatten() for p in getattr(whole, name).parameters()]
-        if of_whole:
-            expected, here = (
-                torch.cat(of_whole),
-                torch.cat([p.grad.flatten() for p in getattr(part, name).parameters()]),
-            )
-            found["cosine"] = min(found["cosine"], F.cosine_similarity(here, expected, dim=0).item())
-            # a gradient that nearly vanishes in the sum has lost its last digits
-            norm = abs(here.norm() - expected.norm()) / expected.norm().clamp(min=0.01)
+        gradients = [[p.grad.flatten() for p in getattr(model, name).parameters()] for model in (whole, part)]
+        if gradients[0]:
+            expected, own = map(torch.cat, gradients)
+            found["cosine"] = min(found["cosine"], F.cosine_similarity(own, expected, dim=0).item())
+            # the last digits of a nearly vanishing sum are lost
+            norm = abs(own.norm() - expected.norm()) / expected.norm().clamp(min=0.01)
             found["norm"] = max(found["norm"], norm.item())
             found["gradient"] = min(found["gradient"], expected.norm().item())
     return found
 
 
-def local_negatives(rank: int, world_size: int) -> float:
-    """How far ranks that gather nothing are from the mean of what each would do alone."""
+def local_negatives(process_rank: int, world_size: int) -> float:
+    """Return how far processes that gather nothing are from the mean of processes that train alone."""
     case = Case("softmax", "in_batch")
     alone, model = Model(case), DistributedDataParallel(Model(case))
     starts = [sum(SIZES[:each]) for each in range(world_size)]
@@ -218,13 +217,13 @@ def local_negatives(rank: int, world_size: int) -> float:
         for each, start in enumerate(starts)
     ]
     torch.stack([alone(batch, gather=False) for batch in batches]).mean().backward()
-    model(batches[rank], gather=False).backward()
+    model(batches[process_rank], gather=False).backward()
     pairs = zip(alone.parameters(), model.module.parameters(), strict=True)
     return max((a.grad - b.grad).abs().max().item() for a, b in pairs)
 
 
-def same_pools(rank: int, world_size: int) -> bool:
-    """Whether ranks that share the mining end with the pools of one that does it all."""
+def same_pools(process_rank: int, world_size: int) -> bool:
+    """Return whether processes that share the mining have the same pools as one process that mines alone."""
     generator = torch.Generator().manual_seed(2)
     query, candidate = torch.arange(9).repeat(2), torch.randint(0, CORPUS, (18,), generator=generator)
     interactions = Interactions(query, candidate, torch.zeros(18, dtype=torch.int8), None, None, None, None)
@@ -233,19 +232,20 @@ def same_pools(rank: int, world_size: int) -> bool:
     for sampler in (alone, shared):
         sampler.bind(SamplerTables(interactions, 9, CORPUS))
     alone.keep(queries, alone.choose(queries, scores), epoch=4)
-    own = queries[rank::world_size].split(2)
+    own = queries[process_rank::world_size].split(2)
     mine_pools([shared], [(part, {"row": part}) for part in own], lambda features: scores[features["row"]], epoch=4)
     one, two = alone.state_dict(), shared.state_dict()
     return len(one["pools"]) > 9 and all(torch.equal(one[key], two[key]) for key in ("pools", "offsets"))
 
 
-def gathered(rank: int, world_size: int) -> dict[str, Any]:
-    """What ranks of 0, 1, 2 … rows gather, what flows back, and what becomes of ids that several ranks hold."""
-    local = torch.full((rank, 2), float(rank), requires_grad=True)
+def gathered(process_rank: int) -> dict[str, Any]:
+    """Gather from processes with 0, 1, 2 … rows, forward and backward, and ids that several processes hold."""
+    local = torch.full((process_rank, 2), float(process_rank), requires_grad=True)
     every = distributed.gather_rows(local)
-    (every * 10.0**rank).sum().backward()
-    ids = torch.tensor([rank, 7, 8]) if rank else torch.tensor([7])  # 7 on every rank, 8 on all but the first
-    pool = Pool(torch.full((len(ids), 1), float(rank)), ids, torch.ones(len(ids)), torch.zeros(len(ids)))
+    (every * 10.0**process_rank).sum().backward()
+    # 7 in every process, 8 in all processes but the first
+    ids = torch.tensor([process_rank, 7, 8]) if process_rank else torch.tensor([7])
+    pool = Pool(torch.full((len(ids), 1), float(process_rank)), ids, torch.ones(len(ids)), torch.zeros(len(ids)))
     pool = gather_pool(pool)
     return {
         "rows": every[:, 0].tolist(),
@@ -258,14 +258,21 @@ def gathered(rank: int, world_size: int) -> dict[str, Any]:
     }
 
 
-def work(rank: int, world_size: int) -> None:
-    """One rank: compare every case, and say what the last rank has gathered."""
-    report = {"_".join(map(str, case)): compare(case, rank, world_size) for case in CASES}
-    pools, found, local = same_pools(rank, world_size), gathered(rank, world_size), local_negatives(rank, world_size)
-    if rank == world_size - 1:
-        print(json.dumps({"cases": report, "pools": pools, "gathered": found, "local": local}), flush=True)
+def work(process_rank: int, world_size: int) -> None:
+    """Compare every case, in one process; the last process prints its results."""
+    place = process_rank, world_size
+    report = {
+        "cases": {"_".join(map(str, case)): compare(case, *place) for case in CASES},
+        "pools": same_pools(*place),
+        "gathered": gathered(process_rank),
+        "local": local_negatives(*place),
+    }
+    if process_rank == world_size - 1:
+        print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":
     for number in (2, 3):
         fork(work, number)
+    with tempfile.TemporaryDirectory() as folder:
+        fork(chunks_across_ranks.work, 2, folder)

@@ -1,7 +1,11 @@
-"""Run by test_many_ranks.py in an empty folder: what ranks train, measure and refuse, as ``<what>.<W>.<rank>.pt``."""
+"""Run by test_many_ranks.py in an empty folder: processes train, evaluate and refuse.
+
+Each result is a file ``<what>.<number of processes>.<process>.pt``.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import warnings
@@ -34,7 +38,7 @@ def loss(name: str, **options: Any) -> dict[str, Any]:
 
 
 def cases() -> dict[str, Settings]:
-    """Settings of data, model and trainer whose training must not depend on how many ranks share a batch."""
+    """Return settings whose training must not depend on the number of processes that share a batch."""
     repeated = {"mask_duplicates": True, "query": [HashedWords(name="text", num_buckets=3)]}
     by_query = {"batch_by": "query", "rows_per_query": 3}
     return {
@@ -51,13 +55,10 @@ def cases() -> dict[str, Settings]:
     }  # fmt: skip
 
 
-def ranked(**settings: Any) -> Trainer:
-    """A trainer of this rank of all that there are."""
+def process_trainer(**settings: Any) -> Trainer:
+    """Return a trainer of this process, among all processes."""
     world_size = distributed.world_size()
-    os.environ |= {
-        "LOCAL_RANK": str(distributed.process_rank()),
-        "NODE_RANK": "0",
-    }  # who has these was started by another
+    os.environ |= {"LOCAL_RANK": str(distributed.process_rank()), "NODE_RANK": "0"}  # as a launcher sets them
     strategy = settings.pop("strategy", "ddp") if world_size > 1 else "auto"
     return small_trainer(HERE, devices=world_size, strategy=strategy, use_distributed_sampler=False, **settings)
 
@@ -70,19 +71,19 @@ def built(data: RetrievalDataModule, **settings: Any) -> TwoTower:
 
 
 def train(settings: Settings) -> dict[str, Any]:
-    """Weights and metrics after an epoch in which 24 rows, or queries, of all ranks are a batch."""
+    """Return weights and metrics after an epoch with batches of 24 rows, or queries, of all processes."""
     size = 24 // distributed.world_size()
     data = small_data(HERE / "cache", **{"batch_size": size, **settings.get("data", {})})
     model = built(data, **settings.get("model", {}))
     before = {name: value.clone() for name, value in model.named_parameters()}
-    trainer = ranked(**settings.get("trainer", {}))
+    trainer = process_trainer(**settings.get("trainer", {}))
     trainer.fit(model, datamodule=data)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {"weights": model.state_dict(), "metrics": metrics, "steps": trainer.global_step, "before": before}
 
 
 def few() -> Frames:
-    """Five queries like three of four candidates each: two ranks embed all, and a third none."""
+    """Return five queries that like three of four candidates each: two processes embed all four, a third none."""
     texts = pl.Series("text", ["red round", "blue round", "red flat", "blue flat", "red"])
     likes = [(query, (query + step) % 4) for query in range(5) for step in range(3)]
     events = pl.DataFrame(likes, {"query_id": pl.Int64, "candidate_id": pl.Int64}, orient="row")
@@ -91,10 +92,7 @@ def few() -> Frames:
 
 
 def measure(num_queries: int, evaluate: str) -> dict[str, Any]:
-    """Metrics of a test with few queries, and the value for each; the corpus' embeddings as files.
-
-    Where queries are fewest, so are candidates.
-    """
+    """Return the metrics of a test with few queries, in total and by query; write the embeddings of the corpus."""
     data = small_data(
         HERE / "cache",
         source=Synthetic(num_queries, 40, likes=3) if num_queries > 5 else few(),
@@ -103,36 +101,36 @@ def measure(num_queries: int, evaluate: str) -> dict[str, Any]:
         rank="held_out" if evaluate == "event" else "corpus",
     )
     model = built(data)
-    [metrics] = ranked().test(model, datamodule=data, verbose=False)
+    [metrics] = process_trainer().test(model, datamodule=data, verbose=False)
     assert model.row_values is not None
     writer = EmbeddingWriter(str(HERE / f"of-{num_queries}-{evaluate}-by-{distributed.world_size()}.parquet"))
-    ranked(callbacks=[writer]).predict(model, datamodule=data, return_predictions=False)
+    process_trainer(callbacks=[writer]).predict(model, datamodule=data, return_predictions=False)
     return {"metrics": metrics, "query": model.row_values.query, "values": model.row_values.values}
 
 
 def refused(make: Callable[[], tuple[TwoTower, RetrievalDataModule]], **settings: Any) -> str:
-    """What a fit that is refused says."""
+    """Return the error message of a fit, or "nothing"."""
     try:
         model, data = make()
-        ranked(**settings).fit(model, datamodule=data)
+        process_trainer(**settings).fit(model, datamodule=data)
     except ValueError as error:
         return str(error)
     return "nothing"
 
 
-def differing(rank: int) -> dict[str, str]:
-    """What is said where the last rank has another setting, seed, schema or other data."""
-    other = rank == distributed.world_size() - 1
+def differing(process_rank: int) -> dict[str, str]:
+    """Return the error messages if the last process has another setting, seed, schema or other data."""
+    other = process_rank == distributed.world_size() - 1
 
     def made(model: dict[str, Any] | None = None, data: dict[str, Any] | None = None) -> Any:
-        module = small_data(HERE / f"own-cache-{rank}", **{"batch_size": 8, **((data or {}) if other else {})})
+        module = small_data(HERE / f"own-cache-{process_rank}", **{"batch_size": 8, **((data or {}) if other else {})})
         return lambda: (built(module, **((model or {}) if other else {})), module)
 
     def seeded() -> str:
         os.environ["PL_GLOBAL_SEED"] = "4" if other else "3"
-        said = refused(made())
+        message = refused(made())
         os.environ["PL_GLOBAL_SEED"] = "3"
-        return said
+        return message
 
     wider = [HashedWords(name="text", num_buckets=301)]
     found = {
@@ -147,7 +145,7 @@ def differing(rank: int) -> dict[str, str]:
 
 
 def resting(strategy: str) -> dict[str, Any]:
-    """What becomes of a backbone that rests for an epoch: what is said, whether it moved, and its weights."""
+    """Train with a backbone that is frozen for an epoch. Return the error message, and whether and how it moved."""
     backbone = {
         "class_path": "dssm_lightning.models.encoders.Backbone",
         "init_args": {"name": "shufflenet_v2_x0_5", "output_dim": 8, "frozen_epochs": 1},
@@ -158,49 +156,45 @@ def resting(strategy: str) -> dict[str, Any]:
     encoder: Any = model.candidate_tower.encoders["picture"]
     before = [value.clone() for value in encoder.backbone.parameters()]
     limits = {"limit_train_batches": 2, "limit_val_batches": 0, "max_epochs": 2}
-    said = refused(lambda: (model, data), strategy=strategy, **limits)
+    message = refused(lambda: (model, data), strategy=strategy, **limits)
     after = list(encoder.backbone.parameters())
     moved = not all(map(torch.equal, before, after))
-    return {"said": said, "moved": moved, "weights": torch.cat([value.detach().flatten() for value in after])}
+    return {"message": message, "moved": moved, "weights": torch.cat([value.detach().flatten() for value in after])}
 
 
-def told(cross_device_negatives: bool) -> list[str]:
-    """What a fit logs."""
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # the shortest way
-    logger = logging.getLogger("dssm_lightning")
-    logger.addHandler(handler)
+def logged(cross_device_negatives: bool) -> list[str]:
+    """Return the log lines of a fit about negatives."""
+    logger, lines = logging.getLogger("dssm_lightning"), io.StringIO()
+    logger.addHandler(handler := logging.StreamHandler(lines))
     data = small_data(HERE / "cache", batch_size=6, mask_known=False)
     model = built(data, cross_device_negatives=cross_device_negatives)
-    ranked(limit_val_batches=0, limit_train_batches=3, max_epochs=2).fit(model, datamodule=data)
+    process_trainer(limit_val_batches=0, limit_train_batches=3, max_epochs=2).fit(model, datamodule=data)
     logger.removeHandler(handler)
-    return [line for line in lines if "negatives on average" in line]
+    return [line for line in lines.getvalue().splitlines() if "negatives on average" in line]
 
 
-def work(rank: int, world_size: int) -> None:
-    """One rank."""
+def work(process_rank: int, world_size: int) -> None:
+    """Run everything, in one process."""
     warnings.simplefilter("ignore")
-    if world_size > 1:  # Lightning would warn for each metric that is not told how to be reduced
+    if world_size > 1:  # Lightning warns for each metric without a reduction
         warnings.filterwarnings("error", message="It is recommended to use `self.log")
     os.environ["PL_GLOBAL_SEED"] = "3"
     logging.getLogger("dssm_lightning").setLevel(logging.INFO)
 
     def keep(what: str, found: dict[str, Any] | list[str]) -> None:
-        torch.save(found, HERE / f"{what}.{world_size}.{rank}.pt")
+        torch.save(found, HERE / f"{what}.{world_size}.{process_rank}.pt")
 
     for name, settings in cases().items():
         if world_size < 3 or name == "symmetric":
             keep(name, train(settings))
-    for num_queries in (5, 40):
+    for num_queries in (5, 40) if world_size < 3 else (5,):
         for evaluate in ("query", "event"):
             keep(f"measured-{num_queries}-{evaluate}", measure(num_queries, evaluate))
-    if world_size > 1:
-        keep("differing", differing(rank))
     if world_size == 2:
+        keep("differing", differing(process_rank))
         keep("resting", resting("ddp"))
         keep("resting-with-unused", resting("ddp_find_unused_parameters_true"))
-        keep("told", [*told(True), *told(False)])
+        keep("logged", [*logged(True), *logged(False)])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""scripts/bench.py: both sides of a comparison compute the same, and what is told follows from what was measured."""
+"""scripts/bench.py: both sides of a comparison compute the same, and reports follow from the measurements."""
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -42,7 +43,7 @@ def report(bench: ModuleType) -> ModuleType:
 
 
 def test_both_find_the_same_trigrams(rivals: ModuleType) -> None:
-    """Ids differ, bags do not: each text's trigrams occur equally often."""
+    """The ids differ, but the trigrams of each text have the same counts."""
     texts = ["a cat sat", "abcabc abcabc", "the the other", "кот и кот"]
     theirs = rivals.trigram_vectorizer(norm=None, alternate_sign=False).transform(texts)
     ours = HashedTrigrams(name="text", num_buckets=1 << 20).encode(pl.Series(texts))
@@ -96,7 +97,7 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleTyp
         ("startup", {"base": "json", "ours": "csv", "program": "json.tool", "repeats": 1}, 2),
     ],
 )
-def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, Any], rows: int) -> None:
+def test_benchmarks_measure_a_ratio(bench: ModuleType, name: str, sizes: dict[str, Any], rows: int) -> None:
     section = bench.BENCHMARKS[name](**sizes)
     assert len(section.rows) == rows
     assert all(ratio > 0 for row in section.rows for ratio in row.ratios)
@@ -105,19 +106,18 @@ def test_benchmarks_tell_a_ratio(bench: ModuleType, name: str, sizes: dict[str, 
     assert all(note in text for note in section.notes)
 
 
-def test_big_batches_tell_time_and_memory(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_big_batches_measure_time_and_memory(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.big_batches.peak_of", lambda size, chunked: (1.0 if chunked else size / 100, 7.0))
     section = bench.big_batches(batch_size=300, biggest=4096, repeats=1)
     assert [row.unit for row in section.rows] == ["s", "MiB"]
     assert section.rows[1].ratios == [3.0]
-    assert section.notes == [
-        "4,096 rows, of which the logits alone would be 64 MiB: a step in chunks holds 1 MiB at most and takes 7 s."
-    ]
+    [note] = section.notes
+    assert re.search(r"4,096 rows.* 64 MiB.* 1 MiB.* 7 s", note)
 
 
 @pytest.mark.slow
 def test_a_big_batch_takes_little_memory(bench: ModuleType) -> None:
-    """Whole, it takes 3.7 GiB. Most of what is held are pieces of 16 MiB that malloc does not give back."""
+    """Without chunks, a step takes 3.7 GiB. Most of the peak here are chunks of 16 MiB that malloc does not return."""
     most, _ = importlib.import_module("benchmarks.big_batches").peak_of(16_384, True)
     assert 50 < most < 1536
 
@@ -130,7 +130,7 @@ def test_sides_that_disagree_are_not_timed(
         bench.evaluation(num_events=4, num_candidates=30, dim=4, rival_events=2, repeats=1)
 
 
-# -- measuring and telling ---------------------------------------------------------------------------------------------
+# -- measuring and reporting -------------------------------------------------------------------------------------------
 
 
 def test_sides_take_turns_and_the_first_turn_does_not_count(report: ModuleType) -> None:
@@ -162,10 +162,10 @@ def test_a_section_takes_the_place_of_the_one_before(report: ModuleType) -> None
     assert report.with_section(page, "## Three (`--three`)\n\n3\n") == f"{page}\n## Three (`--three`)\n\n3\n"
 
 
-def test_what_a_gpu_is_asked_runs_anywhere(bench: ModuleType) -> None:
+def test_the_benchmark_for_gpus_runs_anywhere(bench: ModuleType) -> None:
     section = bench.gpu("cpu", batch_size=64, chunk_size=16, num_candidates=400, repeats=1)
     assert [row.unit for row in section.rows] == ["rows/s", "queries/s"]
-    assert section.notes == ["EvaluationSteps on one cpu, by the wall clock."]
+    assert [note for note in section.notes if "cpu" in note]
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_what_a_gpu_is_asked_runs_anywhere(bench: ModuleType) -> None:
     [
         (
             ["hashng"],
-            "no benchmark hashng; there are hashing, text_table, large_table, batches, pictures, big_batches, eval",
+            r"hashng.*hashing, text_table, large_table",
         ),
-        (["hashing", "--write"], "--write makes the whole page: name no benchmark"),
-        (["--threads", "0"], "--threads is 0; at least one is needed"),
-        (["hashing", "--accelerator", "gpu"], "--accelerator gpu has a benchmark of its own: name none"),
-        (["--accelerator", "gpu"], "--accelerator gpu: PyTorch finds no GPU here; without the option all runs on"),
+        (["hashing", "--write"], "--write"),
+        (["--threads", "0"], "--threads is 0"),
+        (["hashing", "--accelerator", "gpu"], "--accelerator gpu"),
+        (["--accelerator", "gpu"], "--accelerator gpu.*GPU"),
     ],
 )
 def test_arguments_that_make_no_sense(
@@ -191,4 +191,4 @@ def test_arguments_that_make_no_sense(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         bench.main(args)
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)

@@ -1,4 +1,4 @@
-"""scripts/large_data.py: data that are made anew alike, and what a fit on them is said to take."""
+"""scripts/large_data.py: synthetic data are reproducible, and the time and memory of a fit are measured."""
 
 from __future__ import annotations
 

@@ -132,9 +132,9 @@ def test_sizes_inside_encoders(described: ModelSummary) -> None:
     assert convolution.shape == ("B", 16, 8, 8)
 
 
-def test_what_varies_between_batches_is_told_from_the_batch() -> None:
+def test_sizes_that_vary_between_batches_differ_from_the_batch_size() -> None:
     class Repeat(nn.Module):
-        """Rows as sequences that are as long as the batch's longest."""
+        """Rows as sequences with the length of the longest row of the batch."""
 
         def forward(self, column: Ragged) -> Tensor:
             return torch.zeros(len(column.lengths), int(column.lengths.max()), 3)
@@ -162,7 +162,7 @@ def test_shared_tables_name_each_other(described: ModelSummary) -> None:
     assert [branch.shares for branch in described.candidate.branches] == [["query.history"], []]
 
 
-def test_frozen_parameters_are_told(tmp_path: Path) -> None:
+def test_frozen_parameters_are_noted(tmp_path: Path) -> None:
     model, data = build(tmp_path, [CategoricalList(name="tags")], [CategoricalList(name="tags")])
     weight = model.query_tower.encoders["tags"].table.weight.requires_grad_(False)
     found = describe(model, model.loss, data)

@@ -26,7 +26,7 @@ NEW = "c9999"
 
 
 def tables(cold: int = 0) -> dict[str, Any]:
-    """A synthetic world in which nobody liked the last ``cold`` candidates before the test."""
+    """Synthetic tables in which the last ``cold`` candidates have no training positive."""
     raw = Synthetic(num_queries=150, num_candidates=100, likes=10).tables()
     assert raw.candidates is not None
     late = raw.candidates["candidate_id"].tail(cold).to_list()
@@ -90,7 +90,7 @@ def test_an_unknown_query_is_ranked_as_an_evaluation_would(
         expected = scores[place].sort(descending=True)
         hits = retriever.search(raw, k=100)
         torch.testing.assert_close(torch.tensor([hit.score for hit in hits]), expected.values, rtol=1e-5, atol=1e-5)
-        del raw["query_id"]  # not given is not known
+        del raw["query_id"]  # an omitted id is unknown
         assert [hit.score for hit in retriever.search(raw, k=100)] == [hit.score for hit in hits]
         masked = [hit.id for hit in hits if hit.id not in liked]
         assert [hit.id for hit in retriever.search(raw, k=50, exclude_history=True)] == masked[:50]
@@ -101,7 +101,7 @@ def test_an_unknown_query_is_ranked_as_an_evaluation_would(
 def test_an_unknown_candidate_is_embedded_by_its_attributes(
     tmp_path: Path, served: tuple[TwoTower, RetrievalDataModule, Retriever]
 ) -> None:
-    """Alone, as a new row of the corpus table, and like one that training never liked."""
+    """Alone, and as a new row of the corpus table, it equals a candidate without training positives."""
     trained, data, retriever = served
     text = data.candidates["text"][99]  # one of the last, whose id training never liked either
     alone = retriever.embed("candidate", [{"candidate_id": NEW, "text": text}])
@@ -118,7 +118,7 @@ def test_an_unknown_candidate_is_embedded_by_its_attributes(
 
 
 def test_id_dropout_teaches_to_rank_by_attributes(tmp_path: Path) -> None:
-    """Seven of a topic's ten candidates are liked by nobody before the test; a vector with noise tells their topic."""
+    """Seven of a topic's ten candidates have no training positive; a noisy vector reveals their topic."""
     linear = {"class_path": "Linear", "init_args": {"output_dim": 16}}
     found: dict[float, float] = {}
     for id_dropout in (0.0, 0.5):
@@ -136,7 +136,7 @@ def test_id_dropout_teaches_to_rank_by_attributes(tmp_path: Path) -> None:
 
 
 def test_score_and_search_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids that nobody has seen, on every side."""
+    """With unknown ids on both sides."""
     monkeypatch.chdir(tmp_path)
     both = {
         side: [

@@ -14,7 +14,7 @@ from dssm_lightning.retrieval.exact_search import exact_top_k
 def test_it_is_topk_of_all_scores(Q: int, N: int, k: int) -> None:
     generator = torch.Generator().manual_seed(Q)
     query, corpus = torch.randn(Q, 8, generator=generator), torch.randn(N, 8, generator=generator)
-    corpus[-1] = 9 * query[0]  # the last row is in no whole group where 32 does not divide N
+    corpus[-1] = 9 * query[0]  # the last row is in no whole group if 32 does not divide N
     expected = (query @ corpus.T).topk(k)
     values, rows = exact_top_k(query, corpus, k)
     torch.testing.assert_close(values, expected.values)
@@ -38,6 +38,6 @@ def test_equal_scores_give_k_different_rows() -> None:
 
 
 @pytest.mark.parametrize("k", [0, 6])
-def test_more_than_there_are(k: int) -> None:
+def test_a_k_outside_the_corpus_is_refused(k: int) -> None:
     with pytest.raises(ValueError, match=rf"k is {k}.*5 candidates"):
         exact_top_k(torch.ones(1, 2), torch.ones(5, 2), k)

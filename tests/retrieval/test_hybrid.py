@@ -1,4 +1,4 @@
-"""Reciprocal rank fusion: by hand and by a loop, in search and in test."""
+"""Reciprocal rank fusion: against numbers by hand and a loop, in ``search`` and in ``test``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGES = ["red cat", "blue dog", "red red dog", "bird"]
 
 
 def test_ranks_by_hand() -> None:
-    """Equal scores share the first of their ranks; what a list does not have gets nothing from it."""
+    """Equal scores share the first of their ranks; a candidate outside a list gets nothing from it."""
     found = reciprocal_ranks(torch.tensor([[3.0, 5.0, 3.0, -torch.inf, 1.0]]))
     assert found.tolist() == [[1 / 62, 1 / 61, 1 / 62, 0.0, 1 / 64]]
     assert found.dtype == torch.float64
@@ -42,7 +42,7 @@ def test_ranks_by_a_loop() -> None:
 
 @pytest.mark.parametrize("weight", [1.0, 0.25, 0.0])
 def test_fusion_by_hand(weight: float) -> None:
-    """BM25 of "red dog": the page with all words first, "bird" not at all; a model that ranks the other way round."""
+    """BM25 of "red dog" ranks the page with all words first and omits "bird"; the model ranks in the opposite order."""
     hybrid = Hybrid(PAGES, ["asks"], weight)
     words = hybrid.index.search(["red dog"])[0]
     assert words.argsort(descending=True).tolist()[0] == 2
@@ -107,12 +107,12 @@ def test_a_side_without_a_text_is_refused() -> None:
         Hybrid(None, ["text"])
 
 
-def test_tokens_are_texts_as_well() -> None:
+def test_tokens_are_texts() -> None:
     assert Schema((Tokens(name="says"), HashedWords(name="w", column="says"))).text_columns == ["says"]
 
 
-def test_what_was_asked_before_is_read_where_the_model_reads_it(tmp_path: Path) -> None:
-    """``LikedBy`` reads the training queries of a candidate; so do BM25 and TF-IDF beside it."""
+def test_training_queries_are_searched_if_the_model_reads_them(tmp_path: Path) -> None:
+    """With ``LikedBy``, the model reads the training queries of a candidate; BM25 and TF-IDF then read them too."""
     liked = [HashedWords(name="text", num_buckets=300), LikedBy(name="asked", of="text")]
     data = small_data(tmp_path, candidate=liked).data
     interactions, texts = data.interactions, data.queries["text"].to_list()
@@ -135,13 +135,13 @@ def test_a_weight_below_zero_is_refused() -> None:
         Hybrid(["a"], ["text"], -0.1)
 
 
-def test_it_says_so_before_anything_is_ranked(tmp_path: Path) -> None:
+def test_a_missing_text_is_refused_before_anything_is_ranked(tmp_path: Path) -> None:
     data = small_data(tmp_path, query=[Categorical(name="query_id")])
     with pytest.raises(ValueError, match=r"hybrid.*no query feature"):
         small_trainer(tmp_path, callbacks=[HybridTest()]).test(small_model(), datamodule=data, verbose=False)
 
 
-def test_the_options_are_those_of_test_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_only_test_has_the_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--config", str(write_config(tmp_path / "texts.yaml")), "--hybrid"])
     assert "hybrid" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def test_the_best_come_first() -> None:
     assert [hit.score for hit in hits] == pytest.approx([2.0, 1.6, 0.0])
 
 
-def test_many_queries_find_what_each_finds() -> None:
+def test_many_queries_have_the_hits_of_each_alone() -> None:
     class Distance(Scorer):
         def forward(self, query: Tensor, candidate: Tensor) -> Tensor:
             return -torch.cdist(query, candidate)
@@ -61,12 +61,12 @@ def test_many_queries_find_what_each_finds() -> None:
         retriever().search_all(queries, k=5)
 
 
-def test_what_is_shown() -> None:
+def test_display_columns_are_shown() -> None:
     assert retriever([]).search({"direction": [1.0, 0.0]}, k=1)[0].display == {}
     assert retriever(["size", "name"]).search({"direction": [1.0, 0.0]}, k=1)[0].display == {"size": 1, "name": "ant"}
 
 
-def test_similarity_is_the_dot_product_where_that_is_what_is_trained() -> None:
+def test_similarity_is_the_inner_product_if_an_index_can_serve() -> None:
     class Distance(Scorer):
         def forward(self, query: Tensor, candidate: Tensor) -> Tensor:
             return -torch.cdist(query, candidate)

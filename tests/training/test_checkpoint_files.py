@@ -1,4 +1,4 @@
-"""Checkpoints are read as plain values, and say what is wrong with them."""
+"""Checkpoints are read as plain values, with an error for damaged files, and written atomically."""
 
 from __future__ import annotations
 
@@ -23,39 +23,37 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "model.ckpt"
 
 
-def test_the_schemas_are_those_of_the_data(saved: Path) -> None:
+def test_schemas_are_read_from_a_checkpoint(saved: Path) -> None:
     assert read_schemas(saved) == small_data(saved.parent).schemas
     assert read_checkpoint(saved)["state_dict"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999])
-def test_a_truncated_file(saved: Path, tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_named(saved: Path, tmp_path: Path, share: float) -> None:
     content = saved.read_bytes()
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(
-        ValueError, match=r"checkpoint .*broken.ckpt cannot be read, it is damaged or truncated \(\w+\)"
-    ):
+    with pytest.raises(ValueError, match=r"broken\.ckpt.*damaged or truncated"):
         read_checkpoint(broken)
 
 
-def test_a_file_of_something_else(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     text, weights, live = (tmp_path / name for name in ("text.ckpt", "weights.ckpt", "live.ckpt"))
     text.write_text("not a checkpoint")
     torch.save({"state_dict": {}}, weights)
     torch.save({"schemas": "{}", "model": torch.nn.Linear(1, 1)}, live)  # a live object could run code
-    with pytest.raises(ValueError, match="damaged or truncated"):
+    with pytest.raises(ValueError, match=r"text\.ckpt.*damaged or truncated"):
         read_checkpoint(text)
-    with pytest.raises(ValueError, match="is no checkpoint of a TwoTower model: it holds no schemas"):
+    with pytest.raises(ValueError, match=r"weights\.ckpt.*no schemas"):
         read_checkpoint(weights)
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"live\.ckpt cannot be read"):
         read_checkpoint(live)
     with pytest.raises(FileNotFoundError):
         read_checkpoint(tmp_path / "none.ckpt")
 
 
-def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that dies while writing leaves the previous file; the next writing sweeps what it left."""
+def test_a_checkpoint_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies while it writes leaves the old file; the next write deletes the rest."""
     place = tmp_path / "deep" / "last.ckpt"
     writer = AtomicCheckpointIO()
     writer.save_checkpoint({"step": 1}, place)

@@ -1,4 +1,4 @@
-"""The memory of candidate embeddings: which columns it adds, what it says of them, and what it leaves alone."""
+"""The cross-batch memory: the columns that it adds, their counts and log_q, and no gradient."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def remember(memory: Memory, pool: Pool) -> None:
 
 def test_columns_by_hand() -> None:
     memory = Memory(7, 2)
-    assert memory.extend(pool_of([2, 5])).id.tolist() == [2, 5]  # not there yet: no column
+    assert memory.extend(pool_of([2, 5])).id.tolist() == [2, 5]  # an empty memory adds no column
     remember(memory, pool_of([1, 4, 6], value=1))
     remember(memory, pool_of([4, 8], value=2))
     joined = memory.extend(pool_of([2, 6], value=3))
@@ -46,7 +46,7 @@ def test_columns_by_hand() -> None:
     assert joined.log_q.exp().tolist() == pytest.approx([3.0] * 5)  # this batch and two before it
     remember(memory, pool_of([0, 3, 9], value=4))  # overwrites a place of the first batch
     joined = memory.extend(pool_of([2]))
-    assert joined.id.tolist() == [0, 2, 3, 4, 8, 9]  # the first batch is gone as a whole
+    assert joined.id.tolist() == [0, 2, 3, 4, 8, 9]  # the first batch is gone completely
     assert joined.log_q.exp().tolist() == pytest.approx([3.0] * 6)
 
 
@@ -73,7 +73,7 @@ def test_columns_by_a_loop() -> None:
         kept.append((step, ids))
 
 
-def test_an_interrupted_batch_leaves_no_trace() -> None:
+def test_an_interrupted_batch_is_not_kept() -> None:
     memory = Memory(8, 2)
     memory.hold(pool_of([1, 2]))
     assert memory.extend(pool_of([5])).id.tolist() == [5]
@@ -83,7 +83,7 @@ def test_an_interrupted_batch_leaves_no_trace() -> None:
     assert other.extend(pool_of([5])).id.tolist() == [5]
 
 
-def test_columns_are_negatives_but_of_who_likes_them_and_have_no_gradient() -> None:
+def test_columns_are_negatives_except_known_positives_and_have_no_gradient() -> None:
     ids, known = torch.tensor([2, 5]), Ragged(torch.tensor([7]), torch.tensor([0, 1, 1]))
     candidates = Candidates({}, ids, torch.ones(2), torch.zeros(2))
     batch = Batch({}, candidates, torch.tensor([0, 1]), None, known, None, None, torch.arange(2))
@@ -106,21 +106,21 @@ def test_columns_are_negatives_but_of_who_likes_them_and_have_no_gradient() -> N
     assert now.grad is not None
 
 
-def test_log_q_says_how_often_batch_and_memory_hold_a_candidate() -> None:
-    """1 − exp(−exp(log_q)) against the share of steps at which a column is there."""
+def test_log_q_is_the_frequency_in_batch_and_memory() -> None:
+    """1 − exp(−exp(log_q)) against the fraction of steps in which a column is present."""
     p = torch.tensor([0.3, 0.3, 0.2, 0.1, 0.06, 0.03, 0.01])
     generator = torch.Generator().manual_seed(0)
-    memory, there, included = Memory(14, 1), torch.zeros(7), torch.zeros(7)
+    memory, present, included = Memory(14, 1), torch.zeros(7), torch.zeros(7)
     steps = 3000
     for _ in range(steps):
         ids = torch.multinomial(p, 4, True, generator=generator).unique()
         pool = Pool(torch.zeros(len(ids), 1), ids, torch.ones(len(ids)), (4 * p[ids]).log())
         joined = memory.extend(pool)
-        there[joined.id] += 1
+        present[joined.id] += 1
         window = 1 + int(memory.newest - memory.lost)
         included += 1 - (1 - p) ** (4 * window)
         remember(memory, pool)
-    torch.testing.assert_close(there / steps, included / steps, atol=0.04, rtol=0)
+    torch.testing.assert_close(present / steps, included / steps, atol=0.04, rtol=0)
 
 
 @pytest.mark.parametrize("memory_size", [64, 400])
@@ -149,7 +149,7 @@ def test_a_model_with_a_memory_learns(tmp_path: Path, memory_size: int) -> None:
         ),
     ],
 )
-def test_a_memory_without_use_is_refused(tmp_path: Path, negatives: Any, model: dict[str, Any], message: str) -> None:
+def test_a_useless_memory_is_refused(tmp_path: Path, negatives: Any, model: dict[str, Any], message: str) -> None:
     made = small_model(**{"memory_size": 100} | model)
     with pytest.raises(ValueError, match=message):
         small_trainer(tmp_path).fit(made, datamodule=small_data(tmp_path, negatives=negatives))

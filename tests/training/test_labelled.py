@@ -1,4 +1,4 @@
-"""Models of labelled pairs through ``main``: what the DSSM + SENet systems are made of, on tables of the tests' own."""
+"""Models of labelled pairs on the command line: the parts of DSSM + SENet systems, with small made-up tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rated(tmp_path: Path) -> dict[str, Any]:
-    """Users of two kinds, each of whom likes the films whose vector points its kind's way: half of what it is shown."""
+    """Two kinds of users; each kind likes the films whose vector has its sign, about half of the shown films."""
     rng = np.random.default_rng(0)
     direction = rng.choice([-1.0, 1.0], FILMS)
     pl.DataFrame(
@@ -61,8 +61,8 @@ def senet(**arguments: Any) -> dict[str, Any]:
     }
 
 
-def test_labels_vectors_and_prefixes_are_learnt_from(tmp_path: Path) -> None:
-    """The first digit tells a user's kind, the vector a film's: all else would leave an AUROC of one half."""
+def test_a_model_learns_from_labels_vectors_and_prefixes(tmp_path: Path) -> None:
+    """Only the first digit shows the kind of a user, and only the vector that of a film; else AUROC is 0.5."""
     path = write_config(
         tmp_path / "rated.yaml",
         data=rated(tmp_path),
@@ -73,7 +73,7 @@ def test_labels_vectors_and_prefixes_are_learnt_from(tmp_path: Path) -> None:
     cli = main(["fit", "--config", str(path)])
     assert cli.datamodule.schemas.query["area"].vocabulary == ("8", "9")
     assert cli.trainer.callback_metrics["val/auroc"] > 0.95
-    [hits] = main(["search", "--query", "99999", "--k", "3"])  # a vector serves films, a prefix users never seen
+    [hits] = main(["search", "--query", "99999", "--k", "3"])  # a vector works for any film, a prefix for any user
     assert len(hits) == 3
 
 
@@ -83,7 +83,7 @@ def learning_rate(run: Path) -> float:
     return rate
 
 
-def test_a_learning_rate_falls_by_steps_of_epochs_and_goes_on_falling_after_resuming(tmp_path: Path) -> None:
+def test_a_schedule_by_epochs_continues_after_resuming(tmp_path: Path) -> None:
     halved = {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 2, "gamma": 0.5}}
     path = write_config(tmp_path / "texts.yaml", model={"lr_scheduler": halved})
     fit = ["fit", "--config", str(path)]

@@ -1,4 +1,4 @@
-"""What goes wrong, and what goes on, in a run of weeks: full disks, losses that are not finite, rates, averages."""
+"""Runs of weeks: full disks, losses that are not finite, schedules and averaged weights."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fit(
 
 
 class FullDisk(Callback):
-    """While an epoch's checkpoints are written, no file may hold more than a few bytes."""
+    """Limits all files to a few bytes while the checkpoints of one epoch are written."""
 
     def __init__(self, epoch: int, scores: list[float]) -> None:
         self.epoch, self.scores = epoch, scores
@@ -78,26 +78,26 @@ class Look(Callback):
             self.epochs.append((best, last))
 
 
-def test_a_full_disk_leaves_what_was_there_and_the_run_goes_on(
+def test_a_full_disk_leaves_the_old_checkpoints_and_the_run_continues(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second epoch, the best of all, cannot be written: the third is then better than what is kept, and is kept."""
+    """The second epoch, the best, cannot be written; the third is better than the first, and is kept."""
     monkeypatch.setattr(TwoTower, "_log_metrics", lambda self, stage: self.evaluations[stage].reset())
     look, best = Look(), BestCheckpoint("val/mrr")
     disk, io = FullDisk(1, [0.1, 0.5, 0.3, 0.2]), AtomicCheckpointIO(go_on=True)
     with caplog.at_level(logging.ERROR, "dssm_lightning.training.checkpoint_files"):
         fit(tmp_path, disk, look, best, LastCheckpoint(), plugins=[io])
     assert look.epochs == [(0, 0), (0, 0), (2, 2)]
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
-    assert "best.ckpt of step 14 cannot be written (File too large)" in told[0]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "best.ckpt of step 14 cannot be written (File too large)" in messages[0]
     assert read_checkpoint(Path(best.best_model_path))["epoch"] == 2
     assert best.best_metrics["val/mrr"] == pytest.approx(0.3)
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 3
     assert not io.failed
 
 
-def test_who_saves_by_hand_is_told(tmp_path: Path) -> None:
+def test_without_go_on_a_failed_write_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="directory"):
         AtomicCheckpointIO().save_checkpoint({"step": 1}, tmp_path / "folder")
@@ -113,7 +113,7 @@ def test_a_checkpoint_folder_that_cannot_be_written_is_an_error_before_training(
 
 
 class Poison(Callback):
-    """Before one step, a weight is NaN."""
+    """Sets a weight to NaN before one step."""
 
     def __init__(self, step: int, name: str) -> None:
         self.step, self.name = step, name
@@ -125,7 +125,7 @@ class Poison(Callback):
 
 
 class Unknown(Callback):
-    """A query's number is NaN, in the memory-mapped copy."""
+    """Sets a number of a query to NaN, in the memory-mapped copy."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.datamodule.data.query["size"][7] = math.nan
@@ -142,7 +142,8 @@ class Broken(Loss):
 def rows_of_batch(data: Any, step: int) -> list[int]:
     for number, batch in enumerate(data.train_dataloader()):
         if number == step:
-            return batch.row.tolist()  # type: ignore[no-any-return]
+            rows: list[int] = batch.row.tolist()
+            return rows
     raise AssertionError(step)
 
 
@@ -150,30 +151,32 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_module_and_rows(tmp_path: P
     weight = "candidate_tower.encoders.text.table.weight"
     with pytest.raises(NotFiniteError) as caught:
         fit(tmp_path, Poison(3, weight), StopAtNonFinite(), LastCheckpoint(every_n_train_steps=2))
-    told, data = str(caught.value), small_data(tmp_path)
-    assert "the loss of step 3 (epoch 0, both counted from 0) is not finite; the first module whose output is" in told
-    assert "is candidate_tower.encoders.text" in told
-    assert f"before it weight {weight} is not finite" in told
+    message, data = str(caught.value), small_data(tmp_path)
+    assert (
+        "the loss of step 3 (epoch 0, both counted from 0) is not finite; the first module whose output is" in message
+    )
+    assert "is candidate_tower.encoders.text" in message
+    assert f"before it weight {weight} is not finite" in message
     row = rows_of_batch(data, 3)[0]
     query = data.data.queries[int(data.data.interactions.query[row]), 0]
-    assert f"rows of the interactions: {row} ({query!r} with " in told
-    assert "and 27 more" in told
-    assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2  # what was before it
+    assert f"rows of the interactions: {row} ({query!r} with " in message
+    assert "and 27 more" in message
+    assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2  # the checkpoint before it
 
 
-def test_a_value_of_the_data_that_is_not_finite_is_named_with_its_rows_alone(tmp_path: Path) -> None:
+def test_a_value_of_the_data_that_is_not_finite_is_named_with_only_its_rows(tmp_path: Path) -> None:
     data = small_data(tmp_path, query=[HashedWords(name="text", num_buckets=300), Numeric(name="size")])
     with pytest.raises(NotFiniteError) as caught:
         fit(tmp_path, Unknown(), StopAtNonFinite(), data=data)
-    told = str(caught.value)
-    assert "query_tower.encoders.size (Identity), and before it query feature 'size' is not finite; rows" in told
+    message = str(caught.value)
+    assert "query_tower.encoders.size (Identity), and before it query feature 'size' is not finite; rows" in message
     name = data.data.queries[7, 0]
-    listed = told.partition("rows of the interactions: ")[2].split(", ")
+    listed = message.partition("rows of the interactions: ")[2].split(", ")
     assert 1 <= len(listed) <= 5
     assert all(f"({name!r} with " in part for part in listed)
 
 
-def test_a_loss_of_its_own_making_is_named(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_by_itself_is_named(tmp_path: Path) -> None:
     model = small_model(loss=Broken)
     with pytest.raises(NotFiniteError) as caught:
         fit(tmp_path, StopAtNonFinite(), model=model)
@@ -183,7 +186,7 @@ def test_a_loss_of_its_own_making_is_named(tmp_path: Path) -> None:
     assert " more" not in str(caught.value)
 
 
-def test_where_a_look_costs_a_wait_it_is_taken_now_and_then_and_before_each_checkpoint(
+def test_on_a_gpu_losses_are_checked_at_intervals_and_before_each_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StopAtNonFinite, "waits", staticmethod(lambda loss: True))
@@ -191,9 +194,9 @@ def test_where_a_look_costs_a_wait_it_is_taken_now_and_then_and_before_each_chec
     callbacks = (Poison(3, weight), StopAtNonFinite(), LastCheckpoint(every_n_train_steps=2))
     with pytest.raises(NotFiniteError) as caught:
         fit(tmp_path, *callbacks, log_every_n_steps=50)
-    told = str(caught.value)
-    assert "the loss of step 3 (epoch 0, both counted from 0) is not finite; the weights have changed since" in told
-    assert f"rows of the interactions: {rows_of_batch(small_data(tmp_path), 3)[0]} (" in told
+    message = str(caught.value)
+    assert "the loss of step 3 (epoch 0, both counted from 0) is not finite; the weights have changed since" in message
+    assert f"rows of the interactions: {rows_of_batch(small_data(tmp_path), 3)[0]} (" in message
     last = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert last["global_step"] == 2
     assert all(torch.isfinite(value).all() for value in last["state_dict"].values())
@@ -216,7 +219,7 @@ def rates(schedule: Any, optimizer: torch.optim.Optimizer, steps: int) -> list[f
 
 
 def test_warm_up_by_hand() -> None:
-    """0.2 of the rate 2, up by a quarter of what is missing with each of four steps; then halved every two steps."""
+    """From 0.2 of the rate 2 in four equal steps to the rate; then halved every two steps."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
     schedule = WarmUp(optimizer, 4, lambda own: torch.optim.lr_scheduler.StepLR(own, 2, 0.5), start=0.2)
     assert rates(schedule, optimizer, 9) == pytest.approx([0.4, 0.8, 1.2, 1.6, 2, 2, 1, 1, 0.5])
@@ -251,7 +254,7 @@ def test_a_schedule_by_steps_counts_steps(tmp_path: Path) -> None:
     assert found == pytest.approx([0.02 * part for part in (0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.8)])
 
 
-def test_what_a_checkpoint_makes_of_the_optimizer_is_told(tmp_path: Path) -> None:
+def test_a_changed_optimizer_causes_a_warning(tmp_path: Path) -> None:
     fit(tmp_path, LastCheckpoint(), max_epochs=1)
     other = small_model(optimizer={"class_path": "torch.optim.Adam", "init_args": {"lr": 0.5, "weight_decay": 0.1}})
     trainer = small_trainer(tmp_path, max_epochs=2)
@@ -263,11 +266,11 @@ def test_what_a_checkpoint_makes_of_the_optimizer_is_told(tmp_path: Path) -> Non
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     before = settings_of(optimizer)
     rates(torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.1), optimizer, 1)
-    assert not differences(before, settings_of(optimizer))  # a schedule is no other setting
+    assert not differences(before, settings_of(optimizer))  # a schedule does not change a setting
 
 
 class Weights(Callback):
-    """Averages by hand."""
+    """Computes the average by hand."""
 
     def __init__(self, decay: float) -> None:
         self.decay, self.average = decay, dict[str, Tensor]()
@@ -288,7 +291,7 @@ class Weights(Callback):
         self.validated.append(all(torch.allclose(found[name], value) for name, value in self.average.items()))
 
 
-def test_the_average_is_what_is_measured_kept_and_loaded(tmp_path: Path) -> None:
+def test_the_average_is_evaluated_saved_and_loaded(tmp_path: Path) -> None:
     weights = Weights(0.8)
     trainer = fit(
         tmp_path,
@@ -310,7 +313,7 @@ def test_the_average_is_what_is_measured_kept_and_loaded(tmp_path: Path) -> None
         torch.testing.assert_close(value, weights.average[name])
     assert torch.equal(content["state_dict"]["memory.id"], content["current_model_state"]["memory.id"])
     assert (content["state_dict"]["memory.id"] >= 0).any()
-    trainer = small_trainer(tmp_path, callbacks=[AveragedWeights(decay=0.8)])  # no reason for a warning
+    trainer = small_trainer(tmp_path, callbacks=[AveragedWeights(decay=0.8)])  # without a warning
     [by_file] = trainer.test(
         small_model(memory_size=100), small_data(tmp_path), ckpt_path=last, weights_only=True, verbose=False
     )

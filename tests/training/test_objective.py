@@ -1,4 +1,4 @@
-"""What may count as a negative, in one process."""
+"""The valid negatives of a query, and the loss of each query, in one process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_valid_columns_by_hand() -> None:
     ]
 
 
-def test_a_rows_own_negatives_are_its_only_ones() -> None:
+def test_a_row_with_own_negatives_has_no_others() -> None:
     negatives = torch.tensor([[2, -1], [0, 3]])
     valid = valid_columns(torch.tensor([1, 1]), negatives, None, torch.arange(4))
     assert valid.tolist() == [[False, True, True, False], [True, True, False, True]]
@@ -59,8 +59,8 @@ def test_a_rows_own_negatives_are_its_only_ones() -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("C", [1, 4])
-def test_where_nothing_is_masked_no_loss_makes_a_difference_between_one_true_and_many(loss: Loss, C: int) -> None:
-    """``valid`` is then one value, expanded: the losses may skip it, and must give what the whole matrix gives."""
+def test_without_a_mask_an_expanded_value_and_a_full_matrix_are_equal(loss: Loss, C: int) -> None:
+    """``valid`` is then one expanded value: losses may skip it, with the result of the full matrix."""
     target = torch.tensor([0, C - 1, C // 2])
     expanded = valid_columns(target, None, None, torch.arange(C))
     assert expanded.shape == (3, C)
@@ -87,8 +87,8 @@ def batch_of(target: list[int], num_candidates: int, known: Ragged | None = None
     return Batch({}, candidates, torch.tensor(target), None, known, None, None, rows)
 
 
-def test_a_candidate_that_occurs_twice_is_no_negative_of_itself() -> None:
-    """Rows 0 and 1 own candidate 0; the naive in-batch softmax would hold its second column against both."""
+def test_a_repeated_candidate_is_no_negative_of_itself() -> None:
+    """Rows 0 and 1 own candidate 0; in a naive in-batch softmax its second column is a negative of both."""
     query, candidate = torch.randn(3, 4), torch.randn(2, 4)
     batch = batch_of([0, 0, 1], 2)
     pool = Pool(candidate, *batch.candidates[1:])
@@ -164,13 +164,13 @@ KNOWN = Ragged(torch.tensor([1, 2, 0, 3, 1, 5]), torch.tensor([0, 2, 3, 3, 4, 6]
     ],
     ids=str,
 )
-def test_scoring_own_columns_alone_changes_neither_losses_nor_gradients(scorer: Scorer, loss: Loss) -> None:
-    """Against all columns scored and all but a row's own made invalid."""
+def test_scoring_only_own_columns_changes_neither_losses_nor_gradients(scorer: Scorer, loss: Loss) -> None:
+    """Compared with scoring all columns, where only the own columns are valid."""
     torch.manual_seed(0)
     for parameter in scorer.parameters():
-        if parameter.dim() > 1:  # whatever it was made with
+        if parameter.dim() > 1:  # independent of its initialization
             torch.nn.init.xavier_uniform_(parameter)
-    negatives = NEGATIVES[:, :1] if isinstance(loss, WARP) else NEGATIVES  # whose choice among more is drawn
+    negatives = NEGATIVES[:, :1] if isinstance(loss, WARP) else NEGATIVES  # WARP draws among several
     batch = batch_of([0, 2, 3, 1, 0], 6, KNOWN)._replace(
         negatives=negatives, label=torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0]) if loss.uses_labels else None
     )
@@ -192,7 +192,7 @@ def test_scoring_own_columns_alone_changes_neither_losses_nor_gradients(scorer: 
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)  # float32, summed in another order
 
 
-def test_a_scorer_that_knows_no_pairs_gathers_them() -> None:
+def test_a_scorer_without_pairs_gathers_them() -> None:
     class Distance(Scorer):
         def forward(self, query: Tensor, candidate: Tensor) -> Tensor:
             return -torch.cdist(query, candidate)
@@ -203,7 +203,7 @@ def test_a_scorer_that_knows_no_pairs_gathers_them() -> None:
 
 
 def test_only_own_pairs_go_through_the_scorer() -> None:
-    """Five rows with four negatives each are 25 pairs, where five rows times six candidates are 30."""
+    """Five rows with four negatives are 25 pairs; five rows times six candidates would be 30."""
     scorer = MLPScorer(4, 4, [8])
     pairs: list[int] = []
     scorer.layers.register_forward_pre_hook(lambda module, inputs: pairs.append(inputs[0].numel() // 8))
@@ -214,7 +214,7 @@ def test_only_own_pairs_go_through_the_scorer() -> None:
 
 
 def test_how_many_negatives_a_query_has_by_hand() -> None:
-    """Of the four columns one is a row's own; the first row knows one more, and has drawn two, one of them twice."""
+    """One of four columns is the target; the first row has another known positive, and two draws, one twice."""
     ids = torch.tensor([3, 5, 8, 9])
     known = Ragged(torch.tensor([3, 8, 7]), torch.tensor([0, 2, 3]))
     candidates = Candidates({}, ids, torch.ones(4), torch.zeros(4))
@@ -224,5 +224,5 @@ def test_how_many_negatives_a_query_has_by_hand() -> None:
     assert describe_negatives(own, False) == "a query has 1.5 negatives on average in the first batch"  # 2 and 1
     memory = Memory(10, 2)
     memory.hold(Pool(torch.zeros(3, 2), torch.tensor([1, 5, 20]), torch.ones(3), torch.zeros(3)))
-    memory.commit()  # 1 and 20 are no columns yet
+    memory.commit()  # 1 and 20 are new columns
     assert describe_negatives(batch, True, memory) == "a query has 4.5 negatives on average in the first batch"

@@ -1,4 +1,4 @@
-"""bf16-mixed and clipped gradients: finite, and close to what float32 gives, for every loss."""
+"""bf16-mixed and clipped gradients: finite, and close to float32, for every loss."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from dssm_lightning.cli.main import main
 from dssm_lightning.losses import Loss
 
 CLIP = 0.3
+CHUNKED = [LOSSES[0], LOSSES[7], LOSSES[-1]]  # pairwise, pointwise, symmetric
 SHORT = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=3", "--trainer.limit_val_batches=1"]
 
 
 class Watch(Callback):
-    """Keeps losses, norms of clipped gradients, and the types that scorer and loss see."""
+    """Keeps losses, norms of clipped gradients, and the types of the inputs of scorer and loss."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -41,7 +42,7 @@ class Watch(Callback):
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         gradients = [p.grad.to_dense() for p in pl_module.parameters() if p.grad is not None]
-        if gradients:  # there are none before the first step
+        if gradients:  # none before the first step
             self.norms.append(float(torch.nn.utils.get_total_norm(gradients)))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -83,11 +84,11 @@ def fitted(folder: Path, loss: Loss, precision: str, **sizes: int) -> tuple[Watc
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_half_precision_is_finite_and_close(tmp_path: Path, loss: Loss) -> None:
     exact, _ = fitted(tmp_path, loss, "32-true")
-    for sizes in ({}, {"encode_chunk_size": 7, "score_chunk_size": 9}):
+    for sizes in ({}, {"encode_chunk_size": 7, "score_chunk_size": 9}) if loss in CHUNKED else ({},):
         half, model = fitted(tmp_path, loss, "bf16-mixed", **sizes)
-        assert half.types == {torch.float32}  # in bf16 twenty thousand scores fall onto two thousand values
+        assert half.types == {torch.float32}  # in bf16, 20,000 scores would have 2,000 values
         assert half.losses == pytest.approx(exact.losses, rel=0.05)
-        assert half.losses != exact.losses  # it was in use
+        assert half.losses != exact.losses  # bf16 was in use
         assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     assert max(exact.norms + half.norms) < CLIP * 1.001
 

@@ -1,4 +1,4 @@
-"""Rows that no candidate can be held against: no weight where a loss compares, counted, and told once an epoch."""
+"""Rows without a valid negative: no weight in a loss that compares, counted, and logged once an epoch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dssm_lightning.training.objective import per_query_loss
 from dssm_lightning.utils.ragged import Ragged
 
 ITEMS = [f"c{number}" for number in range(6)]
-# "all" likes the whole corpus, so that each of its six rows has no negative; nobody names one for q0's two rows.
+# "all" likes the whole corpus, so that its six rows have no negative; the data name no negative for the two rows of q0.
 EVENTS = pl.DataFrame(
     {
         "query_id": ["all"] * 6 + [f"q{number}" for number in (0, 0, 1, 1, 2, 2, 3)],
@@ -55,7 +55,7 @@ def events(tmp_path: Path, negatives: NegativeSampler | None = None) -> Retrieva
 
 
 class Place(Loss):
-    """Each row's weight as its value, so that the mean tells which rows counted."""
+    """The place of each row as its loss, so that the mean shows which rows count."""
 
     def forward(self, scores: Scores) -> Tensor:
         return scores.positive.squeeze(1) * 0 + torch.arange(1.0, len(scores.target) + 1)
@@ -78,7 +78,7 @@ class Losses(Callback):
 @pytest.mark.parametrize(
     ("negatives", "alone"), [(None, range(6)), (FromColumn("worse"), range(8))], ids=["known", "none named"]
 )
-def test_such_rows_have_no_weight_and_are_told(
+def test_such_rows_have_no_weight_and_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, negatives: NegativeSampler | None, alone: range
 ) -> None:
     seen = Losses()
@@ -90,14 +90,14 @@ def test_such_rows_have_no_weight_and_are_told(
         mean = sum(place * weight for place, weight in counted.items()) / sum(counted.values())
         assert value == pytest.approx(mean, rel=1e-5)
     assert trainer.callback_metrics["train/rows_without_negatives"] == len(alone)
-    told = [record.message for record in caplog.records if "no valid negative" in record.message]
-    assert [line.split(" had")[0] for line in told] == [f"epoch {epoch}: {len(alone)} rows" for epoch in (0, 1)]
+    lines = [record.message for record in caplog.records if "no valid negative" in record.message]
+    assert [line.split(" had")[0] for line in lines] == [f"epoch {epoch}: {len(alone)} rows" for epoch in (0, 1)]
 
 
 @pytest.mark.filterwarnings("ignore:.*exists and is not empty")
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
-def test_an_epoch_that_is_resumed_counts_all_its_rows(tmp_path: Path) -> None:
-    def go(ckpt_path: Path | None = None, *also: Callback) -> Any:
+def test_a_resumed_epoch_counts_all_its_rows(tmp_path: Path) -> None:
+    def run(ckpt_path: Path | None = None, *also: Callback) -> Any:
         settings = {"limit_val_batches": 0, "enable_checkpointing": True}
         trainer = small_trainer(tmp_path, callbacks=[*also, LastCheckpoint()], **settings)
         data = events(tmp_path)
@@ -105,14 +105,14 @@ def test_an_epoch_that_is_resumed_counts_all_its_rows(tmp_path: Path) -> None:
         trainer.fit(small_model(), datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         return trainer.callback_metrics["train/rows_without_negatives"]
 
-    with pytest.raises(Stop):  # within the second batch of three, whose rows are lost and come again
-        go(None, StopAt("on_before_optimizer_step", 2))
+    with pytest.raises(Stop):  # within the second of three batches; its rows are repeated
+        run(None, StopAt("on_before_optimizer_step", 2))
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert 0 < torch.load(last, weights_only=True)["rows_without_negatives"] < 6
-    assert go(last) == 6
+    assert run(last) == 6
 
 
-def test_a_loss_that_judges_each_pair_keeps_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pointwise_loss_keeps_such_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     seen = Losses()
     trainer = small_trainer(tmp_path, limit_val_batches=0, callbacks=[seen])
     with caplog.at_level(logging.INFO):
@@ -124,7 +124,7 @@ def test_a_loss_that_judges_each_pair_keeps_them(tmp_path: Path, caplog: pytest.
     assert "no valid negative" not in caplog.text
 
 
-def test_a_batch_of_nothing_else_changes_nothing(tmp_path: Path) -> None:
+def test_a_batch_of_such_rows_changes_nothing(tmp_path: Path) -> None:
     data = small_data(
         tmp_path,
         source=Frames(pl.concat([EVENTS.head(6), EVENTS.tail(1)])),
@@ -140,8 +140,8 @@ def test_a_batch_of_nothing_else_changes_nothing(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items() if name in before)
 
 
-def test_who_compares() -> None:
-    """Of the losses, those that have a value where a row's own candidate is its only column judge it by itself."""
+def test_which_losses_compare() -> None:
+    """A loss that is not zero for a row whose only column is its target does not compare."""
     alone = Scores(
         torch.tensor([[0.3]]), torch.tensor([0]), torch.ones(1, 1, dtype=torch.bool), *torch.zeros(2, 1), None
     )
@@ -155,7 +155,7 @@ def test_who_compares() -> None:
 @pytest.mark.parametrize("chunk_size", [None, 2])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_which_rows_have_a_negative(chunk_size: int | None, symmetric: bool) -> None:
-    """Rows 0 and 3 like both columns; row 3's own query is a negative of the other candidate, and row 0's as well."""
+    """Rows 0 and 3 like both columns; their queries are negatives of no candidate of the other rows."""
     known = Ragged(torch.tensor([0, 1, 0, 1]), torch.tensor([0, 2, 2, 2, 4]))
     candidates = Candidates({}, torch.arange(2), torch.ones(2), torch.zeros(2))
     batch = Batch({}, candidates, torch.tensor([0, 0, 1, 1]), None, known, None, None, torch.arange(4))

@@ -1,4 +1,4 @@
-"""An earlier run's weights on other data: by value, by shape, or refused by name."""
+"""Weights of an earlier run for other data: matched by value or by shape, or refused by name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TIED: dict[str, Any] = {"query_tower": HISTORY, "tied_embeddings": {"history": "
 
 
 def shop(folder: Path, first: int, query: list[Feature] | None = None, **changes: Any) -> RetrievalDataModule:
-    """Items first … first + 9 and tags that begin as late, so that two shops share some of each."""
+    """Items first … first + 9, and tags that start later for a later shop: two shops share some of both."""
     items = [f"i{number:02}" for number in range(first, first + 10)]
     shift = first // 5
     events = [(f"u{user}", items[(user + step) % 10]) for user in range(20) for step in range(4)]
@@ -82,17 +82,17 @@ def built(data: RetrievalDataModule, **changes: Any) -> TwoTower:
 
 
 def rows(state: dict[str, Tensor], side: str, feature: Feature) -> dict[str | None, list[float]]:
-    """Each value's row; None stands for the unknown."""
+    """Return the row of each value; None = the unknown value."""
     table = state[f"{side}_tower.encoders.{feature.name}.table.weight"]
-    vocabulary = (getattr(feature, "item", None) or feature).vocabulary  # type: ignore[attr-defined]  # those that have one
-    return dict(zip([None, *vocabulary], table.tolist(), strict=True))
+    item: Any = getattr(feature, "item", None) or feature
+    return dict(zip([None, *item.vocabulary], table.tolist(), strict=True))
 
 
 def test_rows_follow_their_values_and_layers_their_shapes(tmp_path: Path, earlier: Path) -> None:
     data = shop(tmp_path, 5)
     model = built(data)
     fresh = {key: value.clone() for key, value in model.state_dict().items()}
-    told = warm_start(earlier, model, model.towers, data.schemas)
+    news = warm_start(earlier, model, model.towers, data.schemas)
     found, content = model.state_dict(), torch.load(earlier, weights_only=True)
     old_data = shop(tmp_path, 0)
     old_data.prepare_data()
@@ -110,12 +110,12 @@ def test_rows_follow_their_values_and_layers_their_shapes(tmp_path: Path, earlie
     assert counts == {"history": (6, 11), "item": (6, 11), "tags": (3, 4), "title": (7, 12)}
     for key in ("candidate_tower.encoders.hashed.table.weight", "candidate_tower.output.1.weight"):
         torch.testing.assert_close(found[key], content["state_dict"][key], rtol=0, atol=0)
-    assert "candidate feature 'item': 5 of 11 rows are new" in told
+    assert "candidate feature 'item': 5 of 11 rows are new" in news
     assert model.query_tower.encoders["history"].table is model.candidate_tower.encoders["item"].table
 
 
-def test_codes_of_both_sides_go_on_together(tmp_path: Path) -> None:
-    """With other items, those of both runs keep their codes, and the sides still agree on every item's."""
+def test_codes_of_both_sides_stay_equal(tmp_path: Path) -> None:
+    """Items of both runs keep their codes, and both sides have the same code for every item."""
     codes: dict[str, Any] = {"class_path": "Codes", "init_args": {"output_dim": 8}}
     plain = {"output_dim": 4, "fusion": "Concat"}
     towers: dict[str, Any] = {
@@ -140,13 +140,15 @@ def test_codes_of_both_sides_go_on_together(tmp_path: Path) -> None:
     assert torch.equal(tables[0].weight[1:6], old[6:])  # i05 … i09
 
 
-def test_new_features_and_layers_of_another_shape_start_afresh_and_are_told(tmp_path: Path, earlier: Path) -> None:
+def test_new_features_and_layers_of_another_shape_keep_initial_weights_and_are_named(
+    tmp_path: Path, earlier: Path
+) -> None:
     data = shop(tmp_path, 0, query=[History(name="history", of="item"), Categorical(name="user")])
     model = built(data)
     before = model.query_tower.output[1].weight.clone()
-    told = warm_start(earlier, model, model.towers, data.schemas)
-    assert "query feature 'user' is new" in told
-    assert [line for line in told if f"query_tower.output.1.weight {tuple(before.shape)}" in line]
+    news = warm_start(earlier, model, model.towers, data.schemas)
+    assert "query feature 'user' is new" in news
+    assert [line for line in news if f"query_tower.output.1.weight {tuple(before.shape)}" in line]
     torch.testing.assert_close(model.query_tower.output[1].weight, before, rtol=0, atol=0)
     fewer = shop(tmp_path, 0, candidate=[Categorical(name="item")])
     model = built(fewer)
@@ -161,7 +163,7 @@ def test_new_features_and_layers_of_another_shape_start_afresh_and_are_told(tmp_
         (HashedWords(name="hashed", column="title", num_buckets=30), "'hashed': num_buckets 20 against 30"),
     ],
 )
-def test_a_feature_that_is_declared_otherwise_is_refused(
+def test_a_feature_with_another_declaration_is_refused(
     tmp_path: Path, earlier: Path, changed: Feature, message: str
 ) -> None:
     data = shop(tmp_path, 0, candidate=[Categorical(name="item"), changed])
@@ -170,24 +172,24 @@ def test_a_feature_that_is_declared_otherwise_is_refused(
         warm_start(earlier, model, model.towers, data.schemas)
 
 
-def test_an_encoder_that_differs_is_refused(tmp_path: Path, earlier: Path) -> None:
+def test_another_encoder_is_refused(tmp_path: Path, earlier: Path) -> None:
     data = shop(tmp_path, 0)
     narrow = tower(tags={"class_path": "EmbeddingBag", "init_args": {"output_dim": 7}})
     model = built(data, candidate_tower=narrow)
-    with pytest.raises(ValueError, match=r"'tags' has an encoder of another width or size: table.weight \(4, 128\)"):
+    with pytest.raises(ValueError, match=r"'tags'.*table.weight \(4, 128\)"):
         warm_start(earlier, model, model.towers, data.schemas)
     model = built(data, candidate_tower=tower(title={"class_path": "BiLSTM"}))
-    with pytest.raises(ValueError, match=r"'title' has another encoder: weights \['table.weight'\] against \['lstm"):
+    with pytest.raises(ValueError, match=r"'title'.*\['table.weight'\] against \['lstm"):
         warm_start(earlier, model, model.towers, data.schemas)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     data = small_data(tmp_path)
     with pytest.raises(ValueError, match=r"warm_start .*gone\.ckpt: no such file"):
         small_trainer(tmp_path).fit(small_model(warm_start=str(tmp_path / "gone.ckpt")), datamodule=data)
 
 
-def test_it_happens_once_and_no_checkpoint_remembers_it(tmp_path: Path, earlier: Path) -> None:
+def test_a_warm_start_happens_once_and_is_not_saved(tmp_path: Path, earlier: Path) -> None:
     copy = tmp_path / "copy.ckpt"
     copy.write_bytes(earlier.read_bytes())
     still = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.0}}
@@ -195,7 +197,7 @@ def test_it_happens_once_and_no_checkpoint_remembers_it(tmp_path: Path, earlier:
     trainer = small_trainer(tmp_path)
     trainer.fit(model, datamodule=shop(tmp_path, 0))
     content = torch.load(earlier, weights_only=True)["state_dict"]
-    for key, value in content.items():  # the same data, and a step of length 0
+    for key, value in content.items():  # the same data, and a learning rate of 0
         torch.testing.assert_close(model.state_dict()[key], value, rtol=0, atol=0)
     trainer.save_checkpoint(tmp_path / "warm.ckpt")
     copy.unlink()
@@ -222,8 +224,8 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     main([*fit, "--model.warm_start", str(first), "--ckpt_path", "last", "--trainer.max_epochs", "2"])
 
 
-def test_rows_of_an_inner_encoder_follow_their_values_too(tmp_path: Path) -> None:
-    """Also where both tables have the same size, so that rows could be taken for each other."""
+def test_rows_of_an_inner_encoder_are_matched_by_value(tmp_path: Path) -> None:
+    """Also in tables of equal size, in which a match by row number would be possible."""
     embedding = {"class_path": "Embedding", "init_args": {"output_dim": 4}}
     dense = {"class_path": "Dense", "init_args": {"encoder": embedding, "output_dim": 8}}
     item = Categorical(name="item", num_embeddings=30)
@@ -235,5 +237,6 @@ def test_rows_of_an_inner_encoder_follow_their_values_too(tmp_path: Path) -> Non
     data = shop(tmp_path, 5, candidate=[item])
     model = built(data, **changes)
     warm_start(tmp_path / "dense.ckpt", model, model.towers, data.schemas)
-    tables = [each.candidate_tower.encoders["item"].encoder.table.weight for each in (trained, model)]  # type: ignore[union-attr]
-    assert torch.equal(tables[1][1:6], tables[0][6:11])  # items 5 to 9, the first of the new shop
+    encoders: list[Any] = [each.candidate_tower.encoders["item"] for each in (trained, model)]
+    tables = [each.encoder.table.weight for each in encoders]
+    assert torch.equal(tables[1][1:6], tables[0][6:11])  # items 5 to 9, which are the first of the new shop

@@ -1,4 +1,4 @@
-"""The commands that are plain functions, on one small run of texts."""
+"""The commands that are plain functions, on one small run of text features."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_search_shows_ten_or_all_of_fewer(tmp_path: Path, monkeypatch: pytest.Mo
     assert {hit.id for hit in main(["search", "--query", "cat"])[0]} == {"cat", "dog", "fish"}
 
 
-def test_lightnings_advertisement_is_not_heard(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lightnings_advertisement_is_not_shown(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="lightning.pytorch"):
         main(["validate", "--ckpt_path", str(CHECKPOINT)])
     assert "metrics are in" in caplog.text
@@ -245,7 +245,7 @@ def test_bad_score_inputs(tmp_path: Path, content: str | None, message: str) -> 
 # -- baseline ----------------------------------------------------------------------------------------------------------
 
 
-def test_baselines_stand_beside_the_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_baselines_are_written_into_the_run_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results: dict[str, dict[str, float]] = main(["baseline", "--config", "texts.yaml"])
     written = json.loads((place / "runs/texts/version_0/baselines.json").read_text(encoding="utf-8"))
     assert written == results
@@ -257,7 +257,7 @@ def test_baselines_stand_beside_the_run(place: Path, capsys: pytest.CaptureFixtu
         assert {"recall@10", "mrr", "query_auroc", "seen_kept/recall@10", "coverage@10", "tail/mrr"} <= set(metrics)
 
 
-def test_baselines_tell_of_each_query(place: Path) -> None:
+def test_baselines_write_the_metrics_of_each_query(place: Path) -> None:
     results = main(["baseline", "--config", "texts.yaml"])
     [name] = [name for name in results if name.startswith("EASE(l2=300")]
     run = place / "runs/texts/version_0"
@@ -289,7 +289,7 @@ def test_baselines_need_rows_and_files(tmp_path: Path) -> None:
         main(["baseline", "--config", str(tmp_path / "none.yaml")])
 
 
-def test_later_configs_are_laid_over_earlier_ones(tmp_path: Path) -> None:
+def test_later_configs_override_earlier_ones(tmp_path: Path) -> None:
     over = tmp_path / "over.yaml"
     over.write_text("data: {batch_size: 17, predict: query}\n", encoding="utf-8")
     data: Any = load_data(["texts.yaml", str(over)])

@@ -42,8 +42,8 @@ def mined(*options: str) -> pl.DataFrame:
     return frame
 
 
-def test_what_is_written_is_the_models_ranking_without_what_is_known() -> None:
-    """By a loop, with both margins: below the mean of the positives by .5, and by a twentieth of it."""
+def test_the_lists_are_the_models_ranking_without_known_positives() -> None:
+    """Against a loop, with both margins: 0.5 below the mean of the positives, and 5 % below it."""
     found = mined("--rank_range", "[2, 12]", "--margin", "0.5", "--relative_margin", "0.05")
     assert pl.read_parquet("mined.parquet").equals(found)
     model, data = load_run(CHECKPOINT)
@@ -82,7 +82,7 @@ def test_every_format_gives_the_rows_the_same_negatives(tmp_path: Path, suffix: 
 
 
 def test_training_on_them(place: Path) -> None:
-    """From a config as any other; another file is another cache."""
+    """From a config; another content of the file is another cache."""
     mined("--config", "texts.yaml", "--rank_range", "[3, 20]", "--output", "hard.parquet")
     negatives = {
         "class_path": "FromColumn",
@@ -110,7 +110,7 @@ def test_training_on_them(place: Path) -> None:
         (["--config", "other.yaml"], r"other\.yaml.*best\.ckpt"),
     ],
 )
-def test_what_cannot_be_mined_is_refused(options: list[str], message: str) -> None:
+def test_impossible_settings_are_refused(options: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         main(["mine", *options])
 
@@ -151,7 +151,7 @@ def test_without_positives_there_is_nothing_to_mine(place: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_is_none_of_negatives(tmp_path: Path, content: str, message: str) -> None:
+def test_a_file_without_negatives_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "n.csv").write_text(content, encoding="utf-8")
     data = small_data(tmp_path, negatives=FromColumn("negatives", file=str(tmp_path / "n.csv")))
     with pytest.raises(ValueError, match=message):

@@ -110,7 +110,7 @@ def test_item_knn_adds_the_similarities_of_the_nearest(liked: Tensor, data: Base
             if i != j
         }
         for i in similar:
-            if sum(other > similar[i] + 1e-9 for other in similar.values()) < 2:  # both of two that are as near
+            if sum(other > similar[i] + 1e-9 for other in similar.values()) < 2:  # equally near neighbours both count
                 expected[:, j] += x[:, i] * similar[i]
     assert baseline.scores(ask(list(range(12)))).numpy() == pytest.approx(expected, abs=1e-6)
 
@@ -172,7 +172,7 @@ def test_a_corpus_of_empty_texts_scores_nothing() -> None:
         assert baseline.scores(ask([0])).tolist() == [[0.0, 0.0]]
 
 
-def test_each_baseline_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, data: BaselineData) -> None:
+def test_each_baseline_names_its_obstacle(monkeypatch: pytest.MonkeyPatch, data: BaselineData) -> None:
     def obstacles(given: BaselineData) -> dict[str, str | None]:
         return {str(baseline): baseline.obstacle(given) for baseline in default_baselines()}
 
@@ -210,7 +210,7 @@ def test_item_knn_needs_neighbours(settings: dict[str, int]) -> None:
         ItemKNN(**settings)
 
 
-def test_a_baseline_is_judged_like_a_model(data: BaselineData) -> None:
+def test_a_baseline_is_measured_like_a_model(data: BaselineData) -> None:
     # candidate 6 is nobody's training positive: popularity ranks it last, or ties it with other unliked ones
     baseline, evaluation = PopularityBaseline(), Evaluation([1], labelled=False)
     baseline.fit(data)

@@ -49,7 +49,7 @@ def test_content_ranks_as_the_profile_of_what_was_liked() -> None:
     np.testing.assert_allclose(found, profiles @ vectors.T, atol=1e-5)
 
 
-def test_what_they_lack() -> None:
+def test_their_obstacles() -> None:
     without = BaselineData(positives=LIKED, num_candidates=6)
     assert "text" in (ContentTfIdf().obstacle(without) or "")
     nobody = BaselineData(positives=ragged([[]]), num_candidates=6, corpus_texts=TEXTS)

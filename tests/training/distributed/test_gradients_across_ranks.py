@@ -1,4 +1,4 @@
-"""W ranks of batch B give the loss and the gradients of one process of batch W·B."""
+"""W processes with batches of B rows have the loss and the gradients of one process with a batch of W·B rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.chunks import LOSSES
 from helpers.paths import HELPERS, ROOT
 
 from dssm_lightning import losses
@@ -19,20 +20,20 @@ SCRIPT = HELPERS / "gradients_across_ranks.py"
 
 
 @pytest.fixture(scope="module")
-def reports() -> dict[int, dict[str, Any]]:
-    """What two and three ranks found, in one start of Python."""
+def reports() -> dict[int | str, dict[str, Any]]:
+    """The differences of two and three processes, and of two with chunks, from one start of Python."""
     command = ["timeout", "-k", "5", "200", sys.executable, str(SCRIPT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return dict(zip((2, 3), map(json.loads, done.stdout.splitlines()), strict=True))
+    return dict(zip((2, 3, "chunks"), map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_gradients_equal_those_of_one_big_batch(reports: dict[int, dict[str, Any]], world_size: int) -> None:
-    """For every loss; in-batch, shared and own negatives; of both towers, the temperature and what a loss learns."""
+def test_gradients_equal_those_of_one_big_batch(reports: dict[int | str, dict[str, Any]], world_size: int) -> None:
+    """For every loss; in-batch, shared and own negatives; of both towers, the scale and the parameters of a loss."""
     report = reports[world_size]
-    assert report["pools"]  # every rank mined its share
+    assert report["pools"]  # mined by all processes
     assert len(report["cases"]) >= 60
     for name, found in report["cases"].items():
         assert found["loss"] < 1e-6, name
@@ -43,24 +44,34 @@ def test_gradients_equal_those_of_one_big_batch(reports: dict[int, dict[str, Any
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_without_cross_device_negatives_each_rank_does_what_it_would_alone(
-    reports: dict[int, dict[str, Any]], world_size: int
+def test_without_cross_device_negatives_each_process_trains_alone(
+    reports: dict[int | str, dict[str, Any]], world_size: int
 ) -> None:
     assert reports[world_size]["local"] < 1e-6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_what_ranks_of_unequal_size_gather(reports: dict[int, dict[str, Any]], world_size: int) -> None:
-    """Rank r has r rows. Rank r sends back 10 ** r for each, and the owner gets the sum. 7 is on every rank: once."""
+def test_gathering_of_unequal_numbers_of_rows(reports: dict[int | str, dict[str, Any]], world_size: int) -> None:
+    """Process r has r rows. The gradient of process r is 10 ** r, and the owner gets the sum. All have id 7: once."""
     found, last = reports[world_size]["gathered"], world_size - 1
     assert found["rows"] == [1.0, 2.0, 2.0][: last * (last + 1) // 2]
-    assert found["gradient"] == [sum(10.0**rank for rank in range(world_size))] * last
+    assert found["gradient"] == [sum(10.0**process for process in range(world_size))] * last
     assert found["before"] == sum(range(last))
     assert found["ids"] == [*range(1, world_size), 7, 8]
     assert found["count"] == [*[1.0] * last, world_size, last]
-    assert found["owner"] == [*map(float, range(1, world_size)), 0.0, 1.0]  # of the first rank that has it
+    assert found["owner"] == [*map(float, range(1, world_size)), 0.0, 1.0]  # of the first process that has the id
     assert found["proposed"] == pytest.approx([world_size] * (world_size + 1))
+
+
+@pytest.mark.slow
+def test_gradients_in_chunks_equal_those_of_one_big_batch(reports: dict[int | str, dict[str, Any]]) -> None:
+    assert len(reports["chunks"]) == len(LOSSES)  # without WARP, and once more with dropout
+    for name, found in reports["chunks"].items():
+        assert found["loss"] < 1e-6, name
+        assert found["cosine"] > 0.99999, name
+        assert found["norm"] < 1e-5, name
+        assert found["gradient"] > 1e-3, name  # there is something to compare
 
 
 def test_every_loss_is_compared() -> None:
@@ -76,15 +87,15 @@ def test_one_process_gathers_itself() -> None:
     assert distributed.sum_over_ranks(torch.tensor(3.0)).item() == 3.0
 
 
-# -- what nobody may do ------------------------------------------------------------------------------------------------
+# -- forbidden everywhere ----------------------------------------------------------------------------------------------
 
 PACKAGE = sorted((ROOT / "dssm_lightning").rglob("*.py"))
 
 
-def test_only_distributed_speaks_to_other_processes() -> None:
-    """Lightning's ``all_gather`` has no gradient by default and another shape on one rank; torch's own warns.
+def test_only_one_module_communicates() -> None:
+    """Lightning's ``all_gather`` has no gradient by default and another shape in one process; torch's own warns.
 
-    The strategy that shares tables' rows aside; what reads such a table knows it by its type.
+    The strategy of sharded tables communicates as well; other modules know a sharded table by its type.
     """
     for path in PACKAGE:
         text = path.read_text(encoding="utf-8")
@@ -95,8 +106,8 @@ def test_only_distributed_speaks_to_other_processes() -> None:
             assert "from torch.distributed" not in text.replace("from torch.distributed.tensor import", ""), path
 
 
-def test_whoever_starts_ranks_ends_them() -> None:
-    """A hung process ignores SIGTERM, and a collective waits for half an hour: both are bounded."""
+def test_started_processes_have_a_time_limit() -> None:
+    """A hanging process ignores SIGTERM, and a collective waits for half an hour."""
     for path in sorted((ROOT / "tests").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert "sys.executable" not in text or '"timeout", "-' in text, path

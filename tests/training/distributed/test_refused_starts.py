@@ -1,4 +1,4 @@
-"""What cannot run on this machine is refused at the start, and a run that is not meant is left alone."""
+"""Settings that this machine or this package does not support are refused at the start."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def fit(*options: str) -> Path:
         (["--trainer.strategy=fsdp"], "`fsdp` requires a GPU accelerator, but received `accelerator='cpu'`"),
     ],
 )
-def test_devices_that_the_machine_lacks(options: list[str], message: str) -> None:
+def test_missing_devices_are_refused(options: list[str], message: str) -> None:
     with pytest.raises((MisconfigurationException, ValueError), match=message):
         fit(*options)
 
 
-def test_fsdp_is_refused_before_it_trains() -> None:
+def test_fsdp_is_refused_before_training() -> None:
     with pytest.raises(ValueError, match=r"strategy fsdp: the corpus is embedded between steps.*configs/sharded\.yaml"):
         check_strategy(FSDPStrategy())
     check_strategy(SingleDeviceStrategy())
 
 
-def test_a_launcher_of_more_processes_than_were_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As ``torchrun --nproc_per_node 2`` without ``--trainer.devices 2``."""
+def test_a_launcher_with_more_processes_than_devices_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like ``torchrun --nproc_per_node 2`` without ``--trainer.devices 2``."""
     place = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "2"}
     for name, value in {**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -62,15 +62,15 @@ def test_a_launcher_of_more_processes_than_were_told(monkeypatch: pytest.MonkeyP
         fit("--trainer.strategy=ddp", "--trainer.devices=1")
 
 
-def test_under_slurm_no_checkpoint_of_another_run_is_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning would go on from the newest ``hpc_ckpt`` of the working folder, and requeue by itself."""
+def test_under_slurm_the_checkpoint_of_another_run_is_not_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning by itself resumes from the newest ``hpc_ckpt`` of the working folder, and requeues jobs."""
     for name, value in {"NTASKS": "1", "JOB_NAME": "x", "JOB_ID": "1", "PROCID": "0", "NODEID": "0"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     Path("hpc_ckpt_7.ckpt").write_bytes(b"of another run")
     assert torch.load(fit() / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
     [slurm] = [plugin for plugin in trainer_plugins("ddp") if isinstance(plugin, SLURMEnvironment)]
     assert not slurm.auto_requeue
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # torchrun within SLURM tells who is who
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # torchrun within SLURM sets the process numbers
     assert not [plugin for plugin in trainer_plugins("ddp") if isinstance(plugin, SLURMEnvironment)]
 
 
@@ -78,12 +78,12 @@ def test_one_process_agrees_with_itself() -> None:
     check_ranks_agree({"seed_everything": 3})
 
 
-def test_a_digest_tells_contents_apart_and_not_places(tmp_path: Path) -> None:
+def test_a_digest_depends_on_the_content_and_not_on_the_folder(tmp_path: Path) -> None:
     for folder, middle in (("a", b"x"), ("b", b"x"), ("c", b"y")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "query.text#dense.npy").write_bytes(bytes(100_000) + middle + bytes(100_000))
         (tmp_path / folder / "schema.json").write_text("{}", encoding="utf-8")
-        (tmp_path / folder / "candidate.picture#frozen-1.npy").write_bytes(folder.encode())  # made by need
+        (tmp_path / folder / "candidate.picture#frozen-1.npy").write_bytes(folder.encode())  # made when it is needed
     a, b, c = (digests(tmp_path / folder) for folder in "abc")
     assert a == b
     assert a.keys() == {"query.text#dense", "schema"}

@@ -1,4 +1,4 @@
-"""LazyAdam: torch's own steps where they can be compared, and untouched rows where they must be."""
+"""LazyAdam: compared with torch's optimizers, and rows that do not change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_equals_sparse_adam() -> None:
     torch.testing.assert_close(train(lazy, LazyAdam(lazy.parameters(), 0.1), batches), expected)
 
 
-def test_rows_that_a_batch_did_not_use_stand_still() -> None:
+def test_rows_that_a_batch_does_not_use_do_not_change() -> None:
     table = tables(True)
     optimizer = LazyAdam(table.parameters(), 0.1, weight_decay=0.5)
     before = train(table, optimizer, [[0, 1, 2]]).clone()
@@ -50,7 +50,7 @@ def test_rows_that_a_batch_did_not_use_stand_still() -> None:
 
 
 @pytest.mark.parametrize("fused", [None, True])
-def test_dense_parameters_beside_it_take_adams_step(fused: bool | None) -> None:
+def test_dense_parameters_are_updated_as_by_adam(fused: bool | None) -> None:
     layer = nn.Linear(3, 2)
     reference = copy.deepcopy(layer)
     table = tables(True)

@@ -1,4 +1,4 @@
-"""Optimizers of sparse tables and of all else as one, row-wise Adagrad, and what is refused before training."""
+"""Row-wise Adagrad, two optimizers as one, and optimizers that are refused before training."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dssm_lightning.training.optimizers import LazyAdam, RowWiseAdagrad, SparseA
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
 from dssm_lightning.utils import distributed
 
-# torch's own optimizers make sparse tensors without saying whether they are to be checked, and are told so
+# torch's optimizers make sparse tensors without setting their checks, and torch warns about this
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled")
 BATCHES = [[0, 1], [1, 1, 4], [0, 5], [2]] * 3
 
 
 class Net(nn.Module):
-    """A sparse table, and a layer behind it."""
+    """A sparse table, and a layer after it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,11 +34,12 @@ class Net(nn.Module):
         self.layer = nn.Linear(3, 2)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.layer(self.table(ids).sin()).square().sum()  # type: ignore[no-any-return]  # untyped modules
+        total: Tensor = self.layer(self.table(ids).sin()).square().sum()
+        return total
 
 
 def steps(net: Net, batches: list[list[int]], *parts: Any) -> None:
-    """Trains; ``parts`` are optimizers and schedules."""
+    """Train with optimizers and schedules."""
     for ids in batches:
         net.zero_grad()
         net(torch.tensor(ids)).backward()
@@ -75,7 +76,7 @@ def test_row_wise_adagrad_by_hand(decay: float) -> None:
     assert optimizer.state[table.weight]["sum"].shape == (3,)
 
 
-def test_row_wise_adagrad_of_rows_of_one_number_is_adagrad() -> None:
+def test_row_wise_adagrad_with_one_number_a_row_is_adagrad() -> None:
     tables = [nn.Embedding(6, 1, sparse=True) for _ in range(2)]
     tables[1].load_state_dict(tables[0].state_dict())
     optimizers: list[torch.optim.Optimizer] = [
@@ -91,7 +92,7 @@ def test_row_wise_adagrad_of_rows_of_one_number_is_adagrad() -> None:
 
 
 def test_row_wise_adagrad_takes_any_shape_and_dense_gradients() -> None:
-    """A table with a dense gradient as with a sparse one; vectors and numbers as torch's Adagrad takes them."""
+    """A table with a dense gradient, like with a sparse gradient; vectors and numbers, like torch's Adagrad."""
     sparse, dense = nn.Embedding(6, 3, sparse=True), nn.Embedding(6, 3)
     dense.load_state_dict(sparse.state_dict())
     vectors = [nn.ParameterList([torch.ones(4), torch.tensor(2.0)]) for _ in range(2)]
@@ -101,7 +102,7 @@ def test_row_wise_adagrad_takes_any_shape_and_dense_gradients() -> None:
         for table, optimizer in zip((sparse, dense), both, strict=True):
             table.zero_grad()
             table(torch.tensor(ids)).sin().sum().backward()
-            vectors[0].zero_grad()  # trained by the first alone
+            vectors[0].zero_grad()  # trained only by the first
             if table is sparse:
                 sum((p.cos() * p).sum() for p in vectors[0]).backward()
             optimizer.step()
@@ -121,7 +122,7 @@ def test_row_wise_adagrad_refuses_negative_settings() -> None:
 # -- two as one --------------------------------------------------------------------------------------------------------
 
 
-def test_both_make_the_steps_that_they_make_alone_under_a_schedule() -> None:
+def test_both_parts_make_the_same_steps_as_alone_with_a_schedule() -> None:
     one, two = Net(), Net()
     both = combined(one)
     alone = [SPARSE(list(two.table.parameters())), DENSE(two.layer.parameters())]
@@ -135,7 +136,7 @@ def test_both_make_the_steps_that_they_make_alone_under_a_schedule() -> None:
         assert torch.equal(mine, theirs)
 
 
-def test_what_a_batch_did_not_use_stands_still() -> None:
+def test_rows_that_a_batch_does_not_use_do_not_change() -> None:
     net = Net()
     both = SparseAndDense(parameter_groups(net), partial(RowWiseAdagrad, lr=0.1, weight_decay=0.5), DENSE)
     before = net.table.weight.detach().clone()
@@ -144,7 +145,7 @@ def test_what_a_batch_did_not_use_stands_still() -> None:
 
 
 @pytest.mark.parametrize("sparse", [SPARSE, partial(RowWiseAdagrad, lr=0.1), partial(torch.optim.Adagrad, lr=0.1)])
-def test_the_state_of_both_resumes(sparse: Any) -> None:
+def test_the_state_of_both_parts_is_restored(sparse: Any) -> None:
     def make(net: Net) -> tuple[SparseAndDense, torch.optim.lr_scheduler.ExponentialLR]:
         both = SparseAndDense(parameter_groups(net), sparse, DENSE)
         return both, torch.optim.lr_scheduler.ExponentialLR(both, 0.9)
@@ -184,7 +185,7 @@ BOTH = {
 SCHEDULE = {"class_path": "torch.optim.lr_scheduler.LinearLR", "init_args": {"total_iters": 4}}
 
 
-def test_a_fit_resumes_with_both_to_the_last_bit(tmp_path: Path) -> None:
+def test_a_fit_with_both_parts_resumes_to_the_last_bit(tmp_path: Path) -> None:
     def fit(epochs: int, ckpt_path: Path | None = None) -> TwoTower:
         model, data = sparse_model(BOTH, lr_scheduler=SCHEDULE), small_data(tmp_path)
         torch.manual_seed(3)
@@ -206,8 +207,8 @@ def test_a_fit_resumes_with_both_to_the_last_bit(tmp_path: Path) -> None:
     assert model.hparams["optimizer"] == BOTH
 
 
-def test_a_fit_moves_the_rows_that_its_batches_used(tmp_path: Path) -> None:
-    """Neither weight decay nor a moment reaches another one."""
+def test_a_fit_changes_only_the_rows_that_its_batches_use(tmp_path: Path) -> None:
+    """Neither weight decay nor moments change other rows."""
     used: list[Tensor] = []
 
     class Rows(Callback):
@@ -265,7 +266,7 @@ def test_optimizers_that_cannot_train_the_tables(make: Any, message: str) -> Non
     assert message in str(error.value)
 
 
-def test_what_can_train_the_tables_is_taken() -> None:
+def test_optimizers_that_can_train_the_tables() -> None:
     net, dense = Net(), nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2))
     for make in (LazyAdam, RowWiseAdagrad, torch.optim.Adagrad, partial(torch.optim.SGD, lr=0.1), combined):
         check_sparse_tables(net, net_optimizer := make(net if make is combined else parameter_groups(net)))
@@ -275,7 +276,7 @@ def test_what_can_train_the_tables_is_taken() -> None:
     check_sparse_tables(only, torch.optim.SparseAdam(parameter_groups(only)))
 
 
-def test_two_optimizers_need_something_for_each() -> None:
+def test_both_parts_need_parameters() -> None:
     for model, missing in (
         (nn.Linear(2, 2), "SparseAndDense: no table has sparse gradients"),
         (nn.Embedding(2, 2, sparse=True), "SparseAndDense: .*dense"),
@@ -284,7 +285,9 @@ def test_two_optimizers_need_something_for_each() -> None:
             combined(model)
 
 
-def test_what_else_cannot_be_done_with_sparse_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clipping_by_value_and_nccl_are_refused_for_sparse_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = small_trainer(tmp_path, gradient_clip_val=0.1, gradient_clip_algorithm="value")
     with pytest.raises(ValueError, match=r"candidate_id\.table.*gradient_clip_algorithm"):
         trainer.fit(sparse_model(BOTH), datamodule=small_data(tmp_path))
