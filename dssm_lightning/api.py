@@ -5,29 +5,29 @@ Nothing here needs Lightning, except :func:`load_datamodule` and :func:`load_unt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from argparse import ArgumentError
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.features.schema import Schemas
-from dssm_lightning.losses import Loss
-from dssm_lightning.models.factories import make
-from dssm_lightning.models.scorers import Scorer
-from dssm_lightning.models.tower import TowerFactory
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.retrieval.hybrid import Hybrid
 from dssm_lightning.retrieval.retriever import Retriever
 from dssm_lightning.training.checkpoint_files import read_checkpoint
+from dssm_lightning.training.checkpoint_model import model_of
 from dssm_lightning.training.run_folders import run_of
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.parser_messages import in_one_line
 from dssm_lightning.utils.progress import track
 from dssm_lightning.utils.renamed import renew
+from dssm_lightning.utils.trusted_classes import trusted_imports, trusting
+from dssm_lightning.utils.yaml_files import read_sections
 
 if TYPE_CHECKING:
     from dssm_lightning.data.datamodule import RetrievalDataModule
@@ -40,7 +40,7 @@ def load_data(configs: Sequence[str | Path]) -> RetrievalData:
     """Return the data that the configs describe, later ones over earlier ones.
 
     Raises:
-        UserError: a file that does not exist, or no section ``data``.
+        UserError: a file that does not exist or is no YAML, a setting that is refused, or no section ``data``.
     """
     return _instantiate(RetrievalData, "data", configs)
 
@@ -56,89 +56,73 @@ def load_untrained(configs: Sequence[str | Path]) -> TwoTower:
     """Return the model that the configs describe; its towers are built when the data are known.
 
     Raises:
-        UserError: a file that does not exist, or no section ``model``.
+        UserError: a file that does not exist or is no YAML, a setting that is refused, or no section ``model``.
     """
     from dssm_lightning.training.module import TwoTower
 
     return _instantiate(TwoTower, "model", configs)
 
 
-def load_run(checkpoint: str | Path) -> tuple[TwoTowerModel, RetrievalData]:
+def load_run(checkpoint: str | Path, trust: Sequence[str] = ()) -> tuple[TwoTowerModel, RetrievalData]:
     """Return the trained model of a checkpoint, and the data of its run, encoded with the model's own schemas.
 
+    Args:
+        checkpoint: the file, in its run folder.
+        trust: modules of your own that the file and the run's config may name.
+
     Raises:
-        UserError: the file is damaged, or lies in no run folder, whose config says where the data are.
+        UserError: the file is damaged, or names a class that is not trusted; it lies in no run folder, whose config
+            says where the data are.
     """
     path = Path(checkpoint)
-    model = model_of(read_checkpoint(path))
-    return model, data_of(path, model.schemas)
+    with trusting(trust):
+        model = model_of(read_checkpoint(path), str(path))
+        return model, data_of(path, model.schemas)
 
 
-def load_model(checkpoint: str | Path) -> TwoTowerModel:
+def load_model(checkpoint: str | Path, trust: Sequence[str] = ()) -> TwoTowerModel:
     """Return the trained model of a checkpoint as a plain torch module, without its data.
 
-    Raises:
-        UserError: the file is damaged, or its model was built from Python callables.
-    """
-    return model_of(read_checkpoint(Path(checkpoint)))
-
-
-def model_of(content: dict[str, Any]) -> TwoTowerModel:
-    """Return the trained model of a checkpoint's content, in evaluation mode.
-
     Args:
-        content: as :func:`~dssm_lightning.training.checkpoint_files.read_checkpoint` returns it.
+        checkpoint: the file.
+        trust: modules of your own that the file may name.
 
     Raises:
-        UserError: a tower or the scorer was given as a Python callable, which a checkpoint cannot hold.
+        UserError: the file is damaged, or names a class that is not trusted; its model was built from Python
+            callables.
     """
-    settings = content.get("hyper_parameters", {})
-    model = TwoTowerModel(
-        make(TowerFactory, _setting(content, "query_tower")),
-        make(TowerFactory | None, _setting(content, "candidate_tower")),
-        make(Callable[[], Scorer], _setting(content, "scorer"))(),
-        settings.get("tied_embeddings"),
-        settings.get("encode_chunk_size"),
-    )
-    model.build(Schemas.from_json(content["schemas"]))
-    own = model.state_dict().keys()
-    model.load_state_dict({name: value for name, value in content["state_dict"].items() if name in own})
-    return model.eval()
-
-
-def loss_of(content: dict[str, Any]) -> Loss:
-    """Return the loss of a checkpoint's content, with what it has learned.
-
-    Raises:
-        UserError: it was given as a Python callable, which a checkpoint cannot hold.
-    """
-    loss: Loss = make(Callable[[], Loss], _setting(content, "loss"))()
-    prefix = "loss."
-    loss.load_state_dict({k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)})
-    return loss
+    with trusting(trust):
+        return model_of(read_checkpoint(Path(checkpoint)), str(checkpoint))
 
 
 def data_of(checkpoint: Path, schemas: Schemas | None) -> RetrievalData:
     """Return the data of a checkpoint's run, encoded with the model's schemas.
 
     Raises:
-        UserError: the checkpoint lies in no run folder, whose config says where the data are.
+        UserError: the checkpoint lies in no run folder, whose config says where the data are; the config names a class
+            that is not trusted.
     """
     run = run_of(checkpoint)
     if run is None:
         raise UserError(f"{checkpoint} lies in no run folder with a config.yaml, which says where the data are")
-    data = load_data([run / "config.yaml"])
+    config = run / "config.yaml"  # found, not given: it is not the user's code
+    with trusted_imports(_sections(config).get("data"), str(config)):
+        data = load_data([config])
     data.encode_with(schemas)
     return data
 
 
-def load_retriever(checkpoint: str | Path) -> Retriever:
+def load_retriever(checkpoint: str | Path, trust: Sequence[str] = ()) -> Retriever:
     """Return a retriever of a checkpoint's model over the corpus of its run.
+
+    Args:
+        checkpoint: the file, in its run folder.
+        trust: modules of your own that the file and the run's config may name.
 
     Raises:
         UserError: as for :func:`load_run`.
     """
-    return make_retriever(*load_run(checkpoint))
+    return make_retriever(*load_run(checkpoint, trust))
 
 
 def make_retriever(model: TwoTowerModel, data: RetrievalData, hybrid_weight: float | None = None) -> Retriever:
@@ -172,28 +156,26 @@ def make_retriever(model: TwoTowerModel, data: RetrievalData, hybrid_weight: flo
     )
 
 
-def _setting(content: dict[str, Any], name: str) -> Any:
-    settings = content.get("hyper_parameters", {})
-    if name not in settings:
-        raise UserError(
-            f"{name} of this checkpoint was given as a Python callable, which is not saved: use "
-            f"TwoTower.load_from_checkpoint(path, {name}=…) and make_retriever(model, data)"
-        )
-    return settings[name]
-
-
 def _instantiate(kind: type[T], key: str, configs: Sequence[str | Path]) -> T:
-    parser = ArgumentParser(prog="dssm-lightning", exit_on_error=True)
+    parser = ArgumentParser(prog="dssm-lightning", exit_on_error=False)
     parser.add_class_arguments(kind, key)
     settings: Namespace | None = None
     for path in map(Path, configs):
         if not path.is_file():
             raise UserError(f"--config {path}: no such file")
-        section = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(key)
-        if section is not None:
+        section = _sections(path).get(key)
+        if section is None:
+            continue
+        try:
             settings = parser.parse_object({key: renew(section)}, namespace=settings)
+        except ArgumentError as error:
+            raise UserError(f"--config {path}: {in_one_line(str(error))}") from error
     if settings is None:
         raise UserError(f"{', '.join(map(str, configs))} has no section {key!r}")
     made = parser.instantiate(settings)[key]
     assert isinstance(made, kind)
     return made
+
+
+def _sections(config: Path) -> dict[str, Any]:
+    return read_sections(config, f"--config {config}")

@@ -16,6 +16,9 @@ from dssm_lightning.features.base import Feature, feature_from_dict
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features
 
+VERSION = 1
+"""Version of the string that :meth:`Schemas.to_json` returns."""
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -102,13 +105,25 @@ class Schemas:
 
     @cached_property
     def _json(self) -> str:  # cached: every checkpoint contains it, and vocabularies may be large
-        return json.dumps({"version": 1, "query": self.query.to_list(), "candidate": self.candidate.to_list()})
+        return json.dumps({"version": VERSION, "query": self.query.to_list(), "candidate": self.candidate.to_list()})
 
     @classmethod
     def from_json(cls, text: str) -> Schemas:
-        """Make the schemas from a string that :meth:`to_json` returned."""
-        values = json.loads(text)
-        sides = [Schema(tuple(map(feature_from_dict, values[side]))) for side in ("query", "candidate")]
+        """Make the schemas from a string that :meth:`to_json` returned.
+
+        Raises:
+            UserError: the string is damaged, or from a later release.
+        """
+        try:
+            values = json.loads(text)
+            version = values["version"]
+            if version != VERSION:
+                raise UserError(f"schemas of version {version!r} are of another release; this one reads {VERSION}")
+            sides = [Schema(tuple(map(feature_from_dict, values[side]))) for side in ("query", "candidate")]
+        except UserError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"schemas are damaged: {type(error).__name__}: {error}") from error
         return cls(*sides)
 
     def difference(self, other: Schemas) -> str | None:
@@ -128,7 +143,18 @@ def changes(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """Describe the differences between two features, given as plain values, for an error message."""
     if a["kind"] != b["kind"]:
         return [f"{a['kind']} against {b['kind']}"]
-    return [f"{key} {_short(a[key])} against {_short(b[key])}" for key in a if a[key] != b[key]]
+    a, b = _comparable(a), _comparable(b)
+    return [f"{key} {_short(a[key])} against {_short(b.get(key))}" for key in a if a[key] != b.get(key)]
+
+
+def _comparable(value: Any) -> Any:
+    """Return a feature's plain values without those that a schema of release 0.1.0 does not have."""
+    if not isinstance(value, dict):
+        return value
+    values = {key: _comparable(entry) for key, entry in value.items() if key != "holds"}
+    if "dates" in values:
+        values["dates"] = None if values["dates"] == "polars" else values["dates"]
+    return values
 
 
 def _short(value: Any) -> str:

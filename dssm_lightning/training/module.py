@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +18,21 @@ from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tower import TowerFactory
 from dssm_lightning.models.tower_checks import check_batch_statistics
 from dssm_lightning.models.two_tower import TwoTowerModel
-from dssm_lightning.training.checkpoint_files import renewed_file
+from dssm_lightning.training.checkpoint_model import checked
 from dssm_lightning.training.compilation import check_compiler, compile_towers
 from dssm_lightning.training.cross_batch_memory import Memory, check_use
 from dssm_lightning.training.distributed.rank_agreement import check_run
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables, data_parallel_group
-from dssm_lightning.training.frozen_backbones import backbones, check_rest, fixed_features, read_weights
+from dssm_lightning.training.frozen_backbones import backbones, check_rest, read_weights, use_fixed_features
+from dssm_lightning.training.kept_checkpoints import find_kept_checkpoints
 from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
+from dssm_lightning.training.trainer_checks import keep_tuned_settings, reads_tuners_file
 from dssm_lightning.training.training_steps import TrainingSteps
 from dssm_lightning.training.warm_start import warm_start
 from dssm_lightning.utils import distributed
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_whole
 from dssm_lightning.utils.logger import log_info
+from dssm_lightning.utils.trusted_classes import trusting
 
 
 class TwoTower(TwoTowerModel, TrainingSteps):
@@ -108,7 +110,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         self.make_optimizer: OptimizerCallable = make(OptimizerCallable, optimizer)
         self.make_lr_scheduler: LRSchedulerCallable | None = make(LRSchedulerCallable | None, lr_scheduler)
         self.lr_scheduler_interval = lr_scheduler_interval
-        require_at_least("model", "score_chunk_size", score_chunk_size, hint="leave it out for all queries at once")
+        require_whole("model", "score_chunk_size", score_chunk_size, hint="leave it out for all queries at once")
         self.cross_device_negatives, self.score_chunk_size = cross_device_negatives, score_chunk_size
         self.memory_size, self.compile_towers = memory_size, compile_towers
         self.ks, self.warm_start = ks, warm_start
@@ -136,19 +138,16 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         """Agree with the other processes on the run, and make the metrics.
 
         Raises:
-            UserError: a memory that the negatives or the processes leave without use; processes with other settings
-                or data; FSDP, or a strategy that does not know the tables; no compiler for towers to be compiled;
-                the errors of :meth:`EvaluationSteps.setup`.
+            UserError: a memory without use; other settings or data than the other processes; FSDP; no compiler.
         """
         if stage == "fit" and self.compile_towers:
             check_compiler(self.trainer.strategy.root_device)
-        data, group = self.datamodule, data_parallel_group(self.trainer.strategy, stage)
+        group = data_parallel_group(self.trainer.strategy, stage)
         distributed.use_group(None)  # all processes must agree, also those that share tables
-        check_run(dict(self.hparams), data, self.trainer)
+        check_run(dict(self.hparams), self.datamodule, self.trainer)
         distributed.use_group(group)
         if self.memory_size is not None:
-            own = data.negatives is not None and data.negatives.per_row
-            check_use(type(data.negatives).__name__ if own else None, self.cross_device_negatives)
+            check_use(self.datamodule.negatives, self.cross_device_negatives)
         super().setup(stage)
 
     def build(self, schemas: Schemas) -> None:
@@ -166,9 +165,8 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         """Build the towers for the data's schemas; ``load_from_checkpoint``, without a trainer, builds them later."""
         if self._trainer is not None and _has_data(self.trainer):
             self.build(self.datamodule.schemas)
-            if isinstance(self.trainer.strategy, ShardedTables):
-                shared = self.trainer.strategy.share(self)
-                log_info(f"tables whose rows the processes share: {', '.join(shared)}")
+            if isinstance(strategy := self.trainer.strategy, ShardedTables):
+                log_info(f"tables whose rows the processes share: {', '.join(strategy.share(self))}")
             if distributed.world_size() > 1:
                 check_batch_statistics(self.towers, "several processes")
 
@@ -181,43 +179,48 @@ class TwoTower(TwoTowerModel, TrainingSteps):
             news = warm_start(Path(self.warm_start), self, self.towers, self.schemas)
             log_info(f"warm start from {self.warm_start}; {'; '.join(news) or 'nothing is new'}")
             self.warm_start = None
-        self._use_fixed_features()
+        use_fixed_features(self.towers, self.datamodule)
         if self.compile_towers:
             compile_towers(self.towers.values())
 
     def on_validation_start(self) -> None:
         """Prepare backbones as a fit does at its start, for a model that is evaluated without a fit."""
         read_weights(self._backbones)
-        self._use_fixed_features()
+        use_fixed_features(self.towers, self.datamodule)
 
     on_test_start = on_predict_start = on_validation_start
-
-    def _use_fixed_features(self) -> None:
-        data = self.datamodule
-        data.assembler.replace_columns(fixed_features(self.towers, data.data, data.folder))
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load a model as Lightning does, with the class paths and options of any release.
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        *,
+        trust: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> TwoTower:
+        """Load a model as Lightning does, from a path, a URL or an open file of any release.
 
-        Args:
-            checkpoint_path: a path, or an open file.
-            args: as for ``LightningModule.load_from_checkpoint``.
-            kwargs: further arguments of that method, and the parts that were given as Python callables.
+        ``weights_only=False`` unpickles any object, which can run code of its author. ``trust`` names modules of yours
+        that the file may use. Parts that were given as Python callables must be given again.
+
+        Raises:
+            UserError: a class that is not trusted; weights for another model than the settings describe.
         """
-        renewed = checkpoint_path
-        if isinstance(checkpoint_path, str | Path):
-            renewed = renewed_file(Path(checkpoint_path)) or checkpoint_path
-        with warnings.catch_warnings():  # Lightning 2.6 calls functions that jsonargparse 4 still has
-            warnings.filterwarnings("ignore", message=r"\s+(By default only one Jsonargparse|.*was deprecated in v4)")
-            return super().load_from_checkpoint(renewed, *args, **kwargs)
+        if weights_only is False:
+            return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, strict, False, **kwargs)
+        with trusting(trust), checked(checkpoint_path, kwargs, strict is not False) as file:
+            return super().load_from_checkpoint(file, map_location, hparams_file, strict, True, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the schemas and the counts; keep only plain settings, so that ``weights_only=True`` can load the file."""
-        assert self.schemas is not None
-        checkpoint["schemas"] = self.schemas.to_json()
+        if self.schemas is not None:  # None: an OnExceptionCheckpoint saves after an error of the data
+            checkpoint["schemas"] = self.schemas.to_json()
         checkpoint["rows_without_negatives"] = self.without_negatives.total(self.device)
         for key in ("hyper_parameters", "datamodule_hyper_parameters"):
             if key in checkpoint:
@@ -234,9 +237,12 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         if difference is not None:
             raise UserError(f"the checkpoint was trained with another schema than the data's: {difference}")
         self.build(saved)
-        self.warm_start = None  # a resumed run has started already
+        if self._trainer is None or not reads_tuners_file(self.trainer):
+            self.warm_start = None  # a resumed run has started already
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            keep_tuned_settings(self.trainer, checkpoint)
             self.datamodule.adapt(checkpoint)
+            find_kept_checkpoints(checkpoint, self.trainer)
         self.without_negatives.restart(checkpoint.get("rows_without_negatives", 0))
 
 

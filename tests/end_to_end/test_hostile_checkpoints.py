@@ -1,0 +1,235 @@
+"""Checkpoints and found configs of strangers: none of their code is imported or called, and each is one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from helpers.hostile import MODULE, kinds, rewrite, write_module
+from helpers.paths import GOLDEN
+
+from dssm_lightning import TwoTower, load_model, load_retriever
+from dssm_lightning.cli.main import main
+from dssm_lightning.utils.errors import UserError
+
+KINDS = sorted(kinds(Path("/tmp")))
+
+
+def test_there_are_47_kinds() -> None:
+    assert len(KINDS) == 47
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder whose checkpoint and config may be changed, with the hostile module within reach."""
+    place = tmp_path / "runs" / "golden" / "version_0"
+    shutil.copytree(GOLDEN / "0.1.0", place)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    return place
+
+
+@pytest.fixture
+def checkpoint(run: Path) -> Path:
+    return run / "checkpoints" / "last.ckpt"
+
+
+def checks(args: list[str]) -> Callable[[Path], Any]:
+    return lambda path: main([*args, "--ckpt_path", str(path)])
+
+
+def refused(load: Callable[[Path], Any], path: Path) -> str:
+    """Load, and return the message, or an empty one: a loader may ignore settings that it has no use for."""
+    try:
+        load(path)
+    except (UserError, SystemExit) as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_load_from_checkpoint_runs_nothing_hostile(kind: str, checkpoint: Path, tmp_path: Path) -> None:
+    mark = write_module(tmp_path)
+    rewrite(checkpoint, kinds(tmp_path)[kind])
+    message = refused(lambda path: TwoTower.load_from_checkpoint(path, weights_only=True), checkpoint)
+    assert not mark.exists()
+    assert MODULE not in sys.modules
+    assert str(checkpoint) in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loader", [load_retriever, checks(["test"])], ids=["load_retriever", "test"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_loaders_run_nothing_hostile(
+    kind: str, loader: Callable[[Path], Any], checkpoint: Path, tmp_path: Path
+) -> None:
+    mark = write_module(tmp_path)
+    rewrite(checkpoint, kinds(tmp_path)[kind])
+    refused(loader, checkpoint)
+    assert not mark.exists()
+    assert MODULE not in sys.modules
+
+
+SCORE = {"query": {"text": "a"}, "positive_doc": {"text": "a"}, "negative_docs": []}
+COMMANDS = [
+    *(["validate"], ["test"], ["predict"], ["fit"], ["search", "--query", "a"], ["summary"], ["mine"]),
+    ["score", "--input", "score.json"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: str(words[0]))
+def test_every_command_refuses(words: list[str], checkpoint: Path, tmp_path: Path) -> None:
+    mark = write_module(tmp_path)
+    Path("score.json").write_text(json.dumps(SCORE), encoding="utf-8")
+    rewrite(checkpoint, kinds(tmp_path)["query_tower: function"])
+    with pytest.raises(UserError, match=rf"last\.ckpt names {MODULE}\.run.*--trust {MODULE}"):
+        checks(words)(checkpoint)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("words", [["validate"], ["search", "--query", "a"]], ids=["validate", "search"])
+@pytest.mark.parametrize("form", ["class_path", "bare"])
+def test_a_found_config_names_nothing_of_strangers(form: str, words: list[str], run: Path, tmp_path: Path) -> None:
+    mark = write_module(tmp_path)
+    config = run / "config.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings["data"]["source"] = f"{MODULE}.run" if form == "bare" else {"class_path": f"{MODULE}.run"}
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    with pytest.raises((UserError, SystemExit)):
+        checks(words)(run / "checkpoints" / "last.ckpt")
+    assert not mark.exists()
+    assert MODULE not in sys.modules
+
+
+def test_the_callbacks_of_a_found_config_are_refused_as_well(run: Path, tmp_path: Path) -> None:
+    mark = write_module(tmp_path)
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    settings["trainer"]["callbacks"] = [{"class_path": f"{MODULE}.Loss"}]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"config\.yaml names {MODULE}\.Loss"):
+        checks(["test"])(run / "checkpoints" / "last.ckpt")
+    assert not mark.exists()
+
+
+OWN = """
+from dssm_lightning.losses import SampledSoftmax
+
+class Own(SampledSoftmax):
+    pass
+"""
+
+
+def test_modules_of_ones_own_are_trusted_by_name(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "own_shop.py").write_text(OWN, encoding="utf-8")
+    rewrite(checkpoint, lambda settings: settings.update(loss={"class_path": "own_shop.Own"}))
+    try:
+        with pytest.raises(UserError, match=r"own_shop\.Own.*--trust own_shop"):
+            TwoTower.load_from_checkpoint(checkpoint, weights_only=True)
+        loaded = TwoTower.load_from_checkpoint(checkpoint, weights_only=True, trust=["own_shop"])
+        assert type(loaded.loss).__name__ == "Own"
+        again = TwoTower.load_from_checkpoint(checkpoint, weights_only=True)  # imported by now
+        assert type(again.loss).__name__ == "Own"
+        with pytest.warns(UserWarning, match=r"own_shop\.Own"):  # the config beside it names another loss
+            main(["validate", "--ckpt_path", str(checkpoint), "--trust", "own_shop"])
+    finally:
+        sys.modules.pop("own_shop", None)
+
+
+def test_what_is_trusted_ends_with_the_command(checkpoint: Path, tmp_path: Path) -> None:
+    mark = write_module(tmp_path)
+    main(["summary", "--ckpt_path", str(checkpoint), f"--trust={MODULE}"])
+    rewrite(checkpoint, kinds(tmp_path)["loss: function"])
+    with pytest.raises(UserError, match=f"{MODULE}.run"):
+        main(["summary", "--ckpt_path", str(checkpoint)])
+    assert not mark.exists()
+    with pytest.raises(UserError, match=r"trust 'my shop'"):
+        load_model(checkpoint, trust=["my shop"])
+
+
+# -- sizes and damage -------------------------------------------------------------------------------------------------
+
+
+def rewrite_content(path: Path, **changes: Any) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save({key: value for key, value in {**content, **changes}.items() if value is not None}, path)
+
+
+def loop() -> list[Any]:
+    values: list[Any] = []
+    values.append(values)
+    return values
+
+
+def doubled() -> list[Any]:
+    """Thirty lists that each hold the one before twice: 2^30 values in a few bytes."""
+    values: list[Any] = ["x"]
+    for _ in range(30):
+        values = [values, values]
+    return values
+
+
+DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
+    "no schemas": ({"schemas": None}, "holds no schemas"),
+    "schemas of another type": ({"schemas": 7}, "schemas are int"),
+    "schemas cut off": ({"schemas": '{"version": 1, "query": ['}, "schemas are damaged"),
+    "schemas of no features": ({"schemas": '{"version": 1, "query": 5, "candidate": []}'}, "schemas are damaged"),
+    "schemas of a later release": ({"schemas": '{"version": 99, "query": [], "candidate": []}'}, "version 99"),
+    "schemas nested deeply": ({"schemas": "[" * 100_000}, "schemas are damaged"),
+    "no weights": ({"state_dict": None}, "no state_dict"),
+    "weights that are none": ({"state_dict": {"a": 3}}, "state_dict must map names to tensors"),
+    "settings that are none": ({"hyper_parameters": 3}, "hyper_parameters are int"),
+    "settings in themselves": ({"hyper_parameters": {"loss": loop()}}, "nested deeper than 50"),
+    "settings without end": ({"hyper_parameters": {"loss": doubled()}}, "more than 1,000,000 values"),
+    "repeated bytes": ({"state_dict": {"a": torch.zeros(1).expand(10**12)}}, r"shape \(1000000000000,\)"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_one_line(damage: str, checkpoint: Path) -> None:
+    changes, message = DAMAGE[damage]
+    rewrite_content(checkpoint, **changes)
+    for load in (TwoTower.load_from_checkpoint, load_model, checks(["test"])):
+        with pytest.raises(UserError, match=message) as caught:
+            load(checkpoint)
+        assert str(caught.value).count("\n") == 0
+
+
+def test_a_compressed_archive_is_not_unpacked(checkpoint: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(checkpoint) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    with pytest.raises(UserError, match=r"bomb\.ckpt is a compressed archive"):
+        load_model(bomb)
+
+
+def test_a_pickle_that_allocates_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "bytes.ckpt"
+    torch.save({"schemas": bytearray(10)}, path)
+    with pytest.raises(UserError, match="bytearray"):
+        load_model(path)
+
+
+SIDES = ("query", "candidate")
+HUGE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "width": lambda settings: [settings[f"{side}_tower"]["init_args"].update(output_dim=10**12) for side in SIDES],
+    "layers": lambda settings: settings["query_tower"]["init_args"].update(hidden_dims=[8] * 400),
+    "list": lambda settings: settings["query_tower"]["init_args"].update(hidden_dims=[8] * 100_000),
+}
+
+
+@pytest.mark.parametrize("size", HUGE)
+def test_settings_of_a_huge_model_take_no_memory(size: str, checkpoint: Path) -> None:
+    rewrite(checkpoint, HUGE[size])
+    for load in (TwoTower.load_from_checkpoint, load_model, checks(["test"])):
+        with pytest.raises(UserError, match=r"by its settings|than it has weights for|more than 2,000 values"):
+            load(checkpoint)
