@@ -6,14 +6,18 @@ import sys
 
 
 def run() -> None:
-    """Run the command line: an error that the user can mend is one line, any other is a traceback."""
-    from dssm_lightning.cli.main import main
-    from dssm_lightning.utils.errors import UserError
+    """Run the command line: an error that the user can mend is one line, and so is a signal; others are tracebacks."""
+    from dssm_lightning.utils.interrupts import end_on_signals
 
-    try:
-        main()
-    except (UserError, OSError, FloatingPointError) as error:  # the last: a loss that is not finite
-        sys.exit(f"error: {error}")
+    with end_on_signals():
+        from dssm_lightning.cli.main import main
+        from dssm_lightning.utils.console import printable
+        from dssm_lightning.utils.errors import UserError
+
+        try:
+            main()
+        except (UserError, OSError, FloatingPointError) as error:  # the last: a loss that is not finite
+            sys.exit(printable(f"error: {' '.join(str(error).splitlines())}"))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dssm_lightning.training import run_folders
 from dssm_lightning.training.checkpoint_files import furthest_readable, read_checkpoint
+from dssm_lightning.training.run_status import not_finished
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import log_info, warn
+
+if TYPE_CHECKING:
+    from dssm_lightning.data.retrieval_data import RetrievalData
+    from dssm_lightning.models.two_tower import TwoTowerModel
 
 
 def option(arguments: list[str], name: str) -> str | None:
@@ -56,7 +63,7 @@ def find_checkpoint(which: str, config: str | None) -> Path | None:
         UserError: the path is no file; no checkpoint of the run can be read.
     """
     if which in ("best", "last"):
-        found = run_folders.newest_checkpoint(None if config is None else Path(config).stem, which)
+        found = run_folders.newest_checkpoint(_name(config), which)
         return _readable(found) if found is not None and which == "last" else found
     if not Path(which).is_file():
         raise UserError(f"--ckpt_path {which}: no such file (possible are a path, best and last)")
@@ -96,10 +103,8 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
         if verb == "fit":
             log_info(f"--ckpt_path {which}: no run has such a checkpoint yet; a new run begins")
             return without(arguments, "ckpt_path")
-        raise UserError(
-            f"{verb} needs a trained model, and no run of {config or 'any config'} under "
-            f"{run_folders.RUNS.resolve()} has a {which or 'best'}.ckpt: fit first, or name a file with --ckpt_path"
-        )
+        raise UserError(f"{verb} needs a trained model, and {_missing(which or 'best', config)}")
+    _log_choice(found, which or "best", resumes=verb == "fit")
     arguments = [*without(arguments, "ckpt_path"), f"--ckpt_path={found}"]
     if config is None:
         run = run_folders.run_of(found)
@@ -117,6 +122,57 @@ def require_checkpoint(which: str, config: str | None = None) -> Path:
     """
     found = find_checkpoint(which, config)
     if found is None:
-        runs = f"no run of {config or 'any config'} under {run_folders.RUNS.resolve()}"
-        raise UserError(f"--ckpt_path {which}: {runs} has a {which}.ckpt: fit first, or name a file")
+        raise UserError(f"--ckpt_path {which}: {_missing(which, config)}")
+    _log_choice(found, which)
     return found
+
+
+def load_chosen(which: str, config: Sequence[str] | None) -> tuple[TwoTowerModel, RetrievalData]:
+    """Return the model of the chosen checkpoint, and the data of its run or of the configs.
+
+    Args:
+        which: ``best``, ``last`` or a path.
+        config: the first names the run; the data are those of all. None = the newest run of any config, with its data.
+
+    Raises:
+        UserError: as for :func:`require_checkpoint`, and what is wrong with the file or the configs.
+    """
+    from dssm_lightning import api
+
+    if not config:
+        return api.load_run(require_checkpoint(which))
+    model, data = api.load_model(require_checkpoint(which, config[0])), api.load_data(config)
+    data.encode_with(model.schemas)
+    return model, data
+
+
+def log_unfinished(run: Path | None) -> None:
+    """Log a line about a run that is not finished."""
+    line = None if run is None else not_finished(run)
+    if line is not None:
+        log_info(line)
+
+
+def _name(config: str | None) -> str | None:
+    return None if config is None else run_folders.run_name(config)
+
+
+def _log_choice(found: Path, which: str, resumes: bool = False) -> None:
+    """Log which run was chosen, a newer run without such a checkpoint, and whether the chosen run is finished."""
+    run = run_folders.run_of(found)
+    if which in ("best", "last") and run is not None:
+        newest = run_folders.folders_of(run.parent.name)[-1]
+        newer = "" if newest.name == run.name else f" ({newest} is newer, but has no {which}.ckpt)"
+        log_info(f"--ckpt_path {which}: {found}{newer}")
+    if not resumes:
+        log_unfinished(run)
+
+
+def _missing(which: str, config: str | None) -> str:
+    """Return that no run has such a checkpoint, and what there is in its place."""
+    other = "last" if which == "best" else "best"
+    instead = run_folders.newest_checkpoint(_name(config), other)
+    there = "fit first, or name a file with --ckpt_path"
+    if instead is not None:
+        there = f"but there is {instead}: choose it with --ckpt_path {other}"
+    return f"no run of {config or 'any config'} under {run_folders.RUNS.resolve()} has a {which}.ckpt: {there}"

@@ -1,22 +1,23 @@
-"""Arguments of the commands that are plain functions: lists of texts and flags become JSON values."""
+"""Arguments of the commands that are plain functions: lists of texts and flags become values of YAML."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, get_args, get_type_hints
 
+from dssm_lightning.utils.errors import UserError
 
-def as_json(arguments: list[str], command: Callable[..., Any]) -> list[str]:
-    """Return the arguments with a command's lists of texts and its flags as JSON values.
+
+def as_yaml(arguments: list[str], command: Callable[..., Any]) -> list[str]:
+    r"""Return the arguments with a command's lists of texts and its flags as values of YAML.
 
     ``--query a --query b``, ``--query=a --query=b`` and ``--query a b`` all become ``--query=["a", "b"]``, so that a
     text is never parsed as YAML. A flag without a value, such as ``--json``, becomes ``--json=true``.
 
     Example:
         >>> def search(query: list[str], json: bool = False) -> None: ...
-        >>> as_json(["--query", "yes", "--json", "--query=12"], search)
-        ['--json=true', '--query=["yes", "12"]']
+        >>> as_yaml(["--query", "yes", "--json", "--query=💥"], search)
+        ['--json=true', '--query=["yes", "\\U0001f4a5"]']
     """
     hints = get_type_hints(command)
     lists: dict[str, list[str]] = {name: [] for name, hint in hints.items() if list[str] in (hint, *get_args(hint))}
@@ -33,4 +34,40 @@ def as_json(arguments: list[str], command: Callable[..., Any]) -> list[str]:
             others.append(f"{argument}=true" if hints.get(name) is bool and not has_value else argument)
         elif equals:
             open_list.append(value)
-    return others + [f"--{name}={json.dumps(values, ensure_ascii=False)}" for name, values in lists.items() if values]
+    return others + [f"--{name}=[{', '.join(map(_quoted, values))}]" for name, values in lists.items() if values]
+
+
+def require_unicode(arguments: list[str]) -> None:
+    """Refuse arguments that are no texts: Python keeps bytes that are not UTF-8 as halves of characters.
+
+    Raises:
+        UserError: such an argument.
+    """
+    for argument in arguments:
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UserError(f"the argument {argument!r} is not UTF-8") from error
+
+
+def require_with(name: str, value: object, other: str, given: bool) -> None:
+    """Refuse an option that only means something with another one; None = it was not given.
+
+    Raises:
+        UserError: the option was given without the other one.
+
+    Example:
+        >>> require_with("--hybrid_weight", 2.0, "--hybrid", False)
+        Traceback (most recent call last):
+        ...
+        dssm_lightning.utils.errors.UserError: --hybrid_weight 2.0 means nothing without --hybrid: add --hybrid, or \
+leave --hybrid_weight out
+    """
+    if value is not None and not given:
+        raise UserError(f"{name} {value} means nothing without {other}: add {other}, or leave {name} out")
+
+
+def _quoted(text: str) -> str:
+    """Return a text in the quotes of YAML: JSON writes characters beyond U+FFFF as two halves, which YAML refuses."""
+    plain = [each if " " <= each <= "~" and each not in '"\\' else f"\\U{ord(each):08x}" for each in text]
+    return f'"{"".join(plain)}"'

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from dssm_lightning.cli.checkpoint_arguments import first_config, option
-from dssm_lightning.cli.lightning_parser import Parser, add_options
+from dssm_lightning.cli.lightning_parser import Parser, add_options, check_options
+from dssm_lightning.cli.run_results import show_fit, show_hybrid, write_metrics, write_rows
+from dssm_lightning.cli.trainer_settings import has_progress_bar, trainer_errors, useful_line
 from dssm_lightning.cli.trainer_verbs import ABOUT
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.preparation.prepare import check_declared
 from dssm_lightning.evaluation.hybrid_test import HybridTest
-from dssm_lightning.evaluation.metric_tables import show_best, show_comparison
-from dssm_lightning.evaluation.result_files import (
-    INTERVALS,
-    PER_QUERY,
-    merge_metrics,
-    per_query,
-    per_query_of,
-    write_json,
-    write_parquet,
-)
 from dssm_lightning.evaluation.trec_files import TrecFiles
 from dssm_lightning.training import run_folders
 from dssm_lightning.training.atomic_checkpoint_io import trainer_plugins
@@ -39,13 +28,16 @@ from dssm_lightning.training.callbacks.embedding_writer import EmbeddingWriter
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from dssm_lightning.training.callbacks.progress_lines import ProgressLines
 from dssm_lightning.training.callbacks.run_config import RunConfig
+from dssm_lightning.training.callbacks.status_writer import StatusWriter
 from dssm_lightning.training.callbacks.stop_at_non_finite import StopAtNonFinite
 from dssm_lightning.training.callbacks.stop_between_batches import StopBetweenBatches
-from dssm_lightning.training.checkpoint_files import read_schemas
+from dssm_lightning.training.checkpoint_files import read_checkpoint, read_schemas
+from dssm_lightning.training.checkpoint_model import check_sizes
 from dssm_lightning.training.module import TwoTower
-from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.logger import is_first_process, log_info, warn
+from dssm_lightning.utils.logger import is_first_process, warn
+from dssm_lightning.utils.trusted_classes import trusted_imports
+from dssm_lightning.utils.yaml_files import read_sections
 
 
 class TwoTowerCLI(LightningCLI):
@@ -54,16 +46,17 @@ class TwoTowerCLI(LightningCLI):
     Args:
         args: the words of the command line.
         verbose: show every metric at the end of a fit.
+        found_config: the config lies beside the checkpoint and was not given by the user: its classes must be trusted.
     """
 
-    def __init__(self, args: list[str], verbose: bool = False) -> None:
-        self.verbose = verbose
+    def __init__(self, args: list[str], verbose: bool = False, found_config: bool = False) -> None:
+        self.verbose, self.found_config = verbose, found_config
         self.run: Path | None = None
         self.hybrid: HybridTest | None = None
         self.parsers: list[Parser] = []
         path = option(args, "ckpt_path")
         self.trained = None if path is None else read_schemas(Path(path))  # for clearer errors than Lightning's
-        self.name = Path(first_config(args) or "default").stem
+        self.name = run_folders.run_name(first_config(args))
         with ExitStack() as self.locks:  # released at the end of the command
             super().__init__(
                 TwoTower,
@@ -100,9 +93,33 @@ class TwoTowerCLI(LightningCLI):
         parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and remember the requested settings: Lightning lays those of a checkpoint over them."""
+        """Parse, and remember the requested settings: Lightning lays those of a checkpoint over them.
+
+        Raises:
+            UserError: a config that was found names a class that is not trusted.
+        """
+        words = cast("list[str]", args)
+        config = first_config(words) if self.found_config else None
+        if config is not None:  # parse it by itself, with nothing but trusted names
+            with trusted_imports(read_sections(Path(config)), config):
+                parser.parse_args([words[0], f"--config={config}"])
         self.config = parser.parse_args(cast("list[str]", args))
         self.requested = self.config.clone()
+        check_options(self.config[self.config.subcommand])
+
+    def _parse_ckpt_path(self) -> None:
+        """Lay the model settings of a checkpoint over the requested ones, as Lightning does, if they are trusted.
+
+        Raises:
+            UserError: the checkpoint names a class that is not trusted, or has weights for another model than its
+                settings describe.
+        """
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return
+        content, source = read_checkpoint(self.checkpoint, mmap=True), str(self.checkpoint)
+        with trusted_imports(content["hyper_parameters"], source, self.config.as_dict()):
+            super()._parse_ckpt_path()
+            check_sizes(content, source)
 
     def before_instantiate_classes(self) -> None:
         """Warn of requested settings that a checkpoint overrides."""
@@ -117,7 +134,7 @@ class TwoTowerCLI(LightningCLI):
     @property
     def checkpoint(self) -> Path | None:
         """The checkpoint that this command starts from; None without one."""
-        path = self.config[self.subcommand].get("ckpt_path")
+        path = self.config[self.config.subcommand].get("ckpt_path")
         return None if path is None else Path(path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -132,14 +149,11 @@ class TwoTowerCLI(LightningCLI):
             save_dir, name, version = self.run.parent.parent, self.run.parent.name, run_folders.version(self.run)
             kwargs["logger"] = [CSVLogger(save_dir, name, version), TensorBoardLogger(save_dir, name, version)]
             kwargs["default_root_dir"] = self.run  # under SLURM Lightning takes up any hpc_ckpt that lies there
-        if settings.enable_progress_bar is None and not sys.stdout.isatty():
+        own_bar = settings.enable_progress_bar is None and has_progress_bar(settings.callbacks)
+        if settings.enable_progress_bar is None and not sys.stdout.isatty() and not own_bar:
             kwargs["enable_progress_bar"] = False  # ProgressLines shows progress instead
-        try:
+        with trainer_errors(settings):
             return super().instantiate_trainer(**kwargs)
-        except (MisconfigurationException, ValueError) as error:
-            requested = ", ".join(f"{name} {settings[name]}" for name in ("accelerator", "devices", "strategy"))
-            has = f"this machine has {torch.cuda.device_count()} GPUs and {os.cpu_count()} CPU cores"
-            raise UserError(f"the trainer refuses its settings: {error} (requested: {requested}; {has})") from error
 
     def _run_folder(self) -> Path:
         """Return the folder of the continued or new run; the first process decides, and locks it."""
@@ -163,7 +177,7 @@ class TwoTowerCLI(LightningCLI):
         except UserError:
             raise
         except ValueError as error:
-            raise UserError(f"settings: {error}") from error
+            raise UserError(f"settings: {useful_line(str(error))}") from error
 
     def before_validate(self) -> None:
         """Encode with the checkpoint's schemas: only fit fits."""
@@ -180,9 +194,10 @@ class TwoTowerCLI(LightningCLI):
         requested = self.config_init[self.subcommand]
         callbacks: list[Callback] = []
         if requested.trec is not None:
-            callbacks.append(TrecFiles(requested.trec, requested.trec_depth))
+            callbacks.append(TrecFiles(requested.trec, 1000 if requested.trec_depth is None else requested.trec_depth))
         if requested.hybrid:
-            self.hybrid = HybridTest(self.model.ks, requested.hybrid_weight)
+            weight = 1.0 if requested.hybrid_weight is None else requested.hybrid_weight
+            self.hybrid = HybridTest(self.model.ks, weight)
             callbacks.append(self.hybrid)
         self._add_callbacks(callbacks)
 
@@ -191,6 +206,8 @@ class TwoTowerCLI(LightningCLI):
         if self.trained is not None:
             check_declared(self.datamodule.recipe, self.trained)
         self._add_callbacks([StopBetweenBatches(), StopAtNonFinite()], first=True)
+        if self.run is not None:
+            self._add_callbacks([StatusWriter(self.run)])
         if self.trainer.progress_bar_callback is None and self.config_init.fit.trainer.enable_progress_bar is not False:
             self._add_callbacks([ProgressLines()])
 
@@ -201,38 +218,20 @@ class TwoTowerCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Show the best metrics and the place of the checkpoint."""
-        [best] = [each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)]
-        if self.trainer.is_global_zero and best.best_model_path:
-            best.restore_from_last_checkpoint()
-            end, value = "metrics at the end of training", best.best_model_score
-            title = end if best.monitor is None else f"best {best.monitor}: {value:.4f}"
-            show_best(best.best_metrics, title, best.monitor, verbose=self.verbose)
-            show_text(f"checkpoint: {Path(best.best_model_path)}")
+        show_fit(self.trainer, self.verbose)
 
     def after_validate(self) -> None:
         """Write the metrics into the folder of the measured run."""
-        run = None if self.checkpoint is None else run_folders.run_of(self.checkpoint)
-        if run is not None and self.trainer.is_global_zero:
-            merge_metrics(run / "metrics.json", self.trainer.callback_metrics)
-            log_info(f"metrics are in {run / 'metrics.json'}")
+        write_metrics(self.trainer, self._measured_run())
 
     def after_test(self) -> None:
         """Write the metrics of all queries, and those of each query; show the fusion with BM25 beside the model."""
         self.after_validate()
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        if self.model.row_values is None:
-            warn("ddp_spawn leaves the metrics of each query in its processes: per_query.parquet is not written")
-        elif self.trainer.is_global_zero:
-            run = None if self.checkpoint is None else run_folders.run_of(self.checkpoint)
-            if run is not None:
-                write_parquet(run / PER_QUERY, per_query(self.model.row_values, self.datamodule.data))
-                write_json(run / INTERVALS, self.model.intervals)
-            if self.hybrid is not None:
-                self._after_hybrid(self.hybrid, metrics, run)
+        data, run = self.datamodule.data, self._measured_run()
+        write_rows(self.trainer, self.model, data, run)
+        if self.hybrid is not None and self.model.row_values is not None and self.trainer.is_global_zero:
+            show_hybrid(self.hybrid, metrics, data, run)
 
-    def _after_hybrid(self, hybrid: HybridTest, metrics: dict[str, float], run: Path | None) -> None:
-        model = {name.removeprefix("test/"): value for name, value in metrics.items()}
-        show_comparison({"the model": model, "hybrid with BM25": hybrid.metrics})
-        if run is not None and hybrid.rows is not None:
-            merge_metrics(run / "metrics.json", hybrid.named)
-            write_parquet(run / per_query_of("hybrid"), per_query(hybrid.rows, self.datamodule.data))
+    def _measured_run(self) -> Path | None:
+        return None if self.checkpoint is None else run_folders.run_of(self.checkpoint)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-from jsonargparse import Namespace, get_loader, set_loader
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dssm_lightning.cli.command_arguments import require_with
 from dssm_lightning.cli.spelling_parser import SpellingParser
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.negatives.frequency import Frequency
@@ -23,7 +23,10 @@ from dssm_lightning.models.fusion import Fusion
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tower import Tower
 from dssm_lightning.training.callbacks.averaged_weights import AveragedWeights
+from dssm_lightning.utils.errors import UserError, is_whole
 from dssm_lightning.utils.renamed import renew
+
+LARGEST_SEED = 2**32 - 1
 
 
 class Parser(SpellingParser, LightningArgumentParser):
@@ -57,15 +60,24 @@ def add_options(parser: LightningArgumentParser, verb: str) -> None:
     if verb == "test":
         trec = "a new folder for run.trec and qrels.trec, which trec_eval, ir_measures and ranx read"
         parser.add_argument("--trec", type=str | None, default=None, help=trec)
-        parser.add_argument("--trec_depth", type=int, default=1000, help="candidates of each query in run.trec")
+        parser.add_argument(
+            "--trec_depth", type=int | None, default=None, help="candidates of each query in run.trec (1000)"
+        )
         hybrid = "also measure the reciprocal rank fusion of the model with BM25"
         parser.add_argument("--hybrid", action="store_true", help=hybrid)
-        parser.add_argument("--hybrid_weight", type=float, default=1.0, help="weight of BM25's list in the fusion")
+        weight = "weight of BM25's list in the fusion (1.0)"
+        parser.add_argument("--hybrid_weight", type=float | None, default=None, help=weight)
 
 
-def _load_yaml(text: str) -> Any:
-    return renew(_read_yaml(text))
+def check_options(settings: Namespace) -> None:
+    """Refuse options of a verb that its parser takes and that cannot be meant.
 
-
-_read_yaml = get_loader("yaml")
-set_loader("yaml", _load_yaml, (yaml.YAMLError,))  # so that configs of earlier releases load
+    Raises:
+        UserError: a seed that NumPy does not have; an option that means something with another one only.
+    """
+    seed = settings.get("seed_everything")
+    if is_whole(seed) and not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"--seed_everything is {seed}; it must be a whole number from 0 to {LARGEST_SEED}")
+    if "hybrid" in settings:
+        require_with("--hybrid_weight", settings.hybrid_weight, "--hybrid", settings.hybrid)
+        require_with("--trec_depth", settings.trec_depth, "--trec FOLDER", settings.trec is not None)

@@ -6,11 +6,15 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
+from dssm_lightning.utils.console import printable
+from dssm_lightning.utils.parser_messages import in_one_line
 from dssm_lightning.utils.suggestions import did_you_mean
+from dssm_lightning.utils.yaml_files import read_sections
 
 _UNKNOWN = re.compile(r"option '([\w.]+)'|unrecognized arguments: --([\w.]+)|import path string: (\w+)", re.IGNORECASE)
 
@@ -31,12 +35,24 @@ class SpellingParser(ArgumentParser):
     def print_usage(self, file: Any = None) -> None:
         """Print nothing: a hundred lines of options would hide the error that follows; ``--help`` shows them."""
 
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config.
+
+        Raises:
+            UserError: no YAML, or YAML that is refused. The message has the file and the line.
+        """
+        if Path(path).is_file():  # jsonargparse also reads the standard input
+            read_sections(Path(path), f"--config {path}")
+        parsed: Namespace = super().parse_path(path, *args, **kwargs)
+        return parsed
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Exit with jsonargparse's message and the most similar known name."""
+        """Exit with jsonargparse's message in one line, and the most similar known name."""
+        message = printable(in_one_line(message))
         if "required: fit." in message:  # no setting is given at all, so probably --config was forgotten
             message = f"{message}; name the config that has them with --config"
         unknown = _UNKNOWN.search(message)
-        if unknown is not None:
+        if unknown is not None and "did you mean" not in message:
             options = (parser.get_defaults().keys(branches=True) for parser in (self, *self.related))
             known = {*chain.from_iterable(options), *_names(self.families)}
             message += did_you_mean(unknown[unknown.lastindex or 1], known)

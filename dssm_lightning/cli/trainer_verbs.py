@@ -46,6 +46,7 @@ OF_A_CHECKPOINT = {
 }
 EVERY = {
     "--print_config": "print the settings that would be used, as YAML",
+    "--trust MODULE": "let a checkpoint or a found config name what your module holds",
     "--help-all": "every option of data, model and trainer (needs some seconds)",
     "--model.loss.help NAME": "the options of a class; also for other swappable parts",
 }
@@ -59,7 +60,7 @@ def run(words: list[str]) -> Any:
     import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from dssm_lightning.cli.checkpoint_arguments import resolve_checkpoint
+    from dssm_lightning.cli.checkpoint_arguments import first_config, resolve_checkpoint
     from dssm_lightning.cli.lightning_cli import TwoTowerCLI
 
     torch.set_float32_matmul_precision("high")
@@ -68,8 +69,8 @@ def run(words: list[str]) -> Any:
     if verbose:
         words.remove("--verbose")
     try:
-        return TwoTowerCLI(resolve_checkpoint(words), verbose)
-    except MisconfigurationException as error:
+        return TwoTowerCLI(resolve_checkpoint(words), verbose, found_config=first_config(words) is None)
+    except (MisconfigurationException, ImportError) as error:  # the second: an optional package is not installed
         raise UserError(str(error)) from error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dssm_lightning.evaluation.evaluator import SEEN_KEPT
 from dssm_lightning.evaluation.metrics.slices import SLICES
 from dssm_lightning.evaluation.result_files import Intervals, by_cut
-from dssm_lightning.utils.console import show
+from dssm_lightning.utils.console import cell, show
 
 if TYPE_CHECKING:
     from rich.table import Column, Table
@@ -91,7 +91,7 @@ def _slices(values: Mapping[str, float]) -> Table:
     table = _table("seen masked", "queries", *map(name_column, columns))
     for each in slices:
         queries = f"{values[f'{each}/queries']:,.0f}"
-        table.add_row(each.replace("_", " "), queries, *(_cell(values, f"{each}/{name}") for name in columns))
+        table.add_row(cell(each.replace("_", " ")), queries, *(_cell(values, f"{each}/{name}") for name in columns))
     return table
 
 

@@ -169,7 +169,7 @@ def _hidden_layers(
         layers.append(nn.Dropout(dropout))
         layers.append(nn.Linear(width, hidden_dim))
         layers.append(norms[norm](hidden_dim))
-        layers.append(activation_layer(activation))
+        layers.append(activation_layer(activation, "Tower"))
         width = hidden_dim
     return layers, width
 
@@ -181,7 +181,7 @@ def _output_layers(
     if output_dim is not None:
         layers.append(nn.Linear(width, output_dim))
     if activation is not None:
-        layers.append(activation_layer(activation))
+        layers.append(activation_layer(activation, "Tower", "output_activation"))
     return layers, width if output_dim is None else output_dim
 
 

@@ -21,7 +21,7 @@ from dssm_lightning.reports.layer_shapes import (
     format_shape,
     output_shapes,
 )
-from dssm_lightning.utils.console import show, show_text
+from dssm_lightning.utils.console import cell, show, show_text
 from dssm_lightning.utils.ragged import Features, to_device
 
 if TYPE_CHECKING:
@@ -208,14 +208,14 @@ def _add_layer(
 def _add_row(table: Table, name: str, kind: str, shape: str, parameters: int, style: str | None = None) -> None:
     from rich.text import Text
 
-    table.add_row(Text(name), Text(kind), shape, f"{parameters:,}", style=style)
+    table.add_row(Text(cell(name)), Text(cell(kind)), shape, f"{parameters:,}", style=style)
 
 
 def _add_notes(table: Table, notes: str) -> None:
     from rich.text import Text
 
     if notes:
-        table.add_row("", Text(f"({notes})"), "", "", style="dim")
+        table.add_row("", Text(cell(f"({notes})")), "", "", style="dim")
 
 
 def _notes(frozen: int, parameters: int, notes: list[str]) -> str:

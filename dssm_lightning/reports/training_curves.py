@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dssm_lightning.training import run_folders
+from dssm_lightning.utils.console import cell
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
 
@@ -37,8 +39,7 @@ def read_curve(run: str, metric: str) -> Points:
     Raises:
         UserError: there is no log, or the run did not log the metric.
     """
-    path = Path(run)
-    folder = (run_folders.run_of(path) or path.parent) if path.suffix == ".ckpt" else path
+    folder = run_folder(run)
     files = [*sorted(folder.glob("metrics.before-resume-*.csv"), key=_resume_number), folder / "metrics.csv"]
     if not files[-1].is_file():
         raise UserError(f"{run}: no run folder with a metrics.csv, nor a checkpoint in such a folder")
@@ -49,6 +50,12 @@ def read_curve(run: str, metric: str) -> Points:
     values = pl.col(metric).cast(pl.Float64)  # a column with "nan", as loggers write it, is read as texts
     rows = [table.select("epoch", values).drop_nulls().rows() for table in tables if metric in table.columns]
     return sorted({epoch + 1: value for table in rows for epoch, value in table}.items())
+
+
+def run_folder(run: str) -> Path:
+    """Return the folder of a run that is named by its folder or by a checkpoint in it."""
+    path = Path(run)
+    return (run_folders.run_of(path) or path.parent) if path.suffix == ".ckpt" else path
 
 
 def draw_curves(curves: Mapping[str, Points], metric: str) -> Figure:
@@ -87,7 +94,7 @@ def _style_axes(axes: Axes, metric: str) -> None:
     """Set the title, integer epochs and a light horizontal grid."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(metric, loc="left", fontsize=11, fontweight="bold", parse_math=False)
+    axes.set_title(cell(metric), loc="left", fontsize=11, fontweight="bold", parse_math=False)
     axes.set_xlabel("epoch", color=GREY)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axes.grid(axis="y", color=GRID)
@@ -104,7 +111,7 @@ def _label_ends(figure: Figure, axes: Axes, curves: Mapping[str, Points]) -> Non
     moved = spread(heights, LABEL_HEIGHT)
     for label, line, end, old, new in zip(curves, axes.lines, ends, heights, moved, strict=True):
         beside, colour = (7.0, new - old), line.get_color()
-        axes.annotate(label, end, beside, textcoords="offset points", va="center", color=colour, parse_math=False)
+        axes.annotate(cell(label), end, beside, textcoords="offset points", va="center", color=colour, parse_math=False)
 
 
 def _last_finite(points: Points) -> tuple[int, float]:
@@ -149,8 +156,11 @@ def save_curves(figure: Figure, path: Path) -> None:
     import matplotlib
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dssm-lightning"}):
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+    is_svg = path.suffix.lower() == ".svg"
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dssm-lightning"}), warnings.catch_warnings():
+        if is_svg:  # whoever shows the file has the letters that matplotlib's fonts lack
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        metadata = {"Date": None} if is_svg else None
         figure.savefig(path, dpi=160, metadata=metadata)
 
 

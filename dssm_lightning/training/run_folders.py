@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,9 +11,30 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dssm_lightning.training.run_status import FILE, record_end
 from dssm_lightning.utils.errors import UserError
 
 RUNS = Path("runs")
+LOCK_SECONDS = 0.5
+"""How long a fit waits for a lock that a reader of the status holds for a moment."""
+
+
+def run_name(config: str | None) -> str:
+    """Return the name of the runs of a config: the file's name without its suffix.
+
+    Example:
+        >>> run_name("configs/shop [new].yaml"), run_name(None)
+        ('shop [new]', 'default')
+    """
+    name = Path(config or "default").stem
+    return "default" if name in ("", ".", "..") else name
+
+
+def folders_of(name: str | None) -> list[Path]:
+    """Return the run folders of one name or of any name, by their numbers."""
+    parents = [RUNS / name] if name is not None else _entries(RUNS)
+    found = [folder for parent in parents for folder in _entries(parent) if folder.name.startswith("version_")]
+    return sorted(found, key=_number)
 
 
 def checkpoint_path(run: Path, which: str) -> Path:
@@ -22,7 +44,7 @@ def checkpoint_path(run: Path, which: str) -> Path:
 
 def new_run(name: str) -> Path:
     """Return the folder of the next run with this name, without making it."""
-    numbers = [_number(folder) for folder in (RUNS / name).glob("version_*")]
+    numbers = map(_number, folders_of(name))
     return RUNS / name / f"version_{max(numbers, default=-1) + 1}"
 
 
@@ -30,18 +52,26 @@ def begin(name: str) -> Path:
     """Make the folder of a new run. Two runs that start at the same time get different folders.
 
     Raises:
+        UserError: a file or a link to nowhere stands in the place of a folder.
         OSError: the folder cannot be made.
     """
+    for folder in (RUNS, RUNS / name):
+        if os.path.lexists(folder) and not folder.is_dir():
+            found = "is a link to a place that does not exist" if folder.is_symlink() else "is no folder"
+            raise UserError(f"{folder.absolute()} {found}, and runs are written into it: move it away")
+    (RUNS / name).mkdir(parents=True, exist_ok=True)
     while True:
         run = new_run(name)
         with suppress(FileExistsError):  # another process was faster
-            run.mkdir(parents=True)
+            run.mkdir()
             return run
 
 
 @contextmanager
 def lock_run(run: Path) -> Iterator[Path]:
-    """Lock a run folder against training by other processes. An empty run folder is deleted on exit.
+    """Lock a run folder against training by other processes, and record how the training ends.
+
+    A run folder in which nothing was written is deleted on exit.
 
     Raises:
         UserError: another process holds the lock.
@@ -50,14 +80,15 @@ def lock_run(run: Path) -> Iterator[Path]:
     check_writable(run / "checkpoints")
     lock = FileLock(run / "run.lock")
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise UserError(f"another process is training in {run}: wait until it ends, or start a new run") from None
     try:
-        yield run
+        with record_end(run):
+            yield run
     finally:
         lock.release()
-        written = [path for path in run.rglob("*") if path.name not in ("run.lock", "checkpoints")]
+        written = [path for path in run.rglob("*") if path.name not in ("run.lock", "checkpoints", FILE)]
         if not written:
             shutil.rmtree(run, ignore_errors=True)
 
@@ -92,7 +123,7 @@ def newest_checkpoint(name: str | None, which: str) -> Path | None:
     times of the files decide.
     """
     newest: dict[str, Path] = {}
-    for folder in sorted(RUNS.glob(f"{name or '*'}/version_*"), key=_number):
+    for folder in folders_of(name):
         if (path := checkpoint_path(folder, which)).is_file():
             newest[folder.parent.name] = path
     return max(newest.values(), key=lambda path: path.stat().st_mtime_ns, default=None)
@@ -119,4 +150,9 @@ def run_of(checkpoint: Path) -> Path | None:
 
 def _number(folder: Path) -> int:
     text = folder.name.removeprefix("version_")
-    return int(text) if text.isdigit() else -1
+    return int(text) if text.isascii() and text.isdecimal() else -1
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what a folder holds; nothing if it is no folder. No name is a pattern here."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []

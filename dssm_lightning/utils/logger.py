@@ -6,6 +6,9 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
+
+from dssm_lightning.utils.console import printable, write_line
 
 LOGGER = logging.getLogger("dssm_lightning")
 _PROCESS_NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -26,10 +29,20 @@ def log_info(message: str) -> None:
         LOGGER.info(message)
 
 
+def log_file(about: str, path: str | Path) -> None:
+    """Log which file has been written: the standard output holds what was asked for, and nothing else.
+
+    Args:
+        about: what the file holds, such as ``metrics``.
+        path: the file.
+    """
+    log_info(f"{about}: {path}")
+
+
 def warn(message: str) -> None:
     """Emit a ``UserWarning``, in the first process only."""
     if is_first_process():
-        warnings.warn(message, stacklevel=3)
+        warnings.warn(printable(message), stacklevel=3)
 
 
 def show_messages() -> None:
@@ -46,4 +59,4 @@ class _StandardError(logging.Handler):
     """Write to the current ``sys.stderr``, which a test or a notebook replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{self.format(record)}\n")
+        write_line(sys.stderr, self.format(record))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from dssm_lightning.utils.console import console
+from dssm_lightning.utils.console import console, printable
 from dssm_lightning.utils.logger import log_info
 
 T = TypeVar("T")
@@ -27,9 +27,12 @@ def track(items: Iterable[T], description: str, total: int, least: int = 1) -> I
     if total < least:
         yield from items
     elif console().is_terminal:
-        from rich.progress import track as bar
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        yield from bar(items, description, total, transient=True)  # rich's own console: bars within bars share it
+        about = TextColumn("{task.description}", markup=False)
+        columns = (about, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(elapsed_when_finished=True))
+        with Progress(*columns, transient=True) as bar:  # rich's own console: bars within bars share it
+            yield from bar.track(items, total, description=printable(description))
     else:
         yield from _lines(items, description, total)
 

@@ -1,4 +1,4 @@
-"""Arguments before jsonargparse reads them: checkpoints become files, lists and flags become JSON."""
+"""Arguments before jsonargparse reads them: checkpoints become files, lists and flags become values of YAML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dssm_lightning.cli.checkpoint_arguments import find_checkpoint, first_config, option, resolve_checkpoint, without
-from dssm_lightning.cli.command_arguments import as_json
+from dssm_lightning.cli.command_arguments import as_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def make(name: str, version: int = 0, *kinds: str) -> Path:
 
 
 def save(path: Path, step: int) -> None:
-    torch.save({"schemas": "{}", "epoch": 0, "global_step": step}, path)
+    torch.save({"schemas": "{}", "state_dict": {}, "epoch": 0, "global_step": step}, path)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_help_needs_no_checkpoint(flag: str) -> None:
 
 
 def command(query: list[str], also: list[str] | None = None, k: int = 3, json: bool = False) -> None:
-    """What ``as_json`` reads."""
+    """What ``as_yaml`` reads."""
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def command(query: list[str], also: list[str] | None = None, k: int = 3, json: b
         (["--query", "a cat"], ['--query=["a cat"]']),
         (["--query=a", "--query", "b", "--k", "5"], ["--k", "5", '--query=["a", "b"]']),
         (["--query", "a", "b", "--k=5"], ["--k=5", '--query=["a", "b"]']),
-        (["--query", '{"query": "3"}'], ['--query=["{\\"query\\": \\"3\\"}"]']),
+        (["--query", '{"query": "3"}'], ['--query=["{\\U00000022query\\U00000022: \\U000000223\\U00000022}"]']),
         (["--query", "yes: no", "--json"], ["--json=true", '--query=["yes: no"]']),
         (["--json", "false", "--query", "x"], ["--json", "false", '--query=["x"]']),
         (["--also", "x", "--k", "1"], ["--k", "1", '--also=["x"]']),
@@ -147,5 +147,5 @@ def command(query: list[str], also: list[str] | None = None, k: int = 3, json: b
         (["--k", "5"], ["--k", "5"]),
     ],
 )
-def test_lists_and_flags_become_json(arguments: list[str], expected: list[str]) -> None:
-    assert as_json(arguments, command) == expected
+def test_lists_and_flags_become_values_of_yaml(arguments: list[str], expected: list[str]) -> None:
+    assert as_yaml(arguments, command) == expected

@@ -212,10 +212,12 @@ def test_search_takes_several_queries_and_draws_them(
 
 
 def test_search_prints_a_table_without_json(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(trained)
     main(["search", "--query", "bada", "--k", "2", "--picture", "hits.png"])
-    out = capsys.readouterr().out
-    assert "score" in out
-    assert "hits.png" in out
+    assert "score" in capsys.readouterr().out
+    assert "the hits as pictures: hits.png" in caplog.text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dssm_lightning.training import run_folders
+from dssm_lightning.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +115,48 @@ def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         run_folders.lock_run(run),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["a[b]", "a*", "?", "[!x]", "two words", ".hidden", "💥", "a\nb", "**"])
+def test_a_name_is_no_pattern(name: str) -> None:
+    make("ab", 5, "last")
+    run = make(name, 2, "last")
+    assert run_folders.newest_checkpoint(name, "last") == run_folders.checkpoint_path(run, "last")
+    assert run_folders.new_run(name) == Path("runs") / name / "version_3"
+    assert run_folders.newest_checkpoint(None, "last") is not None
+
+
+@pytest.mark.parametrize("folder", ["version_²", "version_٣", "version_", "version_-1", "version_1.5", "version_x"])
+def test_a_folder_with_an_odd_number(folder: str) -> None:
+    (Path("runs") / "a" / folder).mkdir(parents=True)
+    assert run_folders.new_run("a") == Path("runs/a/version_0")
+    run = make("a", 0, "best")
+    assert run_folders.newest_checkpoint("a", "best") == run_folders.checkpoint_path(run, "best")
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [("x/shop.yaml", "shop"), (None, "default"), ("..yaml", "default"), ("..", "default"), (".a.yaml", ".a")],
+)
+def test_the_name_of_a_run(config: str | None, name: str) -> None:
+    assert run_folders.run_name(config) == name
+
+
+@pytest.mark.parametrize("place", ["runs", "runs/a"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_something_else_in_the_place_of_a_folder(place: str, kind: str) -> None:
+    Path(place).parent.mkdir(exist_ok=True)
+    if kind == "file":
+        Path(place).touch()
+    else:
+        Path(place).symlink_to("nowhere")
+    with pytest.raises(UserError, match=rf"{place} is (no folder|a link to a place that does not exist)"):
+        run_folders.begin("a")
+    assert run_folders.newest_checkpoint("a", "best") is None
+    assert run_folders.newest_checkpoint(None, "best") is None
+
+
+def test_a_dangling_link_takes_its_number() -> None:
+    make("a", 0)
+    Path("runs/a/version_1").symlink_to("nowhere")
+    assert run_folders.begin("a") == Path("runs/a/version_2")

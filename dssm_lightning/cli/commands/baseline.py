@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from dssm_lightning.utils.console import show_text
+from dssm_lightning.utils.logger import log_file
 
 
 def baseline(
@@ -45,5 +45,5 @@ def baseline(
     with atomic_write(folder / "baselines.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     show_comparison(results)
-    show_text(f"all metrics: {folder / 'baselines.json'}")
+    log_file("all metrics", folder / "baselines.json")
     return results

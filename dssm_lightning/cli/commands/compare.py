@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dssm_lightning.utils.console import show, show_text
+from dssm_lightning.utils.console import cell, show, show_text
 from dssm_lightning.utils.errors import UserError, require_at_least
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def compare(a: str, b: str, resamples: int = 1000, json: bool = False) -> list[D
 def _read_results(name: str) -> pl.DataFrame:
     import polars as pl
 
+    from dssm_lightning.cli.checkpoint_arguments import log_unfinished
     from dssm_lightning.evaluation.result_files import PER_QUERY
     from dssm_lightning.training import run_folders
 
@@ -73,6 +74,7 @@ def _read_results(name: str) -> pl.DataFrame:
         path = path / PER_QUERY
         if not path.is_file():
             raise UserError(f"{path.parent} has no {PER_QUERY}: run test first (test --ckpt_path …/best.ckpt)")
+    log_unfinished(path.parent)
     try:
         frame = pl.read_parquet(path)
     except pl.exceptions.PolarsError as error:
@@ -105,7 +107,7 @@ def _tables(differences: Sequence[Difference], rows: PairedRows) -> list[Table]:
         table = _empty_table(width, show_header=not tables)
         if name:
             size = rows.slice_sizes.get(name)
-            table.title = name.replace("_", " ") + ("" if size is None else f", {size:,} queries")
+            table.title = cell(name.replace("_", " ")) + ("" if size is None else f", {size:,} queries")
         for each in differences:
             if slice_of(each.metric) == name:
                 means = (f"{each.a:.4f}", f"{each.b:.4f}", f"{each.difference:+.4f}")

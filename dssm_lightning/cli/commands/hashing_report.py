@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dssm_lightning.utils.console import show, show_text
+from dssm_lightning.utils.console import cell, show, show_text
 from dssm_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
 def _show(found: list[Collisions], examples: int) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
-    from rich.text import Text
 
     table = Table(Column("feature", overflow="fold"), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for header in ("words", "trigrams", "rows", "sharing\na row", "same\ntrigrams", "same rows\nonly"):
@@ -53,7 +52,7 @@ def _show(found: list[Collisions], examples: int) -> None:
         kinds = (each.same_trigrams, each.same_rows)
         share = f"{each.trigrams_sharing:,} ({each.trigrams_sharing / max(each.trigrams, 1):.1%})"
         counts = [f"{count:,}" for count in (each.words, each.trigrams, each.rows)]
-        table.add_row(Text(f"{each.side} {each.feature}"), *counts, share, *(f"{len(groups):,}" for groups in kinds))
+        table.add_row(cell(f"{each.side} {each.feature}"), *counts, share, *(f"{len(groups):,}" for groups in kinds))
     show(table)
     show_text("sharing a row: counts of trigrams; same trigrams, same rows only: groups of words with equal inputs")
     for each in found:

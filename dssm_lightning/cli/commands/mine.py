@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import require_choice
+from dssm_lightning.utils.logger import log_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +34,8 @@ def mine(
     JSON). ``FromColumn(column, file=output)`` reads it. The lists are the pools of the sampler ``Hard``, mined once.
 
     Args:
-        config: configs of the data that are mined; None = the data of the checkpoint's run.
+        config: configs: the newest run of the first one is chosen, and their data are used, later ones over earlier
+            ones; None = the newest run of any config, with its own data.
         ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
         rank_range: [first, end]: 0-based ranks with first ≤ rank < end. Known positives have no rank.
         margin: keep only candidates whose logit is lower than the mean of the query's positives by at least this much.
@@ -45,22 +46,18 @@ def mine(
     Returns:
         the written table.
     """
-    from dssm_lightning.api import load_data, load_run
-    from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
+    from dssm_lightning.cli.checkpoint_arguments import load_chosen
     from dssm_lightning.data.negatives import Hard
     from dssm_lightning.training.hard_negative_mining import mine_once
 
     path = Path(output)
     require_choice("mine", "the suffix of --output", path.suffix, SUFFIXES)
     sampler = Hard(1, rank_range, margin=margin, relative_margin=relative_margin)
-    model, data = load_run(require_checkpoint(ckpt_path, config[0] if config else None))
-    if config:
-        data = load_data(config)
-        data.encode_with(model.schemas)
+    model, data = load_chosen(ckpt_path, config)
     total = mine_once(sampler, model, data)
     mined = _table(sampler, data.data.queries.to_series(0), data.candidates.to_series(0), column)
     _write(path, mined, column)
-    show_text(f"{total:,} queries, on average {len(sampler.pools.values) / total:.1f} negatives: {path}")
+    log_file(f"{total:,} queries, on average {len(sampler.pools.values) / total:.1f} negatives", path)
     return mined
 
 

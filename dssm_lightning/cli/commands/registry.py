@@ -47,11 +47,11 @@ def _without_result(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def run_command(words: list[str]) -> Any:
     """Run the command of the first word with the other words as its options, and return its result."""
-    from dssm_lightning.cli.command_arguments import as_json
+    from dssm_lightning.cli.command_arguments import as_yaml
     from dssm_lightning.cli.spelling_parser import SpellingParser
 
     name, *options = words
     function = _without_result(function_of(name))
     parser = SpellingParser(prog=f"dssm-lightning {name}", description=COMMANDS[name].about)
     parser.add_function_arguments(function, as_group=False, as_positional=COMMANDS[name].positional)
-    return function(**parser.parse_args(as_json(options, function)).as_dict())
+    return function(**parser.parse_args(as_yaml(options, function)).as_dict())

@@ -9,25 +9,31 @@ from typing import Any
 from dssm_lightning.utils.atomic_files import atomic_write
 from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import log_file
+from dssm_lightning.utils.text_files import parse_json, read_utf8
 
 
-def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dict[str, Any]:
+def score(
+    input: str, config: list[str] | None = None, ckpt_path: str = "best", output: str | None = None
+) -> dict[str, Any]:
     """Embed a query and candidates given as raw values, and compare them.
 
     Args:
         input: a JSON file {"query": …, "positive_doc": …, "negative_docs": […]}. Each value is an object of columns, or
             a bare text if the model reads one column of that side.
-        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run.
+        config: configs: the newest run of the first one is chosen, and their data are used, later ones over earlier
+            ones; None = the newest run of any config, with its own data.
+        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
         output: a file for the result; None = print it.
 
     Returns:
         the same keys; each value has its vector, and a candidate also its similarity to the query.
     """
-    from dssm_lightning.api import load_retriever
-    from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
+    from dssm_lightning.api import make_retriever
+    from dssm_lightning.cli.checkpoint_arguments import load_chosen
 
     given = _read_score_input(Path(input))
-    retriever = load_retriever(require_checkpoint(ckpt_path))
+    retriever = make_retriever(*load_chosen(ckpt_path, config))
     documents = [given["positive_doc"], *given["negative_docs"]]
     query = retriever.embed("query", [given["query"]])
     candidates = retriever.embed("candidate", documents)
@@ -47,16 +53,15 @@ def score(input: str, ckpt_path: str = "best", output: str | None = None) -> dic
     else:
         with atomic_write(Path(output)) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
+        log_file("vectors and similarities", output)
     return result
 
 
 def _read_score_input(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"--input {path}: no such file")
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"--input {path} is not valid JSON: {error}") from error
+    name = f"--input {path}"
+    given = parse_json(read_utf8(path, name), name)
     keys = {"query", "positive_doc", "negative_docs"}
     if not isinstance(given, dict) or set(given) != keys or not isinstance(given["negative_docs"], list):
         found = sorted(given) if isinstance(given, dict) else type(given).__name__

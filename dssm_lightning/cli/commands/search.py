@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dssm_lightning.utils.console import show, show_text
+from dssm_lightning.cli.command_arguments import require_with
+from dssm_lightning.utils.console import cell, console, show, show_text
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import log_file
+from dssm_lightning.utils.text_files import parse_json
 
 if TYPE_CHECKING:
     from dssm_lightning.data.retrieval_data import RetrievalData
@@ -15,60 +18,66 @@ if TYPE_CHECKING:
 
 LONGEST_CELL = 80
 """Characters of a value that the table shows; the rest is replaced by …."""
+FIXED_WIDTH, NARROWEST = 16, 10
+"""Width of the columns rank and score; the least width of another column of the table."""
 
 
 def search(
     query: list[str],
+    config: list[str] | None = None,
     ckpt_path: str = "best",
     k: int | None = None,
     json: bool = False,
     picture: str | None = None,
     exclude_history: bool = False,
     hybrid: bool = False,
-    hybrid_weight: float = 1.0,
+    hybrid_weight: float | None = None,
 ) -> list[list[Hit]]:
     """Answer queries with a trained model.
 
     Args:
         query: raw values as a JSON object such as '{"query": "grinning cat"}', or a bare text if the model reads one
             column of queries. Repeat the option for further queries.
-        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run.
+        config: configs: the newest run of the first one is chosen, and their data are used, later ones over earlier
+            ones; None = the newest run of any config, with its own data.
+        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
         k: number of answers; None = 10, or the whole corpus if it is smaller.
         json: print JSON lines instead of tables.
         picture: a PNG file for the pictures of the answers, one row for each query.
         exclude_history: leave out the candidates in the history of the query.
         hybrid: rank by the reciprocal rank fusion of the model with BM25.
-        hybrid_weight: weight of BM25's list in the fusion.
+        hybrid_weight: weight of BM25's list in the fusion; None = 1.
 
     Returns:
         the hits of each query, best first.
     """
-    from dssm_lightning.api import load_run, make_retriever
-    from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
+    from dssm_lightning.api import make_retriever
+    from dssm_lightning.cli.checkpoint_arguments import load_chosen
 
     values = [_raw_values(text) for text in query]
-    model, data = load_run(require_checkpoint(ckpt_path))
+    require_with("--hybrid_weight", hybrid_weight, "--hybrid", hybrid)
+    weight = (1.0 if hybrid_weight is None else hybrid_weight) if hybrid else None
+    model, data = load_chosen(ckpt_path, config)
+    total = len(data.candidates)
+    if k is not None and not 1 <= k <= total:  # before the corpus is embedded
+        raise UserError(f"search: k is {k}; the corpus has {total:,} candidates: choose a k from 1 to {total:,}")
     if picture is not None:
-        _require_picture(picture, data)  # before the corpus is embedded
-    retriever = make_retriever(model, data, hybrid_weight if hybrid else None)
-    k = min(10, len(retriever.candidates)) if k is None else k
+        _require_picture(picture, data)
+    retriever = make_retriever(model, data, weight)
+    k = min(10, total) if k is None else k
     answers = [retriever.search(value, k, exclude_history) for value in values]
     for text, hits in zip(query, answers, strict=True):
         _show_json(text, hits) if json else show_table(text, hits)
     if picture is not None:
         _draw(picture, values, answers, data)
-        if not json:
-            show_text(f"the hits as pictures: {picture}")
+        log_file("the hits as pictures", picture)
     return answers
 
 
 def _raw_values(text: str) -> RawValues:
     if not text.lstrip().startswith("{"):
         return text
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"--query {text!r} is not a valid JSON object: {error}") from error
+    value = parse_json(text, f"--query {text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + '…'}")
     assert isinstance(value, dict)
     return value
 
@@ -77,24 +86,26 @@ def _raw_values(text: str) -> RawValues:
 
 
 def show_table(query: str, hits: list[Hit]) -> None:
-    """Show the query and a table of its hits. ``Text`` shows raw values as they are: rich parses no markup in them."""
+    """Show the query and a table of its hits; display columns that do not fit beside each other are lines of a cell."""
     from rich.box import SIMPLE_HEAD
+    from rich.styled import Styled
     from rich.table import Column, Table
-    from rich.text import Text
 
+    show(Styled(query, "italic"))
+    if not hits:
+        show_text("no answers")
+        return
     shown = list(hits[0].display)
+    fits = (console().width - FIXED_WIDTH) // (len(shown) + 1) >= NARROWEST
     fixed = [Column(name, justify="right", no_wrap=True) for name in ("rank", "score")]
-    headers = [Column(Text(name), overflow="fold") for name in ("id", *shown)]
+    headers = [Column(cell(name), overflow="fold") for name in ("id", *(shown if fits else ["values"]))]
     table = Table(*fixed, *headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for rank, hit in enumerate(hits, 1):
-        values = [_cell(value) for value in (hit.id, *(hit.display[name] for name in shown))]
-        table.add_row(str(rank), f"{hit.score:.4f}", *map(Text, values))
-    show(Text(query, style="italic"), table)
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}…"
+        values = [cell(hit.display[name], LONGEST_CELL) for name in shown]
+        if not fits:
+            values = ["\n".join(f"{cell(name)}: {value}" for name, value in zip(shown, values, strict=True))]
+        table.add_row(str(rank), f"{hit.score:.4f}", cell(hit.id, LONGEST_CELL), *values)
+    show(table)
 
 
 def _show_json(query: str, hits: list[Hit]) -> None:

@@ -102,7 +102,7 @@ class Dense(Encoder):
         self.encoder = encoder(feature)
         self.layers = nn.Sequential(nn.Linear(self.encoder.output_dim, output_dim))
         if activation is not None:
-            self.layers.append(activation_layer(activation))
+            self.layers.append(activation_layer(activation, f"Dense of {feature.name!r}"))
         self.output_dim = output_dim
 
     def forward(self, column: Column) -> Tensor:

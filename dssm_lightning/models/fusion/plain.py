@@ -60,7 +60,7 @@ class Sum(Fusion):
         super().__init__(input_dims)
         self.output_dim = self._one_width()
         self.bias = None if activation is None else nn.Parameter(torch.zeros(self.output_dim))
-        self.activation = None if activation is None else activation_layer(activation)
+        self.activation = None if activation is None else activation_layer(activation, "Sum")
 
     def forward(self, encodings: list[Tensor]) -> Tensor:
         """[(B, d), (B, d), …] -> (B, d)."""
@@ -105,7 +105,7 @@ class MLP(Fusion):
         layers, width = nn.Sequential(), sum(input_dims)
         for number, hidden_dim in enumerate(hidden_dims):
             if number:
-                layers.append(activation_layer(activation))
+                layers.append(activation_layer(activation, "MLP"))
             layers.append(nn.Dropout(dropout))
             layers.append(nn.Linear(width, hidden_dim))
             width = hidden_dim

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from dssm_lightning.cli.main import main
 from dssm_lightning.reports.training_curves import COLOURS, LABEL_HEIGHT, draw_curves, spread
+from dssm_lightning.utils.console import cell
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -49,12 +50,10 @@ def texts(path: str) -> list[str | None]:
     return [text.text for text in ElementTree.parse(path).getroot().iter(f"{SVG}text")]
 
 
-def test_each_run_is_a_line_with_its_label_at_the_end(
-    figures: list[Figure], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_run_is_a_line_with_its_label_at_the_end(figures: list[Figure], caplog: pytest.LogCaptureFixture) -> None:
     found = main(["curves", "--run", "A", "B", "--metric", "val/mrr", "--plot", "docs/c.svg", "--label", "one", "two"])
     assert found == {"one": [(2, 0.25), (4, 0.5)], "two": [(1, 0.125), (2, 0.75)]}
-    assert "docs/c.svg" in capsys.readouterr().out
+    assert "docs/c.svg" in caplog.text
     [figure] = figures
     [axes] = figure.axes
     assert [np.asarray(line.get_xydata()).tolist() for line in axes.lines] == [
@@ -165,3 +164,9 @@ def test_bad_input_is_refused(arguments: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         main(["curves", *arguments.split()])
     assert not list(Path().glob("c.*"))
+
+
+@pytest.mark.parametrize("label", ["😸", "𠮷野家", "a\x1b[31mb", "$x$ [b] <i> & \u2028", "\ufffe", "line\nbreak"])
+def test_a_label_of_any_text(label: str) -> None:
+    assert list(main(["curves", "--run=A", "--metric=val/mrr", "--plot=any.svg", "--label", label])) == [label]
+    assert cell(label) in texts("any.svg")
