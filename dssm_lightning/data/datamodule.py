@@ -12,12 +12,13 @@ from dssm_lightning.data import resuming
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.batching.evaluation_batches import ShardedBatches
 from dssm_lightning.data.batching.shuffling import Order, QueryOrder, RowOrder
-from dssm_lightning.data.batching.train_loader import Progress, TrainLoader
+from dssm_lightning.data.batching.train_loader import TrainLoader
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.data.negatives.frequency import Frequency
 from dssm_lightning.data.resuming import Layout
 from dssm_lightning.data.retrieval_data import RetrievalData
+from dssm_lightning.data.setting_checks import check_liked_rows, check_training_weights, check_validation_interval
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import log_info
 from dssm_lightning.utils.ragged import Features
@@ -59,6 +60,7 @@ class RetrievalDataModule(RetrievalData, LightningDataModule):
         """Map the cache into memory, in every process."""
         data = self.assemble().data
         if stage == "fit":
+            check_training_weights(data.interactions.weight, self.assembler.rows)
             counts = {"queries": len(data.queries), "candidates": len(data.candidates), **data.report}
             log_info("data: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
@@ -68,7 +70,11 @@ class RetrievalDataModule(RetrievalData, LightningDataModule):
         """Return one epoch of this process's batches a pass, from where a checkpoint left off."""
         process_rank, world_size = self.share
         place = Counter(run_seed(), process_rank=process_rank)
-        return TrainLoader(self.assembler, self._order(place, world_size), place, self.progress)
+        repeats = self.trainer is not None and bool(self.trainer.overfit_batches)
+        loader = TrainLoader(self.assembler, self._order(place, world_size), place, self.progress, repeats)
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_validation_interval(self.trainer, len(loader))
+        return loader
 
     def _order(self, place: Counter, world_size: int) -> Order:
         rows = self.assembler.rows
@@ -80,21 +86,23 @@ class RetrievalDataModule(RetrievalData, LightningDataModule):
         """Return the validation queries or events; none where the split keeps no validation rows.
 
         Raises:
-            UserError: there are none, and the command is ``validate``.
+            UserError: there are none, and the command is ``validate``; none of them is a positive.
         """
         required = self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING
         if required and len(self.data.interactions.rows(VALIDATION)) == 0:
             raise UserError("the split keeps no validation rows: give it a `validation` part, or use test")
+        check_liked_rows(self.data.interactions, VALIDATION)
         return self.evaluation_batches(VALIDATION)
 
     def test_dataloader(self) -> ShardedBatches[EvaluationBatch]:
         """Return the test queries or events.
 
         Raises:
-            UserError: the split keeps no test rows.
+            UserError: the split keeps no test rows, or none that is a positive.
         """
         if len(self.data.interactions.rows(TEST)) == 0:
             raise UserError("the split keeps no test rows: give it a `test` part, or use validate")
+        check_liked_rows(self.data.interactions, TEST)
         return self.evaluation_batches(TEST)
 
     def predict_dataloader(self) -> ShardedBatches[Features]:
@@ -135,7 +143,8 @@ class RetrievalDataModule(RetrievalData, LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue training from a checkpoint's place; other verbs need nothing of it."""
-        self.progress = Progress(state_dict["epoch"], state_dict["done"])
+        progress = self.progress  # in place: a loader that exists already, as after a BatchSizeFinder, has it too
+        progress.epoch, progress.done, progress.started = state_dict["epoch"], state_dict["done"], False
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             for name, part in self._learning.items():
                 part.load_state_dict(state_dict.get(name, {}))

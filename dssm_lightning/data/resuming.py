@@ -85,6 +85,8 @@ def adapt(checkpoint: dict[str, Any], key: str, now: Layout) -> None:
             f"{now} begins there: take {before.at_once} rows a step in all (data.batch_size times the number of "
             "processes), or a checkpoint from the end of an epoch"
         )
+    if not passed and not state["epoch"]:
+        return  # nothing was trained yet, as for the checkpoint that a BatchSizeFinder writes
     warn(
         f"the checkpoint was written by {before}, and {now} continue: the order of the rows stays, negatives and "
         "dropout are drawn anew"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
+from torch import Tensor
+
+from dssm_lightning.data.interactions import FOLDS, Interactions
 from dssm_lightning.features import Feature, History
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_whole
+from dssm_lightning.utils.memory_mapped import gathered
 
 
 def check_settings(
@@ -22,7 +27,7 @@ def check_settings(
     Raises:
         UserError: a size below 1; no feature on a side; settings that contradict each other.
     """
-    require_at_least("data", "batch_size", batch_size)
+    require_whole("data", "batch_size", batch_size)
     for side, features in (("query", query), ("candidate", candidate)):
         if not features:
             raise UserError(f"data.{side} declares no feature; a tower needs at least one column")
@@ -41,7 +46,7 @@ def check_rows_per_query(batch_by: str, rows_per_query: int | None, histories: l
         if rows_per_query is not None:
             raise UserError(f"rows_per_query is {rows_per_query}, which is for batches by query: set batch_by: query")
         return
-    require_at_least("data", "rows_per_query", rows_per_query)
+    require_whole("data", "rows_per_query", rows_per_query)
     for history in histories:
         limit = history.max_length
         if history.order == "time" and limit is not None and not (rows_per_query or limit + 1) <= limit:
@@ -49,6 +54,52 @@ def check_rows_per_query(batch_by: str, rows_per_query: int | None, histories: l
                 f"rows_per_query is {rows_per_query or 'not given'}, and the history {history.name!r} looks back over "
                 f"max_length {limit} entries: the first rows beyond that see nothing; give at most {limit}"
             )
+
+
+def check_liked_rows(interactions: Interactions, fold: int) -> None:
+    """Refuse a fold whose rows are all shown and not liked: no metric would be a number.
+
+    Raises:
+        UserError: the fold has rows, and none with label 1.
+    """
+    total = len(interactions.rows(fold))
+    if total and not len(interactions.rows(fold, label=1)):
+        raise UserError(
+            f"none of the {total:,} {FOLDS[fold]} rows has label 1, so that nothing can be found and no metric is a "
+            "number: look at the split and the labels"
+        )
+
+
+def check_training_weights(weight: Tensor | None, rows: Tensor) -> None:
+    """Refuse training rows that all have weight 0: nothing would be learned.
+
+    Args:
+        weight: (R,) the weight of each interaction; None = all count the same.
+        rows: the training rows.
+
+    Raises:
+        UserError: the weights of these rows are all 0.
+    """
+    if weight is not None and not bool((gathered(weight, rows) > 0).any()):
+        raise UserError(
+            f"the weights of all {len(rows):,} training rows are 0, so that the model would learn nothing: look at the "
+            "weight column and the split"
+        )
+
+
+def check_validation_interval(trainer: Any, batches: int) -> None:
+    """Refuse a validation after more batches than an epoch of the trainer has.
+
+    Raises:
+        UserError: ``trainer.val_check_interval`` is a larger number of batches.
+    """
+    interval, limit = trainer.val_check_interval, trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and interval > batches:
+        raise UserError(
+            f"trainer.val_check_interval is {interval}, but an epoch has only {batches} batches; choose a smaller "
+            "number, or set trainer.check_val_every_n_epoch to null to count batches across epochs"
+        )
 
 
 def check_event_columns(event: Collection[str], evaluate: str, mines: bool) -> None:

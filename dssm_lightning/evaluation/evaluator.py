@@ -29,7 +29,7 @@ from dssm_lightning.evaluation.metrics import (
     RowValues,
     rank_both,
 )
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_whole
 from dssm_lightning.utils.ragged import Ragged
 
 DEFAULT_KS = (1, 5, 10, 50, 100)
@@ -228,7 +228,7 @@ def resolve_ks(ks: list[int] | None, num_candidates: int) -> list[int]:
     if ks is None:
         return [k for k in DEFAULT_KS if k <= num_candidates]
     for k in ks:
-        require_at_least("ks", "k", k, hint=f"ks is {ks}")
+        require_whole("ks", "k", k, hint=f"ks is {ks}")
         if k > num_candidates:
             raise UserError(
                 f"ks: k = {k} is larger than the corpus, which has {num_candidates:,} candidates (ks is {ks}); "

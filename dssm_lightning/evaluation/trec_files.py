@@ -19,7 +19,7 @@ from dssm_lightning.data.preparation.cache import Prepared
 from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.atomic_files import atomic_write
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_whole
 
 RUN, QRELS = "run.trec", "qrels.trec"
 TAG = "dssm_lightning"
@@ -53,7 +53,7 @@ class TrecFiles(Callback):
 
     def __init__(self, folder: str, depth: int = 1000) -> None:
         self.folder, self.depth = Path(folder), depth
-        require_at_least("test", "--trec_depth", depth)
+        require_whole("test", "--trec_depth", depth)
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UserError(f"--trec {folder} exists and is not empty: remove it, or choose another folder")
         self._ranked: list[Tensor] = []  # (T, 4) float64: query, event or −1, candidate, score

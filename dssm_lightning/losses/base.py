@@ -60,7 +60,7 @@ class Scores(NamedTuple):
 class Loss(nn.Module):
     """Base of all losses: ``Scores`` -> (Q,), one value for each query.
 
-    ``TwoTower`` weights the values and takes their mean, once.
+    ``TwoTower`` weights the values and takes their mean, once. It refuses values of another shape, such as a mean ().
 
     Example:
         >>> import torch

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.losses.base import Loss, Scores
-from dssm_lightning.utils.errors import require_at_least, require_choice, require_positive
+from dssm_lightning.utils.errors import require_choice, require_positive, require_whole
 
 RankWeight = Literal["harmonic", "log"]
 
@@ -59,7 +59,7 @@ class WARP(Loss):
     def __init__(self, margin: float = 1.0, max_trials: int | None = None, weight: RankWeight = "harmonic") -> None:
         super().__init__()
         require_positive("WARP", "margin", margin, hint=_MARGIN_HINT)
-        require_at_least("WARP", "max_trials", max_trials)
+        require_whole("WARP", "max_trials", max_trials)
         require_choice("WARP", "weight", weight, get_args(RankWeight))
         self.margin, self.max_trials, self.weight = margin, max_trials, weight
 
@@ -81,7 +81,7 @@ class WARP(Loss):
         trials = (negative & (order <= first)).sum(1)
         not_found = ~violates.any(1)
         if self.max_trials is not None:
-            not_found |= trials > self.max_trials
+            not_found |= trials > min(self.max_trials, logits.shape[1])
         return column, trials.masked_fill(not_found, 0)
 
     def _phi(self, rank: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class HardestNegative(Loss):
 
     def __init__(self, num_negatives: int, margin: float | None = None) -> None:
         super().__init__()
-        require_at_least("HardestNegative", "num_negatives", num_negatives)
+        require_whole("HardestNegative", "num_negatives", num_negatives)
         require_positive("HardestNegative", "margin", margin, hint=_MARGIN_HINT)
         self.num_negatives, self.margin = num_negatives, margin
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dssm_lightning.losses.base import Loss, Scores
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import MAX_FLOAT32, UserError, is_number
 
 
 class BinaryCrossEntropy(Loss):
@@ -79,7 +78,7 @@ class SigLIP(Loss):
 
     def __init__(self, bias: float = -10.0, learnable: bool = True) -> None:
         super().__init__()
-        if not math.isfinite(bias):
+        if not (is_number(bias) and abs(bias) < MAX_FLOAT32):
             raise UserError(f"SigLIP: bias is {bias}; it must be a finite number")
         # Shape (1,): FSDP cannot shard scalars.
         self.bias = nn.Parameter(torch.tensor([float(bias)]), requires_grad=learnable)
@@ -124,7 +123,7 @@ class CosineEmbedding(Loss):
 
     def __init__(self, margin: float = 0.0) -> None:
         super().__init__()
-        if not -1 <= margin < 1:
+        if not (is_number(margin) and -1 <= margin < 1):
             raise UserError(f"CosineEmbedding: margin is {margin}; it must be a cosine in [-1, 1)")
         self.margin = margin
 

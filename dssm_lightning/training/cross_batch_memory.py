@@ -7,8 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from dssm_lightning.data.negatives import NegativeSampler
 from dssm_lightning.training.candidate_pool import Pool
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_whole
 
 
 class Memory(nn.Module):
@@ -51,9 +52,12 @@ class Memory(nn.Module):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
-        require_at_least("model", "memory_size", size, hint="leave it out for no memory")
+        require_whole("model", "memory_size", size, hint="leave it out for no memory")
         self.size = size
-        self.register_buffer("embedding", torch.zeros(size, width))
+        try:
+            self.register_buffer("embedding", torch.zeros(size, width))
+        except RuntimeError as error:
+            raise UserError(f"memory_size is {size:,}, and {size:,} embeddings do not fit into memory") from error
         self.register_buffer("id", torch.full((size,), -1))  # -1 = empty
         self.register_buffer("log_q", torch.zeros(size))
         self.register_buffer("batch", torch.zeros(size, dtype=torch.int64))  # number of the batch, from 1; 0 = empty
@@ -117,20 +121,20 @@ class Memory(nn.Module):
         return f"size={self.size}"
 
 
-def check_use(own: str | None, cross_device_negatives: bool) -> None:
+def check_use(negatives: NegativeSampler | None, cross_device_negatives: bool) -> None:
     """Refuse a memory whose columns could not count, or would differ between processes.
 
     Args:
-        own: name of the sampler that gives each row its own negatives; None = no such sampler.
+        negatives: the sampler of the data; None = the batch's own candidates alone.
         cross_device_negatives: whether processes share their candidates.
 
     Raises:
-        UserError: ``own`` is set, or ``cross_device_negatives`` is false.
+        UserError: each row has its own negatives, or ``cross_device_negatives`` is false.
     """
-    if own is not None:
+    if negatives is not None and negatives.per_row:
         raise UserError(
-            f"memory_size: {own} gives each row its own negatives, and only these count, not the columns of a memory; "
-            "set per_row: false, or leave memory_size out"
+            f"memory_size: {type(negatives).__name__} gives each row its own negatives, and only these count, not the "
+            "columns of a memory; set per_row: false, or leave memory_size out"
         )
     if not cross_device_negatives:
         raise UserError("memory_size: all processes hold the same memory; set cross_device_negatives: true")

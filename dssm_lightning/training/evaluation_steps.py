@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from dssm_lightning.evaluation.metric_tables import show_results
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.evaluation.result_files import Intervals, intervals
 from dssm_lightning.models.scorers import Scorer
+from dssm_lightning.training.trainer_checks import check_precision
 from dssm_lightning.utils.ragged import Features
 
 EQUAL_IN_ALL_PROCESSES: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
@@ -49,6 +49,7 @@ class EvaluationSteps(LightningModule):
         self.intervals: Intervals = {}
         """The 95 % intervals of the last test's metrics."""
         self._shows_results = False
+        self._monitored: set[str | None] = set()  # metrics that choose checkpoints; a LearningRateFinder hides these
         self._corpus: Tensor | None = None  # (N, D) during an evaluation
 
     @property
@@ -60,8 +61,11 @@ class EvaluationSteps(LightningModule):
         """Make the metrics, which need the size of the corpus.
 
         Raises:
-            UserError: ``predict`` writes embeddings that are of no use without the scorer.
+            UserError: weights that are not float32; ``predict`` writes embeddings that are of no use without the
+                scorer.
         """
+        check_precision(self.trainer)
+        self._monitored = {getattr(each, "monitor", None) for each in self.trainer.checkpoint_callbacks}
         if stage == "predict":
             self.scorer.check_indexable("predict")
         data = self.datamodule
@@ -134,9 +138,8 @@ class EvaluationSteps(LightningModule):
     def _log_metrics(self, stage: str) -> dict[str, float]:
         evaluation = self._evaluation(stage)
         metrics = {f"{stage}/{name}": value for name, value in evaluation.compute().items()}
-        shown = {each.monitor for each in cast(list[ModelCheckpoint], self.trainer.checkpoint_callbacks)}
         for name, value in metrics.items():
-            self.log(name, value, prog_bar=name in shown, **EQUAL_IN_ALL_PROCESSES)
+            self.log(name, value, prog_bar=name in self._monitored, **EQUAL_IN_ALL_PROCESSES)
         if isinstance(evaluation, DetailedEvaluation):
             self.row_values = evaluation.by_row()
         evaluation.reset()

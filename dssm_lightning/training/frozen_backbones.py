@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dssm_lightning.data.preparation.cache import Prepared
+from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.models.encoders import Backbone, Dense
 from dssm_lightning.models.tower import Tower
-from dssm_lightning.utils.atomic_files import atomic_write
+from dssm_lightning.utils.checked_folder import checked_folder, damaged_files
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.logger import log_info, warn
 from dssm_lightning.utils.progress import track
 from dssm_lightning.utils.ragged import Features
 
+FEATURES = "features.npy"
 VERSION = 1
 """Raise when the same backbone would give other features for the same pictures."""
 AT_ONCE = 64  # pictures
@@ -54,11 +58,16 @@ def check_rest(found: list[Backbone], wrapped: object) -> None:
         )
 
 
+def use_fixed_features(towers: dict[str, Tower], data: RetrievalData) -> None:
+    """Put the features of frozen backbones in the place of pictures, in the batches of these data."""
+    data.assembler.replace_columns(fixed_features(towers, data.data, data.folder))
+
+
 def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> dict[str, Features]:
     """Return the features of frozen backbones, to take the place of pictures: computed once, for all processes.
 
-    They are kept in a file beside the data, named after the pictures' column and the backbone's weights, where another
-    run with the same backbone finds them.
+    They are kept in a folder beside the data, named after the pictures' column and the backbone's weights, where
+    another run with the same backbone finds them. It has checksums, and is made again if it is damaged.
 
     Args:
         towers: whose encoders read the columns.
@@ -74,18 +83,33 @@ def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> di
         for name, backbone in _frozen(towers[side]):
             pixels = columns.get(name)
             if isinstance(pixels, Tensor) and not pixels.is_floating_point():
-                path = folder / f"{table}.{name}#{_digest(backbone)}.npy"
-                _write_once(path, backbone, pixels, name)
-                found.setdefault(table, {})[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
+                path = folder / f"{table}.{name}#{_digest(backbone)}"
+                found.setdefault(table, {})[name] = _kept(path, backbone, pixels, name)
     return found
 
 
+def _kept(path: Path, backbone: Backbone, pixels: Tensor, name: str) -> Tensor:
+    """Map the features of a folder; compute them first if it is not there, damaged, or cannot be written."""
+    if damaged_files(path, every_process=True):
+        try:
+            with FileLock(f"{path}.lock"):
+                _write_once(path, backbone, pixels, name)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            log_info(f"{path.parent} cannot be written: the features of {name} are computed again in each run")
+            return _computed(backbone, pixels, name)
+    return torch.from_numpy(np.load(path / FEATURES, mmap_mode="c"))
+
+
 def _write_once(path: Path, backbone: Backbone, pixels: Tensor, name: str) -> None:
-    with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            features = _computed(backbone, pixels, name).numpy()
-            with atomic_write(path) as temporary, temporary.open("wb") as file:
-                np.save(file, features)
+    damaged = damaged_files(path, every_process=True)  # another process may have written it in the meantime
+    if damaged:
+        if path.exists():
+            warn(f"{path}: {damaged[0]} missing or damaged; the features of {name} are computed again")
+        features = _computed(backbone, pixels, name).numpy()
+        with checked_folder(path) as temporary:
+            np.save(temporary / FEATURES, features)
 
 
 def _frozen(tower: Tower) -> Iterator[tuple[str, Backbone]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from dssm_lightning.training.candidate_pool import Pool, gather_pool
 from dssm_lightning.training.chunked_loss import RowLosses, weighted
 from dssm_lightning.training.cross_batch_memory import Memory
 from dssm_lightning.utils import distributed
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged, take
 
 
@@ -132,8 +133,21 @@ def query_to_candidate_loss(
 
 
 def _evaluate(loss: Loss, scores: Scores) -> tuple[Tensor, Tensor]:
+    _check_shape("the scorer's logits", scores.logits, scores.valid.shape)
     value, compared = loss(scores), scores.has_negative
+    _check_shape(f"the value of loss {type(loss).__name__}", value, scores.target.shape)
     return value * compared if loss.compares else value, compared
+
+
+def _check_shape(name: str, found: Any, shape: torch.Size) -> None:
+    """Refuse anything but real numbers of one shape: other shapes would be expanded without a word."""
+    if not isinstance(found, Tensor):
+        raise UserError(f"{name} is {type(found).__name__}; it must be a tensor of shape {tuple(shape)}")
+    if found.shape != shape or not found.is_floating_point():
+        raise UserError(
+            f"{name} has shape {tuple(found.shape)} and type {found.dtype}; it must have shape {tuple(shape)}, one "
+            f"floating-point number for each {'query' if len(shape) == 1 else 'query and candidate'}"
+        )
 
 
 class Transposed(NamedTuple):

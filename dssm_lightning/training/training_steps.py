@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau as WithoutMonitor
 
 from dssm_lightning.data.batch import Batch
 from dssm_lightning.data.resuming import forget_interrupted
@@ -24,6 +25,7 @@ from dssm_lightning.training.optimizers import check_sparse_tables
 from dssm_lightning.training.optimizers.changed_settings import differences, settings_of
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
 from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
+from dssm_lightning.training.trainer_checks import check_callbacks
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import log_info, warn
@@ -46,6 +48,36 @@ class TrainingSteps(EvaluationSteps):
         super().__init__()
         self._backbones: list[Backbone] = []
         self._negatives_described = False
+        self.lr: float | None = None
+        """The learning rate that Lightning's ``LearningRateFinder`` has found; None = the optimizer's own."""
+
+    def setup(self, stage: str) -> None:
+        """Make the metrics, and check the callbacks of a fit.
+
+        Raises:
+            UserError: the errors of :func:`~dssm_lightning.training.trainer_checks.check_callbacks`, and of
+                :meth:`EvaluationSteps.setup`.
+        """
+        super().setup(stage)
+        if stage == "fit":
+            counted = ["train/rows_without_negatives"] if self.loss.compares else []
+            logged = ["train/loss", *counted, *(f"val/{name}" for name in self._evaluation("val").names)]
+            check_callbacks(self.trainer, self, logged, self._obstacle_to_one_rate())
+            if self.loss.compares and self.datamodule.num_candidates == 1:
+                raise UserError(
+                    f"{type(self.loss).__name__} compares a candidate with others, and the corpus has only one: add "
+                    "candidates to the table"
+                )
+
+    def _obstacle_to_one_rate(self) -> str | None:
+        """Return why ``LearningRateFinder`` cannot find the learning rate of this model."""
+        if self.make_lr_scheduler is not None:
+            return "model.lr_scheduler sets the rate, and would replace the one that is found; leave it out at first"
+        if getattr(self, "warm_start", None) is not None:
+            return "it runs before model.warm_start takes the weights; leave one of the two out"
+        if self._backbones:
+            return "it runs before the weights of a Backbone are read; leave it out, and set the optimizer's lr"
+        return None
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over all trained parameters, and its schedule.
@@ -59,14 +91,32 @@ class TrainingSteps(EvaluationSteps):
             raise UserError(f"model.optimizer: {error}") from error
         clips = self._trainer is not None and bool(self.trainer.gradient_clip_val)
         check_sparse_tables(self, optimizer, clips_values=clips and self.trainer.gradient_clip_algorithm == "value")
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] if self.lr is None else self.lr
         self._requested_optimizer = settings_of(optimizer)
         if self.make_lr_scheduler is None:
             return optimizer
-        schedule = {"scheduler": self.make_lr_scheduler(optimizer), "interval": self.lr_scheduler_interval}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return {"optimizer": optimizer, "lr_scheduler": self._schedule(self.make_lr_scheduler, optimizer)}
+
+    def _schedule(self, make: LRSchedulerCallable, optimizer: Optimizer) -> dict[str, Any]:
+        try:
+            scheduler = make(optimizer)
+        except ValueError as error:
+            raise UserError(f"model.lr_scheduler: {error}") from error
+        schedule = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {**schedule, "monitor": scheduler.monitor}
+        if isinstance(scheduler, WithoutMonitor):
+            raise UserError(
+                "model.lr_scheduler: ReduceLROnPlateau needs a metric; use lightning.pytorch.cli.ReduceLROnPlateau, "
+                "with a monitor such as val/ndcg@10"
+            )
+        return schedule
 
     def on_train_start(self) -> None:
         """Warn where the optimizer of a checkpoint differs from the requested one."""
+        if self.trainer.ckpt_path is None or self.lr is not None:  # a LearningRateFinder reads a checkpoint, too
+            return
         for difference in differences(self._requested_optimizer, settings_of(self.trainer.optimizers[0])):
             warn(f"the optimizer of the checkpoint continues, not the requested one: {difference}")
 
@@ -104,6 +154,8 @@ class TrainingSteps(EvaluationSteps):
             weight = weight * losses.compared
         share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size()
         loss = losses.total / share.clamp(min=torch.finfo(share.dtype).tiny)
+        if not loss.requires_grad and torch.is_grad_enabled():
+            raise UserError(f"{type(self.loss).__name__}: the loss has no gradient; compute it from the scores' logits")
         self.log("train/loss", loss, batch_size=len(batch.row), prog_bar=True, sync_dist=True)
         return loss
 
@@ -148,6 +200,11 @@ class TrainingSteps(EvaluationSteps):
         if not self.loss.compares:
             return
         count = self.without_negatives.total(self.device)
+        if count and count == len(self.datamodule.assembler.rows):
+            warn(
+                f"no row of epoch {self.current_epoch} had a valid negative, so that nothing was learned: enlarge "
+                "data.batch_size, draw data.negatives, or look at the known positives"
+            )
         self.without_negatives.restart()
         self.log("train/rows_without_negatives", float(count), **EQUAL_IN_ALL_PROCESSES)
         if count:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 from dssm_lightning.utils.suggestions import did_you_mean
+
+MAX_FLOAT32 = 3.4e38
+"""Greater numbers are infinite in float32."""
 
 
 class UserError(ValueError):
@@ -40,18 +44,35 @@ def require_at_least(owner: str, name: str, value: float | None, minimum: float 
         ...
         dssm_lightning.utils.errors.UserError: WARP: max_trials is 0; it must be at least 1
     """
-    if value is not None and not value >= minimum:
-        raise UserError(f"{owner}: {name} is {value}; it must be at least {minimum}{_brackets(hint)}")
+    if value is not None and not (is_number(value) and value >= minimum):
+        raise UserError(f"{owner}: {name} is {value!r}; it must be at least {minimum}{_brackets(hint)}")
+
+
+def require_whole(owner: str, name: str, value: int | None, minimum: int = 1, hint: str = "") -> None:
+    """Refuse anything but a whole number from ``minimum`` on, such as 2.5, True or "3"; None passes.
+
+    Arguments as for :func:`require_at_least`.
+
+    Raises:
+        UserError: ``<owner>: <name> is <value>; it must be a whole number, at least <minimum>``.
+    """
+    if value is None:
+        return
+    if not is_whole(value):
+        raise UserError(f"{owner}: {name} is {value!r}; it must be a whole number, at least {minimum}{_brackets(hint)}")
+    require_at_least(owner, name, value, minimum, hint)
 
 
 def require_positive(owner: str, name: str, value: float | None, hint: str = "") -> None:
-    """Refuse a number that is not positive and finite; None passes. Arguments as for :func:`require_at_least`.
+    """Refuse a number that is not positive and finite in float32; None passes.
+
+    Arguments as for :func:`require_at_least`.
 
     Raises:
         UserError: ``<owner>: <name> is <value>; it must be positive and finite``.
     """
-    if value is not None and not 0 < value < float("inf"):
-        raise UserError(f"{owner}: {name} is {value}; it must be positive and finite{_brackets(hint)}")
+    if value is not None and not (is_number(value) and 0 < value < MAX_FLOAT32):
+        raise UserError(f"{owner}: {name} is {value!r}; it must be positive and finite{_brackets(hint)}")
 
 
 def require_fraction(owner: str, name: str, value: float | None, hint: str = "") -> None:
@@ -60,8 +81,8 @@ def require_fraction(owner: str, name: str, value: float | None, hint: str = "")
     Raises:
         UserError: ``<owner>: <name> is <value>; it must be a fraction in [0, 1)``.
     """
-    if value is not None and not 0 <= value < 1:
-        raise UserError(f"{owner}: {name} is {value}; it must be a fraction in [0, 1){_brackets(hint)}")
+    if value is not None and not (is_number(value) and 0 <= value < 1):
+        raise UserError(f"{owner}: {name} is {value!r}; it must be a fraction in [0, 1){_brackets(hint)}")
 
 
 def require_choice(owner: str, name: str, value: str, choices: Sequence[str]) -> None:
@@ -73,6 +94,16 @@ def require_choice(owner: str, name: str, value: str, choices: Sequence[str]) ->
     if value not in choices:
         possible = ", ".join(choices)
         raise UserError(f"{owner}: {name} is {value!r}; possible are {possible}{did_you_mean(str(value), choices)}")
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number, of Python or NumPy, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is a whole number, of Python or NumPy, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _brackets(hint: str) -> str:

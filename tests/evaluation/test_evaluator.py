@@ -11,18 +11,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from helpers.lists import ragged
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.batching import evaluation_batches
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, resolve_ks
-from dssm_lightning.utils.ragged import Ragged
-
-
-def ragged(rows: list[list[int]]) -> Ragged:
-    values = torch.tensor([value for row in rows for value in row], dtype=torch.int64)
-    return Ragged.from_lengths(values, torch.tensor([len(row) for row in rows], dtype=torch.int64))
 
 
 def make_batch(relevant: list[list[int]], seen: list[list[int]], shown: list[list[int]] | None) -> EvaluationBatch:

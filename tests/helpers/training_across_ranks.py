@@ -187,7 +187,7 @@ def work(process_rank: int, world_size: int) -> None:
     for name, settings in cases().items():
         if world_size < 3 or name == "symmetric":
             keep(name, train(settings))
-    for num_queries in (5, 40) if world_size < 3 else (5,):
+    for num_queries in (5, 40):
         for evaluate in ("query", "event"):
             keep(f"measured-{num_queries}-{evaluate}", measure(num_queries, evaluate))
     if world_size == 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from dssm_lightning import RetrievalDataModule, TwoTower
 from dssm_lightning.features import HashedWords, Image
 from dssm_lightning.models.encoders import Backbone
+from dssm_lightning.training import frozen_backbones
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
 
 NET = "shufflenet_v2_x0_5"
@@ -71,7 +73,7 @@ def test_a_frozen_backbone_runs_once_for_each_picture(
     trainer.test(trained, datamodule=made, verbose=False)
     trainer.fit(model(dense, frozen=True), datamodule=data(tmp_path))  # other random weights
     assert sum(seen) == 80
-    assert len(list(tmp_path.glob("*/candidate.picture#frozen-*.npy"))) == 2
+    assert len(list(tmp_path.glob("*/candidate.picture#frozen-*/features.npy"))) == 2
 
 
 def test_kept_features_train_and_measure_as_pictures_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +89,39 @@ def test_kept_features_train_and_measure_as_pictures_do(tmp_path: Path, monkeypa
     for name, value in found[0][0].items():
         torch.testing.assert_close(value, found[1][0][name], rtol=1e-3, atol=1e-4)
     assert found[0][1] == pytest.approx(found[1][1], abs=1e-3)
+
+
+def test_damaged_features_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One flipped bit of the kept file would else train on other features, in silence."""
+
+    def trained() -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        made = model(frozen=True)
+        small_trainer(tmp_path).fit(made, datamodule=data(tmp_path))
+        return made.state_dict()
+
+    expected = trained()
+    [kept] = tmp_path.glob("*/candidate.picture#frozen-*/features.npy")
+    content = bytearray(kept.read_bytes())
+    for place in (10, len(content) // 2):
+        damaged = content.copy()
+        damaged[place] ^= 1
+        kept.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=r"frozen-\w+: features\.npy missing or damaged"):
+            found = trained()
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+        assert kept.read_bytes() == content
+
+
+def test_features_beside_read_only_data_are_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    data(tmp_path).prepare()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setattr(frozen_backbones, "FileLock", refused)
+    small_trainer(tmp_path).fit(model(frozen=True), datamodule=data(tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 # -- given weights -----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Features, Prefixes, Ragged, spans, take, take_features
 from dssm_lightning.utils.seeding import Counter
 
+LATEST_SECOND = 1e11  # in the year 5138; such numbers of milliseconds began in 1973
 LABELS = {"liked": 1, "shown": 0, "all": None}
 
 
@@ -66,7 +67,7 @@ class HistoryAssembler:
         timeline: the training events of which histories consist.
 
     Raises:
-        UserError: the feature needs a time or labels, and the interactions have none.
+        UserError: the feature needs a time or labels, and the interactions have none; times that are no seconds.
 
     Example:
         >>> events = Interactions(torch.tensor([0, 0]), torch.tensor([2, 1]), torch.tensor([TRAIN] * 2))
@@ -91,6 +92,13 @@ class HistoryAssembler:
                 f"{label}: events 'shown' needs labels, but the source names no label column; name it, or use events "
                 "'liked'"
             )
+        if feature.age == "seconds" and timeline.times is not None and len(timeline.times):
+            latest = float(timeline.times.max())
+            if latest > LATEST_SECOND:
+                raise UserError(
+                    f"{label}: age 'seconds' needs times in seconds, but the latest time is {latest:.0f}, which seems "
+                    "to be milliseconds or smaller units: divide the column, or store datetimes"
+                )
         self.feature, self.candidates, self.timeline = feature, candidates, timeline
 
     def of_queries(self, query: Tensor) -> Ragged:

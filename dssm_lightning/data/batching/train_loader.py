@@ -33,6 +33,7 @@ class TrainLoader:
         order: the rows of each step.
         place: seed and process.
         progress: the progress of training; the loader updates it.
+        repeats: whether each epoch has the rows of the first, in its order, for ``overfit_batches``.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -49,8 +50,11 @@ class TrainLoader:
         [16, 16, 16]
     """
 
-    def __init__(self, assembler: Assembler, order: Order, place: Counter, progress: Progress) -> None:
+    def __init__(
+        self, assembler: Assembler, order: Order, place: Counter, progress: Progress, repeats: bool = False
+    ) -> None:
         self.assembler, self.order, self.place, self.progress = assembler, order, place, progress
+        self.repeats = repeats
 
     def __len__(self) -> int:
         return len(self.order)
@@ -60,10 +64,11 @@ class TrainLoader:
         if progress.started or progress.done >= len(self):
             progress.epoch, progress.done = progress.epoch + 1, 0
         progress.started = True
-        rows, expected = self.order.epoch(progress.epoch), self.order.expected_rows
+        epoch = 0 if self.repeats else progress.epoch
+        rows, expected = self.order.epoch(epoch), self.order.expected_rows
         frequency, owned = self.assembler.frequency, self.assembler.data.interactions.candidate
         needs_all_rows = frequency.streams or self.assembler.liked_by
-        all_rows_of = self.order.epoch(progress.epoch, all_processes=True) if needs_all_rows else None
+        all_rows_of = self.order.epoch(epoch, all_processes=True) if needs_all_rows else None
         for step in range(progress.done, len(self)):
             counter = self.place._replace(epoch=progress.epoch, step=step)
             frequency.commit()  # the previous batch has been trained on

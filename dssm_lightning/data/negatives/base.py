@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.interactions import Interactions
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_whole
 from dssm_lightning.utils.ragged import Ragged
 from dssm_lightning.utils.seeding import Counter
 
@@ -68,7 +68,9 @@ class NegativeSampler:
 
     def __init__(self, num_negatives: int, per_row: bool = False) -> None:
         hint = "for in-batch negatives only, leave the sampler out"
-        require_at_least(type(self).__name__, "num_negatives", num_negatives, hint=hint)
+        require_whole(type(self).__name__, "num_negatives", num_negatives, hint=hint)
+        if num_negatives is None:
+            raise UserError(f"{type(self).__name__}: num_negatives is None; it must be a whole number, at least 1")
         self.num_negatives, self.per_row = num_negatives, per_row
 
     def bind(self, tables: SamplerTables) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, is_number, require_whole
 from dssm_lightning.utils.hashing import buckets
 
 
@@ -114,9 +114,9 @@ class StreamingFrequency(Frequency):
     streams: ClassVar[bool] = True
 
     def __init__(self, alpha: float = 0.01, num_buckets: int | None = None) -> None:
-        if not 0 < alpha <= 1:
+        if not (is_number(alpha) and 0 < alpha <= 1):
             raise UserError(f"StreamingFrequency: alpha is {alpha}; it must be above 0 and at most 1")
-        require_at_least("StreamingFrequency", "num_buckets", num_buckets)
+        require_whole("StreamingFrequency", "num_buckets", num_buckets)
         self.alpha, self.num_buckets = alpha, num_buckets
 
     def bind(self, owned: Tensor, num_candidates: int) -> None:
@@ -175,3 +175,4 @@ class StreamingFrequency(Frequency):
             )
         self._rows = state["rows"]
         self._last, self._interval, self._seen = state["last"], state["interval"], state["seen"]
+        self._held = None

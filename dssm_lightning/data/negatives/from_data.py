@@ -52,7 +52,7 @@ class FromColumn(NegativeSampler):
         longest = int(torch.where(interactions.fold == TRAIN, self._lists.lengths, 0).max())
         if longest == 0:
             raise UserError(f"FromColumn: column {self.column!r} lists no candidate in any training row")
-        self.num_negatives = longest if self._limit is None else self._limit
+        self.num_negatives = longest if self._limit is None else min(self._limit, longest)
 
     def sample(self, counter: Counter, rows: Tensor) -> Tensor:
         """Draw (B, n) int64, n at most the length of the rows' longest list; shared: (T,), all lists together."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,8 @@ class _Weighted(NegativeSampler):
     def _set_weights(self, weight: Tensor) -> None:
         """Set the weights (N,) float64, at least one of them above 0."""
         cumulative = weight.cumsum(0)
+        if not 0 < float(cumulative[-1]) < math.inf:
+            raise UserError(f"{type(self).__name__}: the weights of the candidates overflow; choose a smaller alpha")
         self._probability = weight / cumulative[-1]  # (N,)
         self._cumulative = cumulative / cumulative[-1]  # (N,), ends at exactly 1: above every draw
 

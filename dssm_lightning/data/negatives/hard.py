@@ -11,7 +11,7 @@ from torch import Tensor
 from dssm_lightning.data.interactions import TRAIN, group
 from dssm_lightning.data.negatives.base import NegativeSampler, SamplerTables, sample_up_to
 from dssm_lightning.data.negatives.from_distribution import Uniform
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import MAX_FLOAT32, UserError, is_number, is_whole, require_whole
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Ragged, take
 from dssm_lightning.utils.seeding import Counter
@@ -73,17 +73,19 @@ class Hard(NegativeSampler):
     ) -> None:
         super().__init__(num_negatives, per_row)
         first, end = rank_range
-        if not 0 <= first < end:
-            raise UserError(f"Hard: rank_range is {first} to {end}; it must start at 0 or later, and ascend")
+        if not (is_whole(first) and is_whole(end) and 0 <= first < end):
+            raise UserError(
+                f"Hard: rank_range is {first} to {end}; it must be whole numbers, start at 0 or later, and ascend"
+            )
         if per_row and num_negatives > end - first:
             raise UserError(
                 f"Hard: num_negatives is {num_negatives}, but rank_range {first} to {end} has only {end - first} ranks"
             )
-        require_at_least("Hard", "every_n_epochs", every_n_epochs)
-        require_at_least("Hard", "warm_up", warm_up, minimum=0)
-        if margin is not None and not 0 <= margin < math.inf:
+        require_whole("Hard", "every_n_epochs", every_n_epochs)
+        require_whole("Hard", "warm_up", warm_up, minimum=0)
+        if margin is not None and not (is_number(margin) and 0 <= margin < MAX_FLOAT32):
             raise UserError(f"Hard: margin is {margin}; it must be finite and at least 0")
-        if relative_margin is not None and not 0 <= relative_margin <= 1:
+        if relative_margin is not None and not (is_number(relative_margin) and 0 <= relative_margin <= 1):
             raise UserError(f"Hard: relative_margin is {relative_margin}; it must lie in [0, 1]")
         self.first, self.end, self.margin, self.relative_margin = first, end, margin, relative_margin
         self.every_n_epochs, self.warm_up = every_n_epochs, warm_up
@@ -199,6 +201,7 @@ class Hard(NegativeSampler):
             UserError: the pools belong to another number of queries.
         """
         if not state:
+            self._pools = self._mined_epoch = self._probability = None
             return
         if len(state["offsets"]) != len(self._num_rows) + 1:
             raise UserError(

@@ -59,7 +59,8 @@ class SameAttribute(NegativeSampler):
         if self.attribute not in candidates.columns:
             raise UserError(
                 f"SameAttribute: no candidate column {self.attribute!r}; candidates has "
-                f"{', '.join(candidates.columns)}{did_you_mean(self.attribute, candidates.columns)}"
+                f"{', '.join(candidates.columns)} (columns of bytes are not kept)"
+                f"{did_you_mean(self.attribute, candidates.columns)}"
             )
         candidate, value = _shared_values(candidates[self.attribute])  # (T,) each
         if not len(value):
@@ -116,6 +117,8 @@ def _shared_values(column: pl.Series) -> tuple[Tensor, Tensor]:
     frame = pl.DataFrame({"candidate": np.arange(len(column)), "value": column})
     if isinstance(column.dtype, pl.List | pl.Array):
         frame = frame.explode("value")
+    if frame["value"].dtype.is_float():
+        frame = frame.with_columns(pl.col("value").fill_nan(None))
     pairs = frame.drop_nulls().unique(maintain_order=True)
     pairs = pairs.filter(pl.len().over("value") > 1)
     value = pairs["value"].rank("dense").cast(pl.Int64) - 1

@@ -7,7 +7,7 @@ import numpy as np
 from dssm_lightning.data.interactions import FOLDS, TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits.ordering import FoldArray
 from dssm_lightning.data.tables.tables import Tables
-from dssm_lightning.utils.errors import UserError, require_fraction
+from dssm_lightning.utils.errors import UserError, is_whole, require_fraction
 
 
 class Split:
@@ -53,9 +53,13 @@ class Split:
         """Return the folds (R,); a fold may be empty."""
         raise NotImplementedError
 
-    def _set_fractions(self, test: float, validation: float) -> None:
-        """Check and set both fractions."""
+    def _set_fractions(self, test: float, validation: float, seed: int = 0) -> None:
+        """Check and set both fractions; the seed is only checked: any whole number is one."""
         name = type(self).__name__
+        if not is_whole(seed):
+            raise UserError(f"{name}: seed is {seed!r}; it must be a whole number")
+        if test is None or validation is None:
+            raise UserError(f"{name}: test is {test}, validation is {validation}; both must be fractions in [0, 1)")
         require_fraction(name, "test", test)
         require_fraction(name, "validation", validation)
         if test + validation >= 1:

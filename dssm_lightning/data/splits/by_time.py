@@ -10,7 +10,7 @@ from dssm_lightning.data.splits.base import Split
 from dssm_lightning.data.splits.columns import query_codes
 from dssm_lightning.data.splits.ordering import FoldArray, assign_folds, part_size, places
 from dssm_lightning.data.tables.tables import Tables
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_whole
 
 
 class LeaveLastN(Split):
@@ -32,15 +32,15 @@ class LeaveLastN(Split):
 
     def __init__(self, test: int = 1, validation: int = 1) -> None:
         for name, value in (("test", test), ("validation", validation)):
-            require_at_least("LeaveLastN", name, value, minimum=0, hint="the number of rows of each query")
+            require_whole("LeaveLastN", name, value, minimum=0, hint="the number of rows of each query")
         self.test, self.validation = test, validation
 
     def _folds(self, tables: Tables) -> FoldArray:
         order = _time(self, tables).rank("ordinal").to_numpy().astype(np.int64) - 1
         fold = np.empty(len(order), np.int8)
         for rows, place, size in places(query_codes(tables), order):
-            test = np.minimum(int(self.test), size - 1)
-            validation = np.minimum(int(self.validation), size - 1 - test)
+            test = np.minimum(min(int(self.test), len(order)), size - 1)
+            validation = np.minimum(min(int(self.validation), len(order)), size - 1 - test)
             fold[rows] = assign_folds(size - 1 - place, test, validation)
         return fold
 
@@ -66,7 +66,9 @@ class ByTime(Split):
         self._set_fractions(test, validation)
 
     def _folds(self, tables: Tables) -> FoldArray:
-        time = _time(self, tables).to_physical().to_numpy()
+        times = _time(self, tables)
+        wide = isinstance(times.dtype, pl.Decimal | pl.Int128 | pl.UInt128)  # NumPy has no such numbers
+        time = (times.rank("dense") if wide else times.to_physical()).to_numpy()
         R = len(time)
         test, validation = int(part_size(R, self.test)), int(part_size(R, self.validation))
         first_places = {code: R - size for code, size in ((VALIDATION, test + validation), (TEST, test)) if size}
@@ -81,7 +83,7 @@ def _time(split: Split, tables: Tables) -> pl.Series:
     """Return the time column of the interactions, (R,) without missing values."""
     owner, name, columns = type(split).__name__, tables.keys.time, tables.interactions.columns
     if name is None or name not in columns:
-        found = "the source names no time column" if name is None else f"there is no column {name!r}"
+        found = "the source's `time` names no column" if name is None else f"there is no column {name!r}"
         raise UserError(f"{owner} needs a time, but {found}; interactions has {', '.join(columns)}")
     time = tables.interactions[name]
     missing = (time.fill_nan(None) if time.dtype.is_float() else time).null_count()

@@ -30,7 +30,7 @@ class ColdCandidates(Split):
     """
 
     def __init__(self, test: float = 0.1, validation: float = 0.1, seed: int = 42) -> None:
-        self._set_fractions(test, validation)
+        self._set_fractions(test, validation, seed)
         self.seed = seed
 
     def _folds(self, tables: Tables) -> FoldArray:

@@ -31,6 +31,21 @@ def column_of(split: Split, tables: Tables, name: str) -> pl.Series:
     )
 
 
+def texts_of(split: Split, tables: Tables, name: str) -> pl.Series:
+    """Return a column of the interactions or of the queries as texts (R,); null where it is missing or NaN.
+
+    Raises:
+        UserError: neither table has the column, or it holds no single values, such as lists or durations.
+    """
+    column = column_of(split, tables, name)
+    if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Binary, pl.Object):
+        raise UserError(
+            f"{type(split).__name__}: column {name!r} is {column.dtype}; it must hold texts, numbers, dates or booleans"
+        )
+    texts: pl.Series = (column.fill_nan(None) if column.dtype.is_float() else column).cast(pl.String)
+    return texts
+
+
 def examples(column: pl.Series) -> str:
     """Return the first distinct values of a column as a text for a message."""
     values = column.unique().sort()

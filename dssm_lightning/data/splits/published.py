@@ -9,7 +9,7 @@ import polars as pl
 
 from dssm_lightning.data.interactions import FOLDS, TRAIN, VALIDATION
 from dssm_lightning.data.splits.base import Split
-from dssm_lightning.data.splits.columns import column_of, examples, query_codes
+from dssm_lightning.data.splits.columns import examples, query_codes, texts_of
 from dssm_lightning.data.splits.ordering import FoldArray, part_size, shuffled
 from dssm_lightning.data.tables.tables import Tables
 from dssm_lightning.utils.errors import UserError, require_choice
@@ -36,12 +36,12 @@ class PublishedFold(Split):
     """
 
     def __init__(self, column: str, validation: float = 0.0, by: Drawn = "rows", seed: int = 42) -> None:
-        self._set_fractions(0.0, validation)
+        self._set_fractions(0.0, validation, seed)
         require_choice("PublishedFold", "by", by, get_args(Drawn))
         self.column, self.by, self.seed = column, by, seed
 
     def _folds(self, tables: Tables) -> FoldArray:
-        column = column_of(self, tables, self.column).cast(pl.String)
+        column = texts_of(self, tables, self.column)
         found = set(column.unique())
         if not found <= set(FOLDS) or "train" not in found or len(found) < 2:
             raise UserError(

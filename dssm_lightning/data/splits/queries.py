@@ -7,7 +7,7 @@ import polars as pl
 
 from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits.base import Split
-from dssm_lightning.data.splits.columns import column_of, examples, query_codes
+from dssm_lightning.data.splits.columns import column_of, examples, query_codes, texts_of
 from dssm_lightning.data.splits.ordering import FoldArray, IntArray, assign_folds, part_size, shuffled
 from dssm_lightning.data.tables.tables import Tables
 from dssm_lightning.utils.errors import UserError
@@ -37,7 +37,7 @@ class RandomQueries(Split):
     def __init__(
         self, test: float = 0.1, validation: float = 0.1, seed: int = 42, among: dict[str, str] | None = None
     ) -> None:
-        self._set_fractions(test, validation)
+        self._set_fractions(test, validation, seed)
         self.seed, self.among = seed, among or {}
 
     def _folds(self, tables: Tables) -> FoldArray:
@@ -79,12 +79,12 @@ class HashedQueries(Split):
         column: str | None = None,
         among: dict[str, str] | None = None,
     ) -> None:
-        self._set_fractions(test, validation)
+        self._set_fractions(test, validation, seed)
         self.seed, self.column, self.among = seed, column, among or {}
 
     def _folds(self, tables: Tables) -> FoldArray:
         name = self.column or tables.keys.query_id
-        values = column_of(self, tables, name).cast(pl.String)
+        values = texts_of(self, tables, name)
         if missing := values.null_count():
             raise UserError(f"HashedQueries: column {name!r} is missing in {missing} of {len(values)} rows")
         code: IntArray = values.rank("dense").to_numpy().astype(np.int64) - 1
@@ -105,8 +105,9 @@ def _eligible(split: Split, tables: Tables, code: IntArray, among: dict[str, str
     """
     eligible: IntArray = np.unique(code)
     for name, value in among.items():
-        column = column_of(split, tables, name).cast(pl.String)
-        eligible = np.setdiff1d(eligible, code[column.ne_missing(str(value)).to_numpy()])
+        column = texts_of(split, tables, name)
+        text = str(value).lower() if column_of(split, tables, name).dtype == pl.Boolean else str(value)
+        eligible = np.setdiff1d(eligible, code[column.ne_missing(text).to_numpy()])
         if not len(eligible):
             raise UserError(
                 f"{type(split).__name__}: among leaves no query at {name!r} = {value!r}; the column has "

@@ -28,7 +28,7 @@ class RandomRows(Split):
     """
 
     def __init__(self, test: float = 0.1, validation: float = 0.1, seed: int = 42) -> None:
-        self._set_fractions(test, validation)
+        self._set_fractions(test, validation, seed)
         self.seed = seed
 
     def _folds(self, tables: Tables) -> FoldArray:
@@ -58,7 +58,7 @@ class PerQuery(Split):
     """
 
     def __init__(self, test: float = 0.1, validation: float = 0.1, seed: int = 42) -> None:
-        self._set_fractions(test, validation)
+        self._set_fractions(test, validation, seed)
         self.seed = seed
 
     def _folds(self, tables: Tables) -> FoldArray:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.interactions import group
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
-from dssm_lightning.utils.errors import require_at_least, require_positive
+from dssm_lightning.utils.errors import require_at_least, require_positive, require_whole
 from dssm_lightning.utils.ragged import Ragged, take
 
 MAX_CANDIDATES = 20_000
@@ -100,7 +100,7 @@ class ItemKNN(ItemToItem):
     """Reduces a similarity that few queries support; 0 = the plain cosine."""
 
     def __post_init__(self) -> None:
-        require_at_least("ItemKNN", "neighbours", self.neighbours)
+        require_whole("ItemKNN", "neighbours", self.neighbours)
         require_at_least("ItemKNN", "shrink", self.shrink, 0)
 
     def _item_weights(self, together: Tensor) -> Tensor:

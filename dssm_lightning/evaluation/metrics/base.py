@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from dssm_lightning.evaluation.metrics.ranks import Ranks
-from dssm_lightning.utils.errors import require_at_least
+from dssm_lightning.utils.errors import require_whole
 
 
 class RankMetric(Metric):
@@ -79,7 +79,7 @@ class CutMetric(RankMetric):
     """
 
     def __init__(self, k: int) -> None:
-        require_at_least(type(self).__name__, "k", k)
+        require_whole(type(self).__name__, "k", k)
         super().__init__()
         self.k = k
 

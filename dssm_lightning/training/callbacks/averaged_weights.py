@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction, require_positive
+from dssm_lightning.utils.errors import UserError, require_fraction, require_positive, require_whole
 
 
 class AveragedWeights(EMAWeightAveraging):
@@ -46,7 +46,7 @@ class AveragedWeights(EMAWeightAveraging):
     def __init__(self, decay: float = 0.999, every_n_steps: int = 1) -> None:
         require_positive("AveragedWeights", "decay", decay)
         require_fraction("AveragedWeights", "decay", decay)
-        require_at_least("AveragedWeights", "every_n_steps", every_n_steps)
+        require_whole("AveragedWeights", "every_n_steps", every_n_steps)
         super().__init__(use_buffers=False, decay=decay, update_every_n_steps=every_n_steps)
         self._in_place = False  # whether the model holds the average at the moment
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dssm_lightning.training.run_folders import check_writable
-from dssm_lightning.utils.errors import require_at_least
+from dssm_lightning.utils.errors import require_whole
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -24,7 +24,8 @@ class LastCheckpoint(ModelCheckpoint):
     resumes before the last batch. A fit that was interrupted in the validation resumes before the validation.
 
     If one of several processes has an error, the others cannot save, and ``last.ckpt`` does not change. It does not
-    change either if the loss is not finite. A stop during the accumulation of gradients (``accumulate_grad_batches``)
+    change either if the loss is not finite, if a resumed fit is interrupted before it trains, or if the error or a second
+    Ctrl-C comes while the optimizer changes the weights: their state would be of no step. A stop during the accumulation of gradients (``accumulate_grad_batches``)
     is delayed until the optimizer step: no checkpoint holds accumulated gradients.
 
     Args:
@@ -44,10 +45,12 @@ class LastCheckpoint(ModelCheckpoint):
 
     def __init__(self, every_n_train_steps: int | None = None) -> None:
         super().__init__(filename="last", enable_version_counter=False)
-        require_at_least("last", "every_n_train_steps", every_n_train_steps)
+        require_whole("last", "every_n_train_steps", every_n_train_steps)
         self.every_n_steps = every_n_train_steps
         self._saved_at = 0  # step of the newest checkpoint
         self._stop_waits = False  # for the end of an accumulation of gradients
+        self._trains = False
+        self._changes = 0  # the step to which the optimizer has begun to change the weights
 
     @property
     def state_key(self) -> str:
@@ -67,6 +70,14 @@ class LastCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore nothing."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on all states are those of one step; before, a resumed fit may have restored some of them."""
+        self._trains, self._changes = True, 0
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Remember the step to which the weights change now."""
+        self._changes = trainer.global_step + 1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -98,7 +109,8 @@ class LastCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save the reached step, if all processes are interrupted at the same step."""
         together = trainer.world_size == 1 or isinstance(exception, KeyboardInterrupt | SystemExit)
-        if not together or isinstance(exception, FloatingPointError):
+        changing = trainer.global_step < self._changes
+        if not together or isinstance(exception, FloatingPointError) or not self._trains or changing:
             return
         if trainer.validating:
             self._save_before_validation(trainer)

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from dssm_lightning.utils import distributed
+from dssm_lightning.utils.interrupts import wait_for_training
 from dssm_lightning.utils.logger import log_info
 
 TERMINATED = 128 + signal.SIGTERM
@@ -43,9 +44,14 @@ class StopBetweenBatches(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's signal handlers; Lightning restores the original handlers at the end of the fit."""
         self._requested = {signal.SIGINT: False, signal.SIGTERM: trainer.received_sigterm}
+        wait_for_training(True)
         if threading.current_thread() is threading.main_thread():  # only this thread can set handlers
             for number in self._requested:
                 signal.signal(number, self._request)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """After the fit, signals end the process as before; after an interrupt, there may be a checkpoint to write."""
+        wait_for_training(False)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._requested[signal.SIGINT]:

@@ -6,7 +6,7 @@ from lightning.pytorch.cli import LRSchedulerCallable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_whole
 
 
 class WarmUp(SequentialLR):
@@ -45,7 +45,7 @@ class WarmUp(SequentialLR):
     def __init__(
         self, optimizer: Optimizer, steps: int, then: LRSchedulerCallable | None = None, start: float = 0.01
     ) -> None:
-        require_at_least("WarmUp", "steps", steps)
+        require_whole("WarmUp", "steps", steps)
         if not 0 < start <= 1:
             raise UserError(f"WarmUp: start is {start}; it must be above 0 and at most 1")
         rise = LinearLR(optimizer, start_factor=start, total_iters=steps)

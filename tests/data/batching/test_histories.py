@@ -209,6 +209,8 @@ def test_time_order_without_a_time_is_an_error() -> None:
         assembler(time=None, order="time")
     with pytest.raises(ValueError, match=r"'history': age 'seconds' .*time column"):
         assembler(time=None, age="seconds")
+    with pytest.raises(ValueError, match=r"'history': age 'seconds' .*1700000000020.*milliseconds"):
+        assembler(time=TIME + 1.7e12, age="seconds")
 
 
 def test_shown_events_without_labels_are_an_error() -> None:

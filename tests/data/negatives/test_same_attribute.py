@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import TEST, TRAIN, Interactions
 from dssm_lightning.data.negatives import LogUniform, Mixed, NegativeSampler, SameAttribute, SamplerTables, Uniform
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.seeding import Counter
 
 HERE = Counter(seed=1, epoch=2, step=3, process_rank=0)
@@ -138,3 +142,43 @@ def test_data_that_does_not_fit_is_named() -> None:
         bound(SameAttribute("region", 7), REGIONS)
     with pytest.raises(ValueError, match=r"SameAttribute: num_negatives is 0; .*1"):
         SameAttribute("region", 0)
+
+
+NAN, UNIT = float("nan"), timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["x", "x", "y"],
+        [1.5, 1.5, 2.0],
+        [0.0, -0.0, 1.0],
+        [True, True, False],
+        [date(2024, 1, 1)] * 2 + [date(2024, 1, 2)],
+        [datetime(2024, 1, 1)] * 2 + [datetime(2024, 1, 2)],
+        [UNIT, UNIT, 2 * UNIT],
+        [Decimal("1.5"), Decimal("1.5"), Decimal(2)],
+        [{"a": 1}, {"a": 1}, {"a": 2}],
+        [[1.5, NAN], [1.5], [NAN, None]],
+        [[["x"]], [["x"]], [["y"]]],
+        pl.Series([2**63 + 1, 2**63 + 1, 2**63], dtype=pl.UInt64),
+        pl.Series(["x", "x", "y"], dtype=pl.Categorical),
+        pl.Series([[1, 2], [2, 3], [4, 5]], dtype=pl.Array(pl.Int64, 2)),
+    ],
+    ids=str,
+)
+def test_values_of_any_type_are_compared(values: list[Any]) -> None:
+    """Candidates 0 and 1 share a value, candidate 2 shares none; a missing value is never shared."""
+    candidates = pl.DataFrame({"kind": pl.Series(values)})
+    likes = Interactions(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 2]), torch.zeros(3, dtype=torch.int8))
+    sampler = SameAttribute("kind", num_negatives=1)
+    sampler.bind(SamplerTables(likes, num_queries=3, num_candidates=3, candidates=candidates))
+    assert sampler.sample(Counter(seed=0), torch.tensor([0, 1, 2])).tolist() == [[1], [0], [-1]]
+
+
+@pytest.mark.parametrize("values", [[None] * 3, [NAN] * 3, [[None], [NAN], [None]], [[], [], []]], ids=str)
+def test_missing_values_are_not_shared(values: list[Any]) -> None:
+    candidates = pl.DataFrame({"kind": pl.Series(values)})
+    likes = Interactions(torch.tensor([0]), torch.tensor([0]), torch.zeros(1, dtype=torch.int8))
+    with pytest.raises(UserError, match="no two candidates share a value of column 'kind'"):
+        SameAttribute("kind", 1).bind(SamplerTables(likes, 1, 3, candidates))

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from helpers.lists import ragged
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
@@ -30,7 +31,6 @@ from dssm_lightning.evaluation.baselines import (
 from dssm_lightning.evaluation.evaluator import Evaluation
 from dssm_lightning.retrieval import term_search
 from dssm_lightning.retrieval.term_search import BM25, TfIdf
-from dssm_lightning.utils.ragged import Ragged
 
 TITLES = [
     "The Matrix (1999)",
@@ -43,11 +43,6 @@ TITLES = [
     "matrix matrix",
 ]
 QUERIES = ["matrix", "THE pain table", "zzz qqq", "", "привет c++ c++", "東京", "a x"]
-
-
-def ragged(rows: list[list[int]]) -> Ragged:
-    lengths = torch.tensor([0] + [len(row) for row in rows])
-    return Ragged(torch.tensor([value for row in rows for value in row], dtype=torch.int64), lengths.cumsum(0))
 
 
 def ask(rows: list[int]) -> EvaluationBatch:

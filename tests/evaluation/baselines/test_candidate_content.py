@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.lists import ragged
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines import AttributePopularity, BaselineData, ContentTfIdf, default_baselines
-from dssm_lightning.utils.ragged import Ragged
 
 TEXTS = ["red shoes", "red hat", "a blue hat and shoes", "green tea", "blue tea, hot", "shoes"]
-
-
-def ragged(rows: list[list[int]]) -> Ragged:
-    lengths = torch.tensor([0] + [len(row) for row in rows])
-    return Ragged(torch.tensor([value for row in rows for value in row], dtype=torch.int64), lengths.cumsum(0))
 
 
 def ask(rows: list[int]) -> EvaluationBatch:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.lists import ragged
 from torch import Tensor
 
 from dssm_lightning.evaluation.metrics import Ranks, rank, rank_both, ranks, score_counts
-from dssm_lightning.utils.ragged import Ragged
-
-
-def ragged(rows: list[list[int]]) -> Ragged:
-    values = torch.tensor([value for row in rows for value in row], dtype=torch.int64)
-    return Ragged.from_lengths(values, torch.tensor([len(row) for row in rows], dtype=torch.int64))
 
 
 def random_case(seed: int, levels: int | None) -> tuple[Tensor, list[list[int]], list[list[int]]]:

@@ -6,17 +6,12 @@ import math
 
 import pytest
 import torch
+from helpers.lists import ragged
 from torch import Tensor
 
 from dssm_lightning.evaluation.metrics import Recommended
 from dssm_lightning.evaluation.metrics import recommended_lists as module
 from dssm_lightning.evaluation.metrics.recommended_lists import gini, top_k_stable
-from dssm_lightning.utils.ragged import Ragged
-
-
-def ragged(rows: list[list[int]]) -> Ragged:
-    values = torch.tensor([value for row in rows for value in row], dtype=torch.int64)
-    return Ragged.from_lengths(values, torch.tensor([len(row) for row in rows], dtype=torch.int64))
 
 
 def test_by_hand() -> None:

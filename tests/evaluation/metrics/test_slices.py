@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.lists import ragged
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -22,14 +23,8 @@ from dssm_lightning.evaluation.metrics import (
     rank,
 )
 from dssm_lightning.evaluation.metrics.slices import SLICES, popularity_bands
-from dssm_lightning.utils.ragged import Ragged
 
 N = 40
-
-
-def ragged(rows: list[list[int]]) -> Ragged:
-    values = torch.tensor([value for row in rows for value in row], dtype=torch.int64)
-    return Ragged.from_lengths(values, torch.tensor([len(row) for row in rows], dtype=torch.int64))
 
 
 def random_case(levels: int | None = None) -> tuple[Tensor, list[list[int]], list[list[int]], Tensor]:

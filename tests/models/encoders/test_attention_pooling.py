@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from helpers import lists
 
 from dssm_lightning.features.numeric import Numeric
 from dssm_lightning.features.text.hashed import HashedWords
 from dssm_lightning.models.encoders.attention_pooling import AttentionPooling
 from dssm_lightning.models.encoders.embedding_bag import EmbeddingBag
-from dssm_lightning.utils.ragged import Ragged, take
+from dssm_lightning.utils.ragged import take
+
+ragged = partial(lists.ragged, dtype=torch.int32)  # as texts are encoded
 
 FEATURE = HashedWords(name="words", num_buckets=20)
 ROWS = [[1, 2, 3], [], [0], [4, 4], [5, 4, 3, 2, 1, 0, 7], [], [19]]
-
-
-def ragged(rows):
-    lengths = torch.tensor([0, *map(len, rows)])
-    return Ragged(torch.tensor([i for row in rows for i in row], dtype=torch.int32), lengths.cumsum(0))
 
 
 def learnt(query=1.0):

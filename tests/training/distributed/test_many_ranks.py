@@ -58,7 +58,9 @@ def test_processes_train_like_one_process(folder: Path, case: str, world_size: i
 
 
 @pytest.mark.parametrize(
-    ("num_queries", "world_size", "own"), [(5, 2, 2), (5, 3, 0), (40, 2, 20)], ids=["5-2", "5-3", "40-2"]
+    ("num_queries", "world_size", "own"),
+    [(5, 2, 2), (5, 3, 0), (40, 2, 20), (40, 3, 12)],
+    ids=["5-2", "5-3", "40-2", "40-3"],
 )
 @pytest.mark.parametrize("evaluate", ["query", "event"])
 def test_processes_evaluate_like_one_process(
@@ -95,6 +97,7 @@ def test_processes_evaluate_like_one_process(
 def test_a_process_that_differs_ends_all(folder: Path, what: str, message: str) -> None:
     """With the same message, before training."""
     one, other = (process[what] for process in found(folder, "differing", 2))
+    assert one.startswith("the processes differ and cannot work together: ")
     assert message in one
     assert one == other
 
