@@ -8,10 +8,15 @@ import polars as pl
 from torch import Tensor
 
 from dssm_lightning.data.tables.column_roles import ColumnRoles
+from dssm_lightning.features.raw_values import shown
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
 
 EXAMPLES = 3
+MIN_WEIGHT, MAX_WEIGHT = 1e-25, 1e25
+"""Batches of such weights have finite sums in float32, also when they are multiplied by losses."""
+MAX_GRADE = 2**24
+"""float32 holds each whole number up to this one."""
 
 
 def columns(frame: pl.DataFrame, table: str, names: Sequence[str], role: str) -> None:
@@ -23,7 +28,7 @@ def columns(frame: pl.DataFrame, table: str, names: Sequence[str], role: str) ->
     for name in names:
         if name not in frame.columns:
             raise UserError(
-                f"{role} {name!r}: no such column; {_columns(table, frame)}{did_you_mean(name, frame.columns)}"
+                f"{role} {name!r}: no such column; {_columns((table, frame))}{did_you_mean(name, frame.columns)}"
             )
 
 
@@ -45,16 +50,24 @@ def query_columns(
                 f"{role} is in queries and in interactions, and their values may differ: rename or drop one of the two"
             )
         if name not in own and name not in interactions.columns:
-            found = _columns("interactions", interactions)
-            found = found if queries is None else f"{_columns('queries', queries)}; {found}"
+            tables = (
+                [("interactions", interactions)]
+                if queries is None
+                else [("queries", queries), ("interactions", interactions)]
+            )
+            found = _columns(*tables)
             raise UserError(f"{role}: no such column; {found}{did_you_mean(name, [*own, *interactions.columns])}")
 
 
-def _columns(table: str, frame: pl.DataFrame) -> str:
-    """Return a text that lists the columns of a table, with a hint if the separator of its file seems to be wrong."""
-    text = f"{table} has {', '.join(frame.columns) or 'no columns'}"
-    if len(frame.columns) == 1 and (found := [sign for sign in ",;\t|" if sign in frame.columns[0]]):
-        text += f" (one column, with {found[0]!r} in its name; commas separate the fields of a .csv, tabs a .tsv)"
+def _columns(*tables: tuple[str, pl.DataFrame]) -> str:
+    """Return a text that lists the columns of tables, with one hint if a file seems to be written in another way."""
+    text = "; ".join(f"{table} has {', '.join(frame.columns) or 'no columns'}" for table, frame in tables)
+    for _, frame in tables:
+        if len(frame.columns) == 1 and (found := [sign for sign in ("::", *",;\t|") if sign in frame.columns[0]]):
+            hint = "commas separate the fields of a .csv, tabs a .tsv; for another separator set `separator`"
+            return f"{text} (one column, with {found[0]!r} in its name; {hint})"
+        if any(name.replace(".", "", 1).isdecimal() for name in frame.columns):
+            return f"{text} (if the first line of the file has values and no names, name them by `columns`)"
     return text
 
 
@@ -65,43 +78,7 @@ def not_empty(frame: pl.DataFrame, table: str) -> None:
         UserError: the table has no rows.
     """
     if frame.is_empty():
-        raise UserError(f"{table} has no rows ({_columns(table, frame)}); it needs at least one row")
-
-
-def align_ids(
-    interactions: pl.DataFrame, other: pl.DataFrame | None, table: str, key: str
-) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """Return both tables with ids of the same type, Int64 or String.
-
-    Integers of any width become Int64, text of any kind becomes String. Integers are not compared with text: only the
-    user knows whether "007" and "7" are the same id.
-
-    Raises:
-        UserError: ids of another type, of different types, or null.
-    """
-    interactions = _plain_ids(interactions, "interactions", key)
-    if other is None:
-        return interactions, None
-    other = _plain_ids(other, table, key)
-    own, others = interactions.schema[key], other.schema[key]
-    if own != others:
-        raise UserError(
-            f"ids of different types: {key!r} is {own} in interactions and {others} in {table}; "
-            "store the ids as the same type in both tables"
-        )
-    return interactions, other
-
-
-def _plain_ids(frame: pl.DataFrame, table: str, key: str) -> pl.DataFrame:
-    ids = frame[key]
-    if nulls := ids.null_count():
-        row = _first_true(ids.is_null())
-        raise UserError(f"{table}: id column {key!r} is null in {nulls:,} of {len(ids):,} rows, first in row {row}")
-    text = ids.dtype == pl.String or isinstance(ids.dtype, pl.Categorical | pl.Enum)
-    if not (text or ids.dtype.is_integer()):
-        hint = " (a column with missing values turns integers into floats)" if ids.dtype.is_float() else ""
-        raise UserError(f"{table}: id column {key!r} is {ids.dtype}; ids must be integers or text{hint}")
-    return frame.with_columns(ids.cast(pl.String if text else pl.Int64))
+        raise UserError(f"{table} has no rows ({_columns((table, frame))}); it needs at least one row")
 
 
 def ids_unique(frame: pl.DataFrame, table: str, key: str) -> None:
@@ -135,7 +112,8 @@ def ids_known(interactions: pl.DataFrame, frame: pl.DataFrame, table: str, key: 
 
 
 def _first(values: pl.Series) -> str:
-    return ", ".join(repr(value) for value in values.head(EXAMPLES)) + (", …" if len(values) > EXAMPLES else "")
+    first = values.head(EXAMPLES).to_list()
+    return ", ".join(map(shown, first)) + (", …" if len(values) > EXAMPLES else "")
 
 
 def _first_true(column: pl.Series) -> int:
@@ -174,7 +152,8 @@ def labels(interactions: pl.DataFrame, column: str | None) -> None:
     if len(wrong):
         raise UserError(
             f"label column {column!r} must hold 1 (liked) or 0 (shown and not liked), found {_first(wrong)}; "
-            "turn ratings into labels first, or leave out `label` if every interaction is a positive"
+            "turn ratings into labels first (in `Files` by `label_above` or `positive`), or leave out `label` if every "
+            "interaction is a positive"
         )
 
 
@@ -186,7 +165,7 @@ def _floats(values: pl.Series, role: str) -> pl.Series:
 
 
 def weights(interactions: pl.DataFrame, column: str | None) -> None:
-    """Refuse weights that are negative, infinite or missing.
+    """Refuse weights that are negative, infinite or missing, or too great or too small for sums in float32.
 
     Raises:
         UserError: such weights, or a column without numbers. The message has their number and the first weight.
@@ -202,24 +181,38 @@ def weights(interactions: pl.DataFrame, column: str | None) -> None:
             f"weight column {column!r}: {count:,} of {len(values):,} weights are negative, infinite or missing, "
             f"first {values[row]!r} in row {row}"
         )
+    wrong = (floats != 0) & ~floats.is_between(MIN_WEIGHT, MAX_WEIGHT)
+    if count := int(wrong.sum()):
+        row = _first_true(wrong)
+        raise UserError(
+            f"weight column {column!r}: {count:,} of {len(values):,} weights are out of range, first {values[row]!r} "
+            f"in row {row}; weights must be 0, or from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}: divide them by their mean"
+        )
 
 
 def times(interactions: pl.DataFrame, column: str | None) -> None:
-    """Refuse times that are neither numbers nor datetimes, or that are missing.
+    """Refuse times that are neither numbers nor dates nor datetimes, or that are missing or infinite.
 
     Raises:
-        UserError: text, or missing values. The message has their number and the first row.
+        UserError: text, durations, times of day, missing or infinite values. The message has the number of such values
+            and the first row.
     """
     if column is None:
         return
     values = interactions[column]
-    if not (values.dtype.is_numeric() or values.dtype.is_temporal()):
-        raise UserError(f"time column {column!r} is {values.dtype}; it must hold numbers or datetimes")
+    if not (values.dtype.is_numeric() or isinstance(values.dtype, pl.Date | pl.Datetime)):
+        raise UserError(f"time column {column!r} is {values.dtype}; it must hold numbers, dates or datetimes")
     missing = values.is_null() | values.is_nan().fill_null(False) if values.dtype.is_float() else values.is_null()
     if count := int(missing.sum()):
         raise UserError(
             f"time column {column!r} is missing in {count:,} of {len(values):,} interactions, first in row "
             f"{_first_true(missing)}; drop these rows, or leave out `time` if no order is known"
+        )
+    if values.dtype.is_float() and (count := int(values.is_infinite().sum())):
+        row = _first_true(values.is_infinite())
+        raise UserError(
+            f"time column {column!r}: {count:,} of {len(values):,} times are infinite, first {values[row]!r} in row "
+            f"{row}; drop these rows, or give them a time"
         )
 
 
@@ -233,12 +226,12 @@ def grades(interactions: pl.DataFrame, column: str | None, label: str | None) ->
         return
     values = interactions[column]
     floats = _floats(values, f"grade column {column!r}")
-    wrong = ~(floats.is_finite() & (floats == floats.floor()) & (floats >= 0)).fill_null(False)
+    wrong = ~(floats.is_between(0, MAX_GRADE) & (floats == floats.floor())).fill_null(False)
     if count := int(wrong.sum()):
         row = _first_true(wrong)
         raise UserError(
             f"grade column {column!r}: {count:,} of {len(values):,} grades are negative, fractional, infinite or "
-            f"missing, first {values[row]!r} in row {row}; grades must be whole numbers, 0 or more"
+            f"missing, first {values[row]!r} in row {row}; grades must be whole numbers from 0 to {MAX_GRADE:,}"
         )
     liked = floats.is_not_null() if label is None else interactions[label].cast(pl.Float64) > 0
     if count := int((liked & (floats == 0)).sum()):

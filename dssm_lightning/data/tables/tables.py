@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dssm_lightning.data.tables import checks
 from dssm_lightning.data.tables.column_roles import ColumnRoles
+from dssm_lightning.data.tables.ids import align_ids
 from dssm_lightning.utils import memory_mapped
 
 
@@ -98,8 +99,8 @@ class RawTables:
     def _aligned(self) -> tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None]:
         """Return the three tables with ids of the same type in all of them."""
         interactions, query_id, candidate_id = self.interactions, self.keys.query_id, self.keys.candidate_id
-        interactions, queries = checks.align_ids(interactions, self.queries, "queries", query_id)
-        interactions, candidates = checks.align_ids(interactions, self.candidates, "candidates", candidate_id)
+        interactions, queries = align_ids(interactions, self.queries, "queries", query_id)
+        interactions, candidates = align_ids(interactions, self.candidates, "candidates", candidate_id)
         return interactions, queries, candidates
 
 
