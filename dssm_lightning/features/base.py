@@ -69,6 +69,11 @@ class Feature:
         """
         raise NotImplementedError
 
+    @classmethod
+    def completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Add to saved values what an earlier release, which did not save it, would have saved; by default, nothing."""
+        return values
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values from which :func:`feature_from_dict` makes an equal feature."""
         values = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
@@ -123,7 +128,7 @@ def feature_from_dict(values: dict[str, Any]) -> Feature:
             f"feature {values.get('name')!r}: {kind} has no field {', '.join(unknown)} in this release; the feature "
             "was saved by another release"
         )
-    return kinds[kind](**{key: _frozen(value) for key, value in given.items()})
+    return kinds[kind](**kinds[kind].completed({key: _frozen(value) for key, value in given.items()}))
 
 
 def _frozen(value: Any) -> Any:

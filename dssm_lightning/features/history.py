@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -12,13 +13,17 @@ from torch import Tensor
 from dssm_lightning.features.base import Feature, has_ids, table_rows
 from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.numeric import Bucketized
-from dssm_lightning.features.raw_columns import flatten
+from dssm_lightning.features.raw_columns import ENTRY, as_strings, by_value, flatten
+from dssm_lightning.features.raw_numbers import read_numbers
+from dssm_lightning.features.raw_values import NUMBERS, shown
+from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_fraction
 from dssm_lightning.utils.ragged import Column, Ragged
 
 CANDIDATE = "candidate"
 """Value of ``of`` for a history of whole candidates."""
 
+_ENTRY = 'an object {"id": …, "seconds": seconds ago}'
 _CHOICES = {"events": ("liked", "shown", "all"), "order": ("time", "leave_one_out"), "age": ("events", "seconds")}
 
 
@@ -130,11 +135,11 @@ class History(Feature):
     def encode_rows(self, column: pl.Series, ids: pl.Series) -> Ragged:
         """Encode lists (B,) of raw candidate ids as positions in ``ids`` (N,), for a history of whole candidates.
 
-        An id that is not in ``ids`` is removed.
+        Ids are compared as categories are, each by itself. An id that is not in ``ids`` is removed.
         """
         values, offsets, age = self._served(column)
-        rows = pl.DataFrame({"id": ids.cast(pl.String), "row": pl.int_range(len(ids), eager=True)})
-        entry_ids = pl.DataFrame({"id": values.cast(pl.String)})
+        rows = pl.DataFrame({"id": as_strings(self, ids), "row": pl.int_range(len(ids), eager=True)})
+        entry_ids = pl.DataFrame({"id": as_strings(self, values)})
         found = entry_ids.join(rows, on="id", how="left", maintain_order="left")["row"]
         known = torch.from_numpy(found.is_not_null().to_numpy().copy())
         return Ragged(torch.from_numpy(found.fill_null(-1).to_numpy().copy()), offsets, age).only(known)
@@ -143,15 +148,40 @@ class History(Feature):
         """Return raw values (T,), offsets (B + 1,) and ages (T,) of lists that the caller gives."""
         values, offsets = flatten(self, column, self.max_length)
         if self.age == "seconds":
-            if not isinstance(values.dtype, pl.Struct) or {f.name for f in values.dtype.fields} != {"id", "seconds"}:
-                raise UserError(
-                    f"{self._label}: column {self.source_column!r} holds lists of {values.dtype}; with `age: seconds`, "
-                    'an entry must be an object {"id": …, "seconds": seconds ago}'
-                )
-            seconds = values.struct.field("seconds").cast(pl.Float32)
-            return values.struct.field("id"), offsets, torch.from_numpy(seconds.to_numpy().copy())
+            ids, seconds = self._dated_entries(values)
+            return ids, offsets, self._seconds(seconds)
         rows = Ragged(torch.arange(len(values)), offsets).rows
         return values, offsets, (offsets[1:][rows] - torch.arange(len(values))).float()
+
+    def _dated_entries(self, values: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Return the ids (T,) and the seconds (T,) of entries ``{"id": …, "seconds": …}``."""
+        if isinstance(values.dtype, pl.Struct) and {f.name for f in values.dtype.fields} == {"id", "seconds"}:
+            return values.struct.field("id"), values.struct.field("seconds")
+        if values.dtype not in (pl.Object, pl.Null) and len(values):
+            raise UserError(
+                f"{self._label}: column {self.source_column!r} holds lists of {values.dtype}; with `age: seconds`, an "
+                f"entry must be {_ENTRY}"
+            )
+
+        def pair(value: Any) -> tuple[Any, Any]:
+            if not isinstance(value, dict) or value.keys() != {"id", "seconds"}:
+                raise UserError(f"with `age: seconds`, an entry must be {_ENTRY}")
+            return value["id"], value["seconds"]
+
+        pairs = by_value(self, values, pair)
+        ids, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
+        return raw_column(ids, ENTRY), raw_column(seconds, ENTRY)
+
+    def _seconds(self, column: pl.Series) -> Tensor:
+        with np.errstate(over="ignore"):
+            seconds = read_numbers(self, column, NUMBERS).values.astype(np.float32)
+        wrong = np.flatnonzero(~(np.isfinite(seconds) & (seconds >= 0)))
+        if len(wrong):
+            raise UserError(
+                f"{self._label}: `seconds` is {shown(column[int(wrong[0])])} in {len(wrong):,} of {len(seconds):,} "
+                "entries; it must be the time since the entry: at least 0 and finite in float32"
+            )
+        return torch.from_numpy(seconds)
 
 
 def entries(ids: Column, offsets: Tensor, age: Tensor) -> Ragged:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import PIL.Image
-import PIL.ImageOps
 import polars as pl
 import torch
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.features.picture_files import Picture, Pixels, encode_picture, reason
+from dssm_lightning.features.raw_columns import by_value
+from dssm_lightning.features.raw_values import plain
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
 from dssm_lightning.utils.logger import LOGGER
 from dssm_lightning.utils.progress import track
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
-Picture: TypeAlias = Path | bytes | None
-
-MAX_PIXELS = 64_000_000
-"""Largest number of pixels. A header of a few bytes can claim gigabytes, so the size is checked before decoding."""
 
 _LONG = 512  # number of pictures from which progress is shown
 
@@ -41,7 +33,8 @@ class Image(Feature):
     A picture is resized once (bicubic, antialiased) so that its longer side is ``size``, keeps its aspect ratio, and is
     centred on white. The last channel is the *coverage*: 255 inside the picture, 0 outside. A row without a picture
     (null, an empty path, or skipped) is 0 in every channel; its coverage distinguishes it from a black picture. EXIF
-    rotation is applied. Of an animation, the first frame is used.
+    rotation is applied. Of an animation, the first frame is used. Only regular files are read. Pictures of more than 64
+    million pixels are refused by their header, and pictures that are decoded at the same time have no more together.
 
     Raises:
         UserError: ``size`` is below 1, or ``mode`` or ``on_error`` is unknown.
@@ -93,9 +86,7 @@ class Image(Feature):
         return torch.from_numpy(encoded)
 
     def _pictures(self, column: pl.Series) -> list[Picture]:
-        if column.dtype == pl.Binary:
-            return [content or None for content in column.to_list()]
-        if column.dtype not in (pl.String, pl.Null):
+        if column.dtype not in (pl.Binary, pl.String, pl.Null, pl.Object):
             raise UserError(
                 f"{self._label}: column {self.source_column!r} holds {column.dtype}; it must hold paths (strings) or "
                 "the bytes of picture files"
@@ -103,7 +94,14 @@ class Image(Feature):
         root = Path(self.root or "").expanduser()
         if self.root is not None and not root.is_dir():
             raise UserError(f"{self._label}: root is {self.root!r}; it must be an existing folder")
-        return [root / path if path else None for path in column.to_list()]
+
+        def picture(value: Any) -> Picture:
+            value = plain(value)
+            if not isinstance(value, str | bytes | None):
+                raise UserError("it must be a path (a string) or the bytes of a picture file")
+            return value or None if isinstance(value, bytes) or not value else root / value
+
+        return by_value(self, column, picture)
 
     def _read_all(self, pictures: Sequence[Picture], encoded: Pixels) -> list[str]:
         """Fill ``encoded``; return a description of each picture that is skipped because it cannot be read."""
@@ -112,7 +110,7 @@ class Image(Feature):
             try:
                 encode_picture(pictures[row], self.mode, encoded[row])
             except Exception as error:  # Pillow raises many kinds of errors for damaged files
-                return f"{_describe(pictures[row])} in row {row} (counted from 0): {_reason(error)}"
+                return f"{_describe(pictures[row])} in row {row} (counted from 0): {reason(error)}"
             return None
 
         problems = []
@@ -135,62 +133,10 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
     """Yield a pool of threads, because Pillow decodes and resizes without the GIL; cancel pending work on an error."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
-            yield pool
+        yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def encode_picture(source: Picture, mode: str, out: Pixels) -> None:
-    """Decode one picture into ``out`` (channels, size, size), which holds zeros; None leaves ``out`` unchanged.
-
-    Raises:
-        Exception: any error that Pillow raises for a file that is damaged, missing or not a picture.
-        UserError: the picture has more than :data:`MAX_PIXELS`, or pixels without a known range.
-    """
-    if source is None:
-        return
-    size = out.shape[-1]
-    picture = _shrunk(source, size)
-    height, width = picture.height, picture.width
-    top, left = (size - height) // 2, (size - width) // 2
-    canvas = PIL.Image.new("RGBA", (size, size), (255, 255, 255, 0))
-    canvas.paste(picture, (left, top))
-    if mode != "RGBA":
-        canvas = PIL.Image.alpha_composite(PIL.Image.new("RGBA", canvas.size, "white"), canvas).convert(mode)
-    out[:-1] = np.asarray(canvas).reshape(size, size, -1).transpose(2, 0, 1)
-    out[-1, top : top + height, left : left + width] = 255
-
-
-def _shrunk(source: Path | bytes, size: int) -> PIL.Image.Image:
-    """Return the picture as RGBA with a longer side of ``size`` pixels."""
-    with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-        if file.width * file.height > MAX_PIXELS:
-            raise UserError(f"{file.width:,} × {file.height:,} pixels; at most {MAX_PIXELS:,} are possible")
-        file.draft(None, (2 * size, 2 * size))  # JPEG only: decode at a lower resolution, but at least at this size
-        upright = PIL.ImageOps.exif_transpose(file)
-        if upright.mode.startswith("I"):  # grey with 16 bits, which convert() would clip at 255
-            upright = PIL.Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
-        if upright.mode == "F":
-            raise UserError("its pixels are floats, whose range is unknown; convert the picture to 8 bits")
-        # Pillow cannot convert CMYK and others to RGBA directly. By way of RGB, LA and palettes would lose transparency
-        direct = upright.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-        picture = (upright if direct else upright.convert("RGB")).convert("RGBA")
-    scale = size / max(picture.size)
-    width, height = (max(1, round(side * scale)) for side in picture.size)
-    return picture.resize((width, height), PIL.Image.Resampling.BICUBIC)
+        pool.shutdown(cancel_futures=True)  # and wait for the pictures that are being read
 
 
 def _describe(picture: Picture) -> str:
     return f"the {len(picture):,} bytes" if isinstance(picture, bytes) else f"'{picture}'"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PIL.Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS:,} pixels"
-    if isinstance(error, PIL.UnidentifiedImageError):
-        return "not a picture in a format that Pillow can read, or a picture of 0 pixels"
-    return str(error) or type(error).__name__

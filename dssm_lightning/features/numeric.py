@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -11,18 +12,22 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.raw_columns import Floats, as_floats, how_many
-from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_positive
+from dssm_lightning.features.number_statistics import deviation_of, mean_of, present, refuse_large, require_no_missing
+from dssm_lightning.features.raw_numbers import Numbers, read_numbers
+from dssm_lightning.features.raw_values import shown
+from dssm_lightning.utils.errors import UserError, is_number, require_at_least, require_choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numeric(Feature):
     """A number, standardised by the mean and the standard deviation of the fitted rows: (B, width) float32.
 
-    Booleans become 0 and 1. Dates, times of day and durations become seconds (dates since 1970, UTC).
+    Booleans become 0 and 1. Dates, times of day and durations become seconds (dates since 1970, UTC). Numbers and dates
+    of ISO 8601 that are written as text are read (:func:`~dssm_lightning.features.raw_numbers.read_numbers`). A feature
+    that was fitted on one kind refuses the others.
 
     Raises:
-        UserError: ``missing`` is unknown, or ``std`` is not positive.
+        UserError: ``missing`` is unknown, ``mean`` is not finite, or ``std`` is not positive and finite.
 
     Example:
         >>> import polars as pl
@@ -40,11 +45,18 @@ class Numeric(Feature):
     """The mean, subtracted from each value. Learnt by ``fit`` unless it is given."""
     std: float | None = None
     """The standard deviation, which divides each value. Learnt by ``fit`` unless it is given; 1 for a constant
-    column."""
+    column, up to rounding."""
+    holds: str | None = field(default=None, compare=False)
+    """The kind of values that the feature was fitted on: "numbers", "dates", "times of day" or "durations"; set by
+    ``fit``. None: unknown, as in schemas of releases up to 0.1.0; every kind is read."""
 
     def __post_init__(self) -> None:
         require_choice(self._label, "missing", self.missing, ("error", "mean", "indicator"))
-        require_positive(self._label, "std", self.std)
+        for name, least in (("mean", -math.inf), ("std", 0.0)):
+            value = getattr(self, name)
+            if value is not None and not (is_number(value) and least < value < math.inf):
+                possible = "positive and finite" if name == "std" else "finite"
+                raise UserError(f"{self._label}: {name} is {value!r}; it must be {possible}")
 
     @property
     def is_fitted(self) -> bool:
@@ -60,32 +72,48 @@ class Numeric(Feature):
         """Return a copy with the mean and the population standard deviation of the values that are not missing.
 
         Raises:
-            UserError: the column has no value, a missing value with ``missing="error"``, an infinite value, or a type
-                that is not a number.
+            UserError: the column has no value, a missing value with ``missing="error"``, an infinite value, a value
+                that is not a number, values of several kinds, or values so large that their deviation is infinite.
         """
+        column_of_numbers = self._read(column)
+        fitted = replace(self, holds=column_of_numbers.kind or self.holds)
         if self.is_fitted:
-            return self
-        values = _present(self, self._floats(column))
-        std = float(np.std(values))
-        mean = float(np.mean(values)) if self.mean is None else self.mean
-        return replace(self, mean=mean, std=(std or 1.0) if self.std is None else self.std)
+            return fitted
+        values = present(self, column_of_numbers.values)
+        mean = mean_of(self, values) if self.mean is None else self.mean
+        return replace(fitted, mean=mean, std=deviation_of(self, values) if self.std is None else self.std)
 
     def encode(self, column: pl.Series) -> Tensor:
-        """Encode numbers (B,) as (B, width) float32."""
+        """Encode numbers (B,) as (B, width) float32.
+
+        Raises:
+            UserError: as for :meth:`fit`; also values of another kind than the fitted ones, and a value so far from the
+                mean that it is infinite in float32.
+        """
         assert self.mean is not None
         assert self.std is not None
-        values = self._floats(column)
+        values = self._read(column).values
         missing = np.isnan(values)
-        standardised = np.where(missing, 0.0, (values - self.mean) / self.std)
-        planes = [standardised, missing] if self.missing == "indicator" else [standardised]
-        return torch.from_numpy(np.stack(planes, axis=1).astype(np.float32))  # (B, width)
+        with np.errstate(over="ignore"):
+            standardised = np.where(missing, 0.0, (values - self.mean) / self.std)
+            planes = [standardised, missing] if self.missing == "indicator" else [standardised]
+            encoded = np.stack(planes, axis=1).astype(np.float32)  # (B, width)
+        infinite = ~np.isfinite(encoded[:, 0])
+        if infinite.any():
+            row = int(infinite.argmax())
+            raise UserError(
+                f"{self._label}: column {self.source_column!r} holds {shown(column[row])} in row {row} (counted from "
+                f"0), which is infinite in float32 once it is standardised (mean {self.mean}, std {self.std}); correct "
+                "the value, or set it to null"
+            )
+        return torch.from_numpy(encoded)
 
-    def _floats(self, column: pl.Series) -> Floats:
-        values = as_floats(self, column)
+    def _read(self, column: pl.Series) -> Numbers:
+        numbers = read_numbers(self, column, self.holds)
         if self.missing == "error":
             remedy = "`missing: mean` replaces them by the mean, `missing: indicator` also marks them"
-            _check_no_missing(self, values, remedy)
-        return values
+            require_no_missing(self, numbers.values, remedy)
+        return numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +146,8 @@ class Bucketized(Feature):
     """The boundaries between the buckets, ascending. Learnt by ``fit`` unless they are given."""
     missing: Literal["error", "bucket"] = "error"
     """Meaning of null and NaN. "error": raise an error. "bucket": use a separate bucket, id 0."""
+    holds: str | None = field(default=None, compare=False)
+    """The kind of values that the feature was fitted on, as for :class:`Numeric`."""
 
     def __post_init__(self) -> None:
         require_choice(self._label, "edges", self.edges, ("quantile", "uniform"))
@@ -153,44 +183,34 @@ class Bucketized(Feature):
         Raises:
             UserError: as for :meth:`Numeric.fit`.
         """
+        numbers = self._read(column)
+        fitted = replace(self, holds=numbers.kind or self.holds)
         if self.is_fitted:
-            return self
+            return fitted
         assert self.num_buckets is not None
-        values = _present(self, self._floats(column))
+        values = present(self, numbers.values)
         places = np.linspace(0, 1, self.num_buckets + 1)[1:-1]
         low, high = values.min(), values.max()
-        cuts = low + places * (high - low) if self.edges == "uniform" else np.quantile(values, places)
+        with np.errstate(over="ignore", invalid="ignore"):
+            cuts = low + places * (high - low) if self.edges == "uniform" else np.quantile(values, places)
+        if not np.isfinite(cuts).all():
+            refuse_large(self, values, "width of a bucket")
         distinct = np.unique(cuts)
         # a boundary at the smallest value would leave the first bucket empty
-        return replace(self, boundaries=tuple(distinct[distinct > low].tolist()))
+        return replace(fitted, boundaries=tuple(distinct[distinct > low].tolist()))
 
     def encode(self, column: pl.Series) -> Tensor:
         """Encode numbers (B,) as ids (B,) int32."""
         assert self.boundaries is not None
-        values = self._floats(column)
+        values = self._read(column).values
         buckets = 1 + np.searchsorted(np.asarray(self.boundaries, dtype=np.float64), values, side="right")
         return torch.from_numpy(np.where(np.isnan(values), 0, buckets).astype(np.int32))
 
-    def _floats(self, column: pl.Series) -> Floats:
-        values = as_floats(self, column)
+    def _read(self, column: pl.Series) -> Numbers:
+        numbers = read_numbers(self, column, self.holds)
         if self.missing == "error":
-            _check_no_missing(self, values, "`missing: bucket` gives them a separate bucket")
-        return values
-
-
-def _check_no_missing(feature: Feature, values: Floats, remedy: str) -> None:
-    """Refuse NaN with an error that has the number of missing values, their first rows, and a remedy."""
-    missing = np.isnan(values)
-    if missing.any():
-        raise UserError(f"{feature._label}: {how_many(missing)} are missing (null or NaN); {remedy}")
-
-
-def _present(feature: Feature, values: Floats) -> Floats:
-    """Return the values that are not NaN; refuse a column without any."""
-    known = values[~np.isnan(values)]
-    if len(known) == 0:
-        raise UserError(f"{feature._label}: no value to learn from in {len(values):,} rows")
-    return known
+            require_no_missing(self, numbers.values, "`missing: bucket` gives them a separate bucket")
+        return numbers
 
 
 def _short(values: tuple[float, ...]) -> str:

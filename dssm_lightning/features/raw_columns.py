@@ -1,52 +1,141 @@
-"""Convert raw columns of any type to strings, lists or floats."""
+"""Convert raw columns of any type to strings or flat lists, by the rule of ``raw_values.py``."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import datetime
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.features.iso_dates import date_texts, parse_dates
+from dssm_lightning.features.raw_values import LARGEST_EXACT, plain, shown, text_of
+from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError
 
-Floats: TypeAlias = NDArray[np.float64]
+DateTexts: TypeAlias = Literal["iso", "polars"] | None
+"""How a fitted column of dates becomes text; see ``Categories.dates``."""
 
-_LARGEST_EXACT = 2.0**53  # larger whole numbers have no exact float
+ENTRY = "entry of a list"
+"""Name of a column of flattened values."""
+_NEEDS = "a category is a text, a number, a truth value or a date"
+_NO_DATE = "the feature was fitted on dates; give a date of ISO 8601, such as 2024-01-31 or 2024-01-31T10:20:30"
 
 
-def as_strings(feature: Feature, column: pl.Series) -> pl.Series:
-    """Convert categories (B,) of any plain type to strings; whole floats become integers, NaN becomes null.
+def as_strings(feature: Feature, column: pl.Series, dates: DateTexts = None) -> pl.Series:
+    """Convert categories or ids (B,) of any type to strings, each value by itself (``raw_values.py``).
+
+    Args:
+        feature: the feature that an error names.
+        column: (B,) raw values.
+        dates: "iso": the feature was fitted on dates, so that texts are parsed as dates of ISO 8601. "polars": dates
+            become the texts of releases up to 0.1.0. None: texts stay as written.
 
     Raises:
-        UserError: fractional numbers, or values of a nested or binary type.
+        UserError: a value that cannot be a category, such as a list, bytes or an infinite number; with
+            ``dates="iso"``, a value that is no date.
     """
     dtype = column.dtype
-    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+    if dtype == pl.Object:
+        texts = by_value(feature, column, lambda value: _dated_text(value, dates))
+        return pl.Series(column.name, texts, dtype=pl.String)
+    is_date = dtype in (pl.Date, pl.Datetime)
+    if (is_date and dates != "polars") or (dtype == pl.Time and dates is None):
+        return date_texts(column)
+    if dates == "iso" and dtype != pl.Null:
+        return _strings_of_dates(feature, column)
+    if dtype.is_float():
+        return _strings_of_floats(feature, column.fill_nan(None))
+    if dtype.is_decimal():
+        return _mapped(column, text_of)
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Duration):
+        hint = "; for a column of lists, use CategoricalList" if isinstance(dtype, pl.List | pl.Array) else ""
+        hint = "; for numbers, use Numeric or Bucketized" if dtype == pl.Duration else hint
         raise UserError(
             f"{feature._label}: column {feature.source_column!r} is of type {dtype}, whose values cannot be "
-            "categories; for a column of lists, use CategoricalList"
+            f"categories: {_NEEDS}{hint}"
         )
-    if dtype.is_float() or dtype.is_decimal():
-        floats = column.cast(pl.Float64).fill_nan(None)
-        odd = floats.filter((floats != floats.round()) | (floats.abs() > _LARGEST_EXACT))
-        if len(odd):
-            raise UserError(
-                f"{feature._label}: {len(odd):,} of {len(column):,} values are not whole numbers, first "
-                f"{odd.head(3).to_list()}; for numbers, use Numeric or Bucketized"
-            )
-        column = floats.cast(pl.Int64)
     strings: pl.Series = column.cast(pl.String)
     return strings
 
 
-def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tuple[pl.Series, Tensor]:
-    """Flatten a column of B lists to its values (T,) without nulls, and int64 offsets (B + 1,).
+def _strings_of_floats(feature: Feature, floats: pl.Series) -> pl.Series:
+    wrong = (floats.is_infinite() | ((floats.abs() > LARGEST_EXACT) & (floats == floats.floor()))).fill_null(False)
+    if wrong.any():
+        row = wrong.arg_max() or 0
+        by_value(feature, floats[row : row + 1], text_of, row)  # raises: the rule refuses it
+    strings: pl.Series = floats.cast(pl.Int64, strict=False).cast(pl.String)
+    fraction = (floats != floats.floor()).fill_null(False)
+    if not fraction.any():
+        return strings
+    return strings.scatter(fraction.arg_true(), _mapped(floats.filter(fraction), text_of))
 
-    A null row becomes an empty row.
+
+def _strings_of_dates(feature: Feature, column: pl.Series) -> pl.Series:
+    """Return the texts of dates that are given as text."""
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        column = pl.Series(column.name, by_value(feature, column, lambda value: _dated_text(value, "iso")), pl.String)
+    found = parse_dates(column.cast(pl.String))
+    wrong = found.is_null() & column.is_not_null()
+    if wrong.any():
+        row = wrong.arg_max() or 0
+        raise UserError(f"{at(feature, column, column[row], row)}: {_NO_DATE}")
+    return date_texts(found)
+
+
+def _dated_text(value: Any, dates: DateTexts) -> str | None:
+    value = plain(value)
+    if isinstance(value, datetime.date) and dates == "polars":
+        text: str = raw_column([value]).cast(pl.String)[0]
+        return text
+    if dates == "iso" and value is not None and not isinstance(value, datetime.date):
+        value = parse_dates(pl.Series([text_of(value)]))[0] if isinstance(value, str) else None
+        if value is None:
+            raise UserError(_NO_DATE)
+    return text_of(value)
+
+
+def _mapped(column: pl.Series, function: Callable[[Any], str | None]) -> pl.Series:
+    """Apply a function to each distinct value of a column (B,)."""
+    values = column.alias("value")
+    distinct = values.unique()
+    items = distinct.to_numpy() if distinct.dtype.is_float() else distinct.to_list()  # NumPy knows the width of a float
+    texts = pl.Series("text", [function(value) for value in items], dtype=pl.String)
+    known = pl.DataFrame([distinct, texts])
+    joined = values.to_frame().join(known, on="value", how="left", nulls_equal=True, maintain_order="left")
+    return joined["text"]
+
+
+def by_value(feature: Feature, column: pl.Series, function: Callable[[Any], Any], first_row: int = 0) -> list[Any]:
+    """Apply a function to each value of a column (B,).
+
+    Raises:
+        UserError: the function refuses a value; the message names the feature, the column, the value and its row.
+    """
+    found = []
+    values = column.to_numpy() if column.dtype.is_float() else column.to_list()
+    for row, value in enumerate(values, first_row):
+        try:
+            found.append(function(value))
+        except UserError as error:
+            raise UserError(f"{at(feature, column, value, row)}: {error}") from error
+    return found
+
+
+def at(feature: Feature, column: pl.Series, value: Any, row: int) -> str:
+    """Return the beginning of an error message about one value."""
+    place = f"entry {row} of its lists" if column.name == ENTRY else f"row {row}"
+    return f"{feature._label}: column {feature.source_column!r} holds {shown(value)} in {place} (counted from 0)"
+
+
+def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tuple[pl.Series, Tensor]:
+    """Flatten a column of B lists to its values (T,) without nulls and NaN, and int64 offsets (B + 1,).
+
+    A null row becomes an empty row. The name of the values is :data:`ENTRY`, by which errors name their place.
 
     Args:
         feature: the feature that an error names.
@@ -56,47 +145,37 @@ def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tup
     Raises:
         UserError: the column does not hold lists.
     """
+    if column.dtype == pl.Object:
+        return _flatten_objects(feature, column, last)
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if column.dtype == pl.Null:
         column = column.cast(pl.List(pl.String))
     if not isinstance(column.dtype, pl.List):
         raise UserError(f"{feature._label}: column {feature.source_column!r} holds {column.dtype}; it must hold lists")
+    if column.dtype.inner.is_float():
+        column = column.list.eval(pl.element().fill_nan(None))
     column = column.list.drop_nulls()
     if last is not None:
         column = column.list.tail(last)
-    lengths = column.list.len().fill_null(0).cast(pl.Int64)
-    offsets = torch.zeros(len(column) + 1, dtype=torch.int64)
-    torch.cumsum(torch.from_numpy(lengths.to_numpy().copy()), 0, out=offsets[1:])
-    return column.filter(lengths > 0).explode(), offsets
+    lengths = column.list.len().fill_null(0).cast(pl.Int64).to_numpy()
+    return column.filter(lengths > 0).explode().alias(ENTRY), _offsets(lengths)
 
 
-def as_floats(feature: Feature, column: pl.Series) -> Floats:
-    """Convert numbers, booleans, dates, times or durations to (B,) float64; null becomes NaN.
+def _flatten_objects(feature: Feature, column: pl.Series, last: int | None) -> tuple[pl.Series, Tensor]:
+    def entries(value: Any) -> list[Any]:
+        value = plain(value)
+        if value is not None and not isinstance(value, list):
+            raise UserError(f"it must hold lists, not a value of type {type(value).__name__}")
+        present = [entry for entry in map(plain, value or ()) if entry is not None]
+        return present if last is None else present[-last:]
 
-    Raises:
-        UserError: the column has another type, or infinite values.
-    """
-    dtype = column.dtype
-    if dtype in (pl.Date, pl.Datetime):
-        column = column.dt.epoch("us").cast(pl.Float64) / 1e6
-    elif dtype == pl.Duration:
-        column = column.dt.total_microseconds().cast(pl.Float64) / 1e6
-    elif dtype == pl.Time:
-        column = column.to_physical().cast(pl.Float64) / 1e9
-    elif not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-        raise UserError(
-            f"{feature._label}: column {feature.source_column!r} is of type {dtype}; it must hold numbers, booleans, "
-            "dates or durations (cast numbers that were read as text, or use Categorical)"
-        )
-    values: Floats = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    infinite = np.isinf(values)
-    if infinite.any():
-        raise UserError(f"{feature._label}: {how_many(infinite)} are infinite; replace them by null or a number")
-    return values
+    rows = by_value(feature, column, entries)
+    values = raw_column([entry for row in rows for entry in row], feature.source_column)
+    return values.alias(ENTRY), _offsets(np.array([len(row) for row in rows], dtype=np.int64))
 
 
-def how_many(bad: NDArray[np.bool_]) -> str:
-    """Describe the number of bad values and their first rows, for an error message."""
-    rows = ", ".join(map(str, np.flatnonzero(bad)[:3]))
-    return f"{int(bad.sum()):,} of {len(bad):,} values (first rows, counted from 0: {rows})"
+def _offsets(lengths: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+    offsets = torch.zeros(len(lengths) + 1, dtype=torch.int64)
+    torch.cumsum(torch.from_numpy(lengths.copy()), 0, out=offsets[1:])
+    return offsets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.features.raw_columns import ENTRY, by_value
+from dssm_lightning.features.raw_numbers import read_numbers
+from dssm_lightning.features.raw_values import NUMBERS, plain
+from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_at_least
 
 Matrix: TypeAlias = NDArray[np.float32]
@@ -74,6 +78,8 @@ class Vector(Feature):
     def _lists(self, column: pl.Series) -> pl.Series:
         if isinstance(column.dtype, pl.Array):
             column = column.arr.to_list()
+        if column.dtype in (pl.Object, pl.List(pl.String)):
+            column = self._read(column)
         numbers = isinstance(column.dtype, pl.List) and (
             column.dtype.inner.is_numeric() or column.dtype.inner == pl.Null
         )
@@ -89,6 +95,24 @@ class Vector(Feature):
                 "(counted from 0); give each row a vector (zeros if nothing is known), or remove such rows"
             )
         return column
+
+    def _read(self, column: pl.Series) -> pl.Series:
+        """Read lists of texts, or of values of several types, as lists of floats."""
+
+        def vector(value: Any) -> list[Any] | None:
+            value = plain(value)
+            if value is not None and not isinstance(value, list):
+                raise UserError(f"it must hold lists of numbers, not a value of type {type(value).__name__}")
+            return value
+
+        vectors = by_value(self, column, vector)
+        entries = raw_column([number for vector in vectors for number in vector or ()], ENTRY)
+        floats = read_numbers(self, entries, NUMBERS).values
+        ends = np.cumsum([len(vector or ()) for vector in vectors])
+        pairs = zip(vectors, np.split(floats, ends[:-1]), strict=True) if len(vectors) else ()
+        return pl.Series(
+            column.name, [None if v is None else part.tolist() for v, part in pairs], dtype=pl.List(pl.Float64)
+        )
 
     def _matrix(self, lists: pl.Series) -> Matrix:
         lengths = lists.list.len()

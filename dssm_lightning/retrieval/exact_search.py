@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.errors import UserError, is_whole
 
 _GROUP = 32  # rows of the corpus; the first pass keeps only the greatest score of each group
 _ROWS, _QUERIES = 8192, 64  # scored at once: 2 MiB of scores, which stay in the CPU's cache until they are read again
@@ -20,7 +20,7 @@ def exact_top_k(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:
     equal at the end of the k, the choice among their rows is not defined.
 
     Raises:
-        UserError: k is not in 1 … N.
+        UserError: k is not a whole number in 1 … N.
 
     Example:
         >>> corpus = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
@@ -28,6 +28,7 @@ def exact_top_k(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:
         >>> rows.tolist()
         [[1, 2]]
     """
+    require_whole_k(k)
     if not 1 <= k <= len(corpus):
         raise UserError(f"k is {k}; the corpus has {len(corpus):,} candidates: choose a k from 1 to {len(corpus):,}")
     if len(corpus) // _GROUP <= k:
@@ -35,6 +36,12 @@ def exact_top_k(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:
     found = [_search_groups(chunk, corpus, k) for chunk in torch.split(query, _QUERIES)]
     values, rows = map(torch.cat, zip(*found, strict=True))
     return values, rows
+
+
+def require_whole_k(k: int) -> None:
+    """Refuse a number of answers that is no whole number, such as True, 2.0 or "2"."""
+    if not is_whole(k):
+        raise UserError(f"k is {k!r}; it must be a whole number, at least 1")
 
 
 def _search_groups(query: Tensor, corpus: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.features import Categorical, Feature, History
+from dssm_lightning.features.raw_values import shown
 from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.models.scorers import Scorer
-from dssm_lightning.retrieval.exact_search import exact_top_k
+from dssm_lightning.retrieval.exact_search import exact_top_k, require_whole_k
 from dssm_lightning.retrieval.hybrid import Hybrid
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Features
@@ -86,14 +88,17 @@ class Retriever:
             exclude_history: leave out the candidates in the query's history, as an evaluation masks seen candidates.
 
         Raises:
-            UserError: an unknown column; k larger than the searched corpus; no history of candidates to leave out.
+            UserError: an unknown column; a value that a feature refuses; k that is not a whole number, or is larger
+                than the searched corpus; no history of candidates to leave out; scores that are not finite.
         """
+        require_whole_k(k)
         excluded = self._history_rows(query) if exclude_history else []
         total, left = len(self.candidates), len(self.candidates) - len(excluded)
         if not 1 <= k <= left:
             out = f", {len(excluded):,} of them in the history" if excluded else ""
             raise UserError(f"k is {k}; the corpus has {total:,} candidates{out}: choose a k from 1 to {left:,}")
         scores = self.scorer(self.embed("query", [query]), self.corpus)  # (1, N)
+        _require_finite(scores, [query])
         if self.hybrid is not None:
             scores = self.hybrid.fuse(scores, _table("query", self.schemas.query, [query]))
         scores = scores[0]
@@ -108,6 +113,7 @@ class Retriever:
         Raises:
             UserError: as for :meth:`search`.
         """
+        require_whole_k(k)
         if not queries:
             return []
         if self.hybrid is not None or not self.scorer.indexable or len(self.scorer.vectors(self.corpus[:1])) > 1:
@@ -115,6 +121,7 @@ class Retriever:
         query = self.embed("query", queries)
         rows = exact_top_k(query, self.corpus, k)[1]
         scores, order = self.scorer.pairs(query, self.corpus, rows).sort(dim=1, descending=True, stable=True)
+        _require_finite(scores, queries)
         return [self._hits(*best) for best in zip(scores, rows.gather(1, order), strict=True)]
 
     def _hits(self, scores: Tensor, rows: Tensor) -> list[Hit]:
@@ -137,11 +144,19 @@ class Retriever:
 
     @torch.inference_mode()
     def embed(self, side: str, values: Sequence[RawValues]) -> Tensor:
-        """Return the embeddings (B, D) of raw values of a side, ``query`` or ``candidate``."""
+        """Return the embeddings (B, D) of raw values of a side, ``query`` or ``candidate``.
+
+        Each embedding depends on its own values alone.
+
+        Raises:
+            UserError: an unknown column, a value that a feature refuses, or an embedding that is not finite.
+        """
         schema: Schema = getattr(self.schemas, side)
         table = _table(side, schema, values)
         features = {feature.name: self._encode(feature, table[feature.source_column]) for feature in schema}
-        return self.encoders[side](features)
+        embeddings = self.encoders[side](features)
+        _require_finite(embeddings, values, f"the embedding of {side}")
+        return embeddings
 
     def _encode(self, feature: Feature, column: pl.Series) -> Column:
         if isinstance(feature, History) and feature.of_candidates:
@@ -167,25 +182,37 @@ def _names_candidates(history: History, key: str) -> bool:
     return item is None or by_id
 
 
+def _require_finite(numbers: Tensor, values: Sequence[RawValues], what: str = "a score of query") -> None:
+    """Refuse rows (B, …) of the values (B,) with NaN or infinity, which an extreme value of a number leads to."""
+    wrong = (~torch.isfinite(numbers).flatten(1).all(1)).nonzero()
+    if len(wrong):
+        value = values[int(wrong[0])]
+        raise UserError(
+            f"{what} {shown(value)} is not finite: a number in it may be far outside the fitted range, or the model's "
+            "weights are not finite"
+        )
+
+
 def _table(side: str, schema: Schema, values: Sequence[RawValues]) -> pl.DataFrame:
     columns = list(dict.fromkeys(feature.source_column for feature in schema))
     records = [_record(side, columns, value) for value in values]
-    return pl.DataFrame({column: pl.Series([r.get(column) for r in records], strict=False) for column in columns})
+    return pl.DataFrame({column: raw_column([r.get(column) for r in records], column) for column in columns})
 
 
 def _record(side: str, columns: list[str], value: RawValues) -> Mapping[str, Any]:
     if isinstance(value, str):
         if len(columns) > 1:
             raise UserError(
-                f"{side} {value!r} is a bare text, but the model reads the columns {columns}: give an object of columns"
+                f"{side} {shown(value)} is a bare text, but the model reads the columns {columns}: give an object of "
+                "columns"
             )
         return {columns[0]: value}
     if not isinstance(value, Mapping):
-        raise UserError(f"{side} {value!r} is neither a text nor an object of the columns {columns}")
+        raise UserError(f"{side} {shown(value)} is neither a text nor an object of the columns {columns}")
     for name in value:
         if name not in columns:
-            hint = did_you_mean(name, columns)
-            raise UserError(f"{side} column {name!r} is unknown; the model reads {columns}{hint}")
+            hint = did_you_mean(str(name), columns)
+            raise UserError(f"{side} column {shown(name)} is unknown; the model reads {columns}{hint}")
     if not value:
         raise UserError(f"the {side} {dict(value)} is empty; give at least one of the columns {columns}")
     return value

@@ -15,6 +15,7 @@ import torch
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.text.hashed import HashedNgrams, HashedTrigrams, HashedWords
 from dssm_lightning.features.text.trigrams import Trigrams, WordTrigrams
+from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError
 
 TEXTS = pl.Series("text", ["The cat", "C#, c++!", "Кот и кот", "猫", "e\u0301te\u0301 👍🏽"])
@@ -232,3 +233,13 @@ def test_a_few_foreign_texts_among_many_change_no_row(feature, foreign):
     assert found.offsets[-1] == len(found.values)
     for i, ids in enumerate(found.values.split(found.lengths.tolist())):
         assert ids.equal(fitted.encode(texts[i : i + 1]).values)
+
+
+def test_a_column_of_numbers_is_refused_with_a_remedy():
+    for column in (pl.Series([1, 2]), pl.Series([1.5])):
+        with pytest.raises(UserError, match=r"'title': column 'sku' holds (Int|Float)64.*`dtypes: {sku: text}`"):
+            HashedWords(name="title", column="sku").fit(column)
+    with pytest.raises(UserError, match=r"'title': column 'sku' holds 7 in row 1 .*write it as text"):
+        HashedWords(name="title", column="sku").encode(raw_column(["7", 7]))
+    digits = HashedWords(name="title").encode(pl.Series(["007", "7"]))
+    assert digits.values[0] != digits.values[1]

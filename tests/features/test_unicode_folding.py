@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import numpy as np
@@ -60,3 +61,24 @@ def test_few_characters_need_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unicode_folding, "_spellings", None)
     equal(["Ünï", "кот"])
     assert folded_column(pl.Series([], dtype=pl.String)).to_list() == []
+
+
+@pytest.mark.parametrize("few", [0, 1 << 20], ids=["by table", "without table"])
+@pytest.mark.parametrize("marks", ["\u0301\u0323", "\uff9e\u0301", "\u0345\u0301\u0315", "\U0001d165\u0591"])
+def test_a_long_run_of_marks_is_divided(marks: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unicode_folding, "MANY", few)
+    folded("\u0301é")  # the tables are built once
+    folded_column(pl.Series(["é"]))
+    text = "a" + marks * (90_000 // len(marks))
+    start = time.process_time()
+    assert folded_column(pl.Series([text, "é", text])).to_list() == [folded(text), "é", folded(text)]
+    assert time.process_time() - start < 2  # sorting the whole run takes 9 s
+
+
+def test_runs_of_up_to_30_marks_stay_as_unicode_has_them() -> None:
+    for count in (1, 15, 29, 30):
+        for marks in ("\u0301\u0323", "\u0323\u0301", "\uff9e\u0301"):
+            text = "É" + (marks * 30)[:count] + "x" + marks
+            expected = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+            assert folded(text) == folded_column(pl.Series([text]))[0] == expected
+    assert folded("a" + "\u0323" * 31) == "ạ" + "\u0323" * 29 + "\u034f\u0323"

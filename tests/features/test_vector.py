@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from dssm_lightning.features.base import feature_from_dict
+from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.features.vector import Vector
 from dssm_lightning.utils.errors import UserError
 
@@ -29,6 +30,14 @@ def test_whole_numbers_and_no_rows():
     assert feature.encode(pl.Series([], dtype=pl.List(pl.Float64))).shape == (0, 2)
 
 
+def test_numbers_of_several_types_and_texts():
+    feature = Vector(name="v", length=2)
+    assert feature.encode(pl.Series([["1", " 2.5"]])).tolist() == [[1.0, 2.5]]
+    column = raw_column([[1, 2.5], ["3", 4], np.array([5, 6])])
+    assert feature.encode(column).tolist() == [[1.0, 2.5], [3.0, 4.0], [5.0, 6.0]]
+    assert feature.fit(column) == feature
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [
@@ -44,7 +53,11 @@ def test_whole_numbers_and_no_rows():
         ),
         (pl.Series([[1.0, None]]), "1 of 1 vectors .*null"),
         (pl.Series([[1.0, 1e300]]), "infinite number"),
-        (pl.Series([["1", "2"]]), r"column 'v' holds List\(String\)"),
+        (pl.Series([["1", "b"]]), r"column 'v' holds 'b' in entry 1 .*neither a number"),
+        (pl.Series([[True]]), r"column 'v' holds List\(Boolean\)"),
+        (raw_column([[1, 2.5], "1 2"]), "column 'v' holds '1 2' in row 1"),
+        (raw_column([[1, 2.5], [[1], 2]]), r"'v' holds \[1\] in entry 2 .*list is no number"),
+        (raw_column([[1, 2.5], [1e300, "2"]]), "infinite number"),
         (pl.Series([1.0]), "column 'v' holds Float64"),
         (pl.Series([None]), "column 'v' holds Null"),
     ],

@@ -35,6 +35,8 @@ FAMILIES = ["features", "models.encoders", "models.fusion", "models.scorers", "l
 FAMILIES += ["data.sources", "data.splits", "data.negatives", "data.negatives.frequency", "models.tower"]
 OF_LIBRARIES = {"Trainer", "Adam", "AdamW", "LeakyReLU", "Counter", "DataLoader", "Dataset", "IndexFlatIP"}
 OF_LIBRARIES |= {"RandomResizedCrop", "DistributedModelParallel", "EmbeddingBagCollection", "RowwiseParallel"}
+OF_LIBRARIES |= {"ModelCheckpoint", "EarlyStopping", "LearningRateFinder", "BatchSizeFinder", "ReduceLROnPlateau"}
+OF_LIBRARIES |= {"StochasticWeightAveraging"}
 NOT_IN_CONFIGS = {"Feature", "Encoder", "Fusion", "Scorer", "Loss", "Source", "Split", "NegativeSampler"}  # bases
 NOT_IN_CONFIGS |= {"Scores", "SamplerTables"}
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]

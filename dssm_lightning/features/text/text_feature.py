@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.features.raw_columns import by_value
+from dssm_lightning.features.raw_values import plain, text_of
 from dssm_lightning.features.text.words_and_letters import VERSION, Counts, has_foreign, normalised
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import require_buckets
@@ -36,10 +38,12 @@ def text_column(
         UserError: the column does not hold texts, or, with ``on_empty="error"``, a text is null or has no visible
             character.
     """
+    if column.dtype == pl.Object:
+        column = pl.Series(column.name, by_value(feature, column, _text), dtype=pl.String)
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         raise UserError(
-            f"{feature._label}: column {feature.source_column!r} holds {column.dtype}, not text; cast the column to "
-            "String, or use another class of feature"
+            f"{feature._label}: column {feature.source_column!r} holds {column.dtype}, not text; "
+            f"{_remedy(column.dtype, feature.source_column)}"
         )
     texts = _truncated(feature, column.cast(pl.String), max_characters)
     if on_empty == "error":
@@ -51,6 +55,25 @@ def text_column(
                 "encode them as texts without words"
             )
     return texts
+
+
+def _text(value: Any) -> str | None:
+    value = plain(value)
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"a value of type {type(value).__name__} is no text; write it as text")
+    return text_of(value)
+
+
+def _remedy(dtype: pl.DataType, column: str) -> str:
+    """Return advice on a column that holds no text."""
+    if dtype.is_numeric():
+        return (
+            f"if the numbers are names or codes, make them text (`dtypes: {{{column}: text}}` of Files, a cast to "
+            "String, or quotes around a query's value); else use Numeric, Bucketized or Categorical"
+        )
+    if dtype.is_nested():
+        return "join the lists to one text, or use CategoricalList"
+    return "cast the column to String, or use another class of feature"
 
 
 def _truncated(feature: Feature, texts: pl.Series, limit: int) -> pl.Series:

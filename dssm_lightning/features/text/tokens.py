@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import unicodedata
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -27,8 +30,9 @@ class Tokens(Feature):
     """The tokens of a text in their order, by a tokenizer that is read from a file or trained by ``fit``.
 
     The fitted feature contains the tokenizer, so that a saved model needs no file. A trained tokenizer normalises case
-    and compatibility forms (NFKC), splits at whitespace and punctuation, and has ``[UNK]`` in row 0. The padding and
-    truncation settings of a file are ignored: a row is as long as its text, and encoders pad rows.
+    and compatibility forms (NFKC), splits at whitespace and punctuation, and has ``[UNK]`` in row 0. It is trained on
+    words of at most 1,000 characters; longer words are divided for training. The padding and truncation settings of a
+    file are ignored: a row is as long as its text, and encoders pad rows.
 
     Example:
         >>> import polars as pl
@@ -139,6 +143,8 @@ def _load(content: str, max_length: int | None) -> Tokenizer:
     return tokenizer
 
 
+LONGEST_WORD = 1000
+"""Longest unbroken word that a tokenizer is trained on, in characters; longer words are divided."""
 _UNKNOWN = "[UNK]"
 _MODELS = ("bpe", "wordpiece", "unigram")
 
@@ -152,10 +158,29 @@ def _train(texts: pl.Series, model: str, vocab_size: int) -> str:
     tokenizer = Tokenizer(_untrained(model))
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(texts.to_list(), _trainer(model, vocab_size, inner))
+    tokenizer.train_from_iterator(_with_short_words(texts), _trainer(model, vocab_size, inner))
     content = json.loads(tokenizer.to_str())
     content["added_tokens"] = content["added_tokens"][:1]  # only [UNK] stays special
     return json.dumps(content)
+
+
+def _with_short_words(texts: pl.Series) -> list[str]:
+    """Return the texts with a blank after each :data:`LONGEST_WORD` characters of an unbroken word.
+
+    Training takes quadratic time in the length of a word.
+    """
+    long = (texts.str.len_chars() > LONGEST_WORD).arg_true()
+    if len(long):
+        texts = texts.scatter(long, [_long_word().sub(r"\1 ", text) for text in texts[long]])
+    return texts.to_list()
+
+
+@lru_cache(maxsize=1)
+def _long_word() -> re.Pattern[str]:
+    """Return the pattern of characters between which the tokenizer does not split a text."""
+    points = map(chr, range(sys.maxunicode + 1))
+    breaks = "".join(c for c in points if unicodedata.category(c)[0] in "PZ" or unicodedata.category(c) == "Cc")
+    return re.compile(f"([^{re.escape(breaks + '$+<=>^`|~')}]{{{LONGEST_WORD}}})")
 
 
 def _untrained(model: str) -> models.Model:

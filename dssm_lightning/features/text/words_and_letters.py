@@ -3,7 +3,7 @@
 The rules, version 1 of the algorithm (see :data:`VERSION`) together with the hashes of ``ngrams.py``:
 
 1. A text becomes ``NFKC(casefold(NFKC(text)))``: spellings that differ in case, width or ligatures become equal
-   (Unicode, D146).
+   (Unicode, D146). A run of more than 30 combining marks is divided by U+034F first (UAX #15, D4).
 2. Whitespace and control characters end a word. Punctuation ends a word, with these exceptions:
 
    - A joiner (``. ' & @ * : ·``, a dash or ``_``) between two letters stays: *node.js*, *don't*, *sci-fi*, *at&t*.
