@@ -96,14 +96,16 @@ class TwoTowerCLI(LightningCLI):
         """Parse, and remember the requested settings: Lightning lays those of a checkpoint over them.
 
         Raises:
-            UserError: a config that was found names a class that is not trusted.
+            UserError: a config that was found names a class that is not trusted, or asks to unpickle anything.
         """
         words = cast("list[str]", args)
         config = first_config(words) if self.found_config else None
         if config is not None:  # parse it by itself, with nothing but trusted names
             with trusted_imports(read_sections(Path(config)), config):
-                parser.parse_args([words[0], f"--config={config}"])
-        self.config = parser.parse_args(cast("list[str]", args))
+                found = parser.parse_args([words[0], f"--config={config}"])
+            if found[words[0]].get("weights_only") is False:
+                raise UserError(f"{config} asks for weights_only: false, which a config that was found may not")
+        self.config = parser.parse_args(words)
         self.requested = self.config.clone()
         check_options(self.config[self.config.subcommand])
 
@@ -119,7 +121,8 @@ class TwoTowerCLI(LightningCLI):
         content, source = read_checkpoint(self.checkpoint, mmap=True), str(self.checkpoint)
         with trusted_imports(content["hyper_parameters"], source, self.config.as_dict()):
             super()._parse_ckpt_path()
-            check_sizes(content, source)
+            used = self.config[self.config.subcommand].model.as_dict()
+            check_sizes({**content, "hyper_parameters": used}, source)
 
     def before_instantiate_classes(self) -> None:
         """Warn of requested settings that a checkpoint overrides."""

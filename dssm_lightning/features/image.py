@@ -23,6 +23,8 @@ from dssm_lightning.utils.errors import UserError, require_at_least, require_cho
 from dssm_lightning.utils.logger import LOGGER
 from dssm_lightning.utils.progress import track
 
+LARGEST = 4096
+"""Pixels along a side of the encoded picture: a file may describe the feature."""
 _LONG = 512  # number of pictures from which progress is shown
 
 
@@ -60,6 +62,8 @@ class Image(Feature):
 
     def __post_init__(self) -> None:
         require_at_least(self._label, "size", self.size)
+        if self.size > LARGEST:
+            raise UserError(f"{self._label}: size is {self.size}; it must be at most {LARGEST}")
         require_choice(self._label, "mode", self.mode, ("RGB", "RGBA", "L"))
         require_choice(self._label, "on_error", self.on_error, ("error", "skip"))
 

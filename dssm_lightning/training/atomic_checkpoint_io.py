@@ -58,6 +58,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 *(target, checkpoint.get("global_step"), error.strerror or error, kept),
             )
 
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a file. Lightning would delete a folder with all that is in it: the path may stand in a checkpoint."""
+        if Path(path).is_dir():
+            LOGGER.warning("checkpoint %s is a folder, which is not deleted", path)
+        else:
+            Path(path).unlink(missing_ok=True)
+
     def _write(self, checkpoint: dict[str, Any], target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         for stale in target.parent.glob(f"{target.name}.tmp*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -17,8 +18,12 @@ from dssm_lightning.utils.bounded_values import require_bounded
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.renamed import renew
 
-_ALLOCATING = frozenset({"builtins bytearray", "__builtin__ bytearray"})
-"""Callables that torch allows in a file, and that can fill the memory with a few bytes of it."""
+_NEEDED = re.compile(
+    r"collections OrderedDict|(builtins|__builtin__) set|torch\._utils _rebuild_(tensor_v[23]|parameter)"
+    r"|torch(\.storage)? \w*Storage|torch (bool|b?float\w+|u?int\w+|complex\w+)"
+)
+"""What a checkpoint of ours needs of the names that torch allows in a file. Others can fill the memory, or take hours,
+with a few bytes of it."""
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
@@ -35,32 +40,39 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise UserError(
             f"checkpoint {path} is a folder that holds the shares of several processes: make one file of it by "
             f"dssm_lightning.training.distributed.one_file({str(path)!r}, 'whole.ckpt'), or resume from it under "
-            "configs/sharded.yaml"
+            "configs/sharded.yaml, both only if you trust its author, since torch unpickles such a folder"
         )
     with path.open("rb") as file:
         _require_archive(file, str(path))
     return _checked(lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=mmap), str(path))
 
 
-def content_of(checkpoint: str | Path | IO[bytes]) -> dict[str, Any]:
-    """Return the content of what Lightning will load: a path, an open file, which is read again, or a URL.
+def content_of(checkpoint: Path | IO[bytes]) -> dict[str, Any]:
+    """Return the content of a path, or of an open file, which can be read again.
 
     Raises:
         UserError: as for :func:`read_checkpoint`.
     """
-    source = name_of(checkpoint)
-    if not isinstance(checkpoint, str | Path):
-        start = checkpoint.tell()
-        _require_archive(checkpoint, source)
-        checkpoint.seek(start)
-        content = _checked(lambda: torch.load(checkpoint, map_location="cpu", weights_only=True), source)
-        checkpoint.seek(start)
-        return content
-    if "://" not in source:
-        return read_checkpoint(Path(checkpoint), mmap=True)
-    from lightning.fabric.utilities.cloud_io import _load  # fetches the file as Lightning will
+    if isinstance(checkpoint, Path):
+        return read_checkpoint(checkpoint, mmap=True)
+    start, source = checkpoint.tell(), name_of(checkpoint)
+    _require_archive(checkpoint, source)
+    checkpoint.seek(start)
+    content = _checked(lambda: torch.load(checkpoint, map_location="cpu", weights_only=True), source)
+    checkpoint.seek(start)
+    return content
 
-    return _checked(lambda: _load(checkpoint, map_location="cpu", weights_only=True), source)
+
+def fetched(checkpoint: str | Path | IO[bytes]) -> Path | IO[bytes]:
+    """Return a path, an open file, or the bytes behind a URL, as a file in memory."""
+    if not isinstance(checkpoint, str | Path):
+        return checkpoint
+    if "://" not in str(checkpoint):
+        return Path(checkpoint)
+    import fsspec  # reads URLs for Lightning, too
+
+    with fsspec.open(str(checkpoint), "rb") as file:
+        return BytesIO(file.read())
 
 
 def name_of(checkpoint: str | Path | IO[bytes]) -> str:
@@ -111,9 +123,8 @@ def _checked(load: Callable[[], Any], source: str) -> dict[str, Any]:
         raise _damaged(source, error) from error
     if not isinstance(content, dict) or "schemas" not in content:
         raise UserError(f"{source} is no checkpoint of a TwoTower model: it holds no schemas")
-    for value in require_bounded(content, f"checkpoint {source}"):
-        if isinstance(value, Tensor):
-            _require_own_bytes(value, source)
+    values = require_bounded(content, f"checkpoint {source}")
+    _require_own_bytes([value for value in values if isinstance(value, Tensor)], source)
     _require_parts(content, source)
     return content
 
@@ -126,32 +137,39 @@ def _damaged(source: str, error: Exception) -> UserError:
 
 
 def _require_archive(file: IO[bytes], source: str) -> None:
-    """Refuse a file that takes more memory than its own size: a compressed archive, or a pickle that allocates."""
-    size = file.seek(0, 2)
+    """Refuse a file that takes more than its own size: a compressed archive, or calls that ours do not need."""
+    first, size = file.read(4), file.seek(0, 2)
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
+            if first != b"PK\3\4":  # torch would read what stands before the archive
+                raise zipfile.BadZipFile
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise UserError(f"checkpoint {source} is a compressed archive, which torch does not write")
             if sum(entry.file_size for entry in entries) > size:
                 raise UserError(f"checkpoint {source} claims more bytes than the file has ({size:,})")
-            [pickled] = [entry for entry in entries if entry.filename.rpartition("/")[2] == "data.pkl"]
+            [pickled] = [entry for entry in entries if entry.filename.rpartition("/")[2].lower() == "data.pkl"]
             with archive.open(pickled) as stream:
-                globals_of = [argument for operation, argument, _ in genops(stream) if operation.name == "GLOBAL"]
+                names = {argument for operation, argument, _ in genops(stream) if operation.name == "GLOBAL"}
+    except UserError:
+        raise
     except (zipfile.BadZipFile, ValueError, OSError, LookupError, NotImplementedError) as error:
-        if isinstance(error, UserError):
-            raise
         raise _damaged(source, error) from error
-    if allocating := _ALLOCATING.intersection(globals_of):
-        raise UserError(f"checkpoint {source} holds {', '.join(sorted(allocating))}, which ours never do")
+    if other := sorted(name for name in names if not _NEEDED.fullmatch(name)):
+        raise UserError(f"checkpoint {source} holds {other[0].replace(' ', '.')}, which ours never do")
 
 
 def _require_parts(content: dict[str, Any], source: str) -> None:
+    for earlier in ("hparams", "module_arguments", "hparams_type"):
+        if content.get(earlier):  # of Lightning 0.7, which still reads them, beside what is checked
+            raise UserError(f"checkpoint {source} holds {earlier}, which ours never do")
     if not isinstance(content["schemas"], str):
         raise UserError(f"checkpoint {source}: its schemas are {type(content['schemas']).__name__}, not a text")
     for part in ("hyper_parameters", "datamodule_hyper_parameters"):
         if not isinstance(content.setdefault(part, {}), Mapping):
             raise UserError(f"checkpoint {source}: its {part} are {type(content[part]).__name__}, not a mapping")
+    if dotted := [key for key in content["hyper_parameters"] if "." in str(key)]:
+        raise UserError(f"checkpoint {source}: {dotted[0]!r} is no name of a setting")
     weights = content.get("state_dict")
     if weights is None:
         raise UserError(f"checkpoint {source} holds no state_dict, that is, no weights")
@@ -159,8 +177,16 @@ def _require_parts(content: dict[str, Any], source: str) -> None:
         raise UserError(f"checkpoint {source}: its state_dict must map names to tensors")
 
 
-def _require_own_bytes(tensor: Tensor, source: str) -> None:
-    """Refuse a tensor that repeats its bytes: a copy of it can fill the memory."""
-    dense = tensor.layout == torch.strided and not tensor.is_meta
-    if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise UserError(f"checkpoint {source}: a tensor of shape {tuple(tensor.shape)} has fewer bytes than values")
+def _require_own_bytes(tensors: list[Tensor], source: str) -> None:
+    """Refuse tensors that repeat their bytes, alone or together: copies of them can fill the memory."""
+    storages: dict[int, int] = {}
+    views: dict[tuple[Any, ...], int] = {}  # a shared table is the same view twice
+    for tensor in tensors:
+        size = tensor.numel() * tensor.element_size()
+        if tensor.layout != torch.strided or tensor.is_meta or size > tensor.untyped_storage().nbytes():
+            raise UserError(f"checkpoint {source}: a tensor of shape {tuple(tensor.shape)} has fewer bytes than values")
+        place = tensor.untyped_storage().data_ptr()
+        storages[place] = tensor.untyped_storage().nbytes()
+        views[place, tensor.storage_offset(), tensor.shape, tensor.stride()] = size
+    if sum(views.values()) > sum(storages.values()):
+        raise UserError(f"checkpoint {source}: its {len(tensors):,} tensors have fewer bytes than values")

@@ -19,7 +19,7 @@ from dssm_lightning.models.factories import make
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tower import TowerFactory
 from dssm_lightning.models.two_tower import TwoTowerModel
-from dssm_lightning.training.checkpoint_files import content_of, name_of, renewed_file
+from dssm_lightning.training.checkpoint_files import content_of, fetched, name_of, renewed_file
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.trusted_classes import trusted_imports
 
@@ -73,7 +73,8 @@ def checked(checkpoint: Any, changes: Mapping[str, Any], strict: bool = True) ->
     Raises:
         UserError: as for :func:`model_of`; whatever Lightning and its parser refuse.
     """
-    content, source = content_of(checkpoint), name_of(checkpoint)
+    source, checkpoint = name_of(checkpoint), fetched(checkpoint)
+    content = content_of(checkpoint)
     settings = content["hyper_parameters"]
     with warnings.catch_warnings(), trusted_imports(settings, source, changes):
         # Lightning 2.6 calls functions that jsonargparse 4 still has
@@ -102,8 +103,9 @@ def check_sizes(content: Mapping[str, Any], source: str, strict: bool = True) ->
     if all(part in settings for part in PARTS):
         _check_shapes(_builder(content, source), content["state_dict"], source, strict)
     size, memory = settings.get("memory_size"), content["state_dict"].get("memory.embedding")
-    if size is not None and memory is not None and len(memory) != size:
-        raise UserError(f"{source}: memory_size is {size}, but its memory has {len(memory):,} rows")
+    rows = 0 if memory is None else len(memory)
+    if size is not None and rows != size and (strict or rows):
+        raise UserError(f"{source}: memory_size is {size}, but its memory has {rows:,} rows")
 
 
 def _builder(content: Mapping[str, Any], source: str) -> Callable[[], TwoTowerModel]:

@@ -30,15 +30,33 @@ def find_kept_checkpoints(checkpoint: dict[str, Any], trainer: Trainer) -> None:
     for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
             continue
-        state = states.get(callback.state_key, {})
-        kept, saved = state.get("best_k_models"), state.get("dirpath")
-        if not kept or saved is None or saved == callback.dirpath:
-            continue
-        if _has_all(Path(callback.dirpath), kept, saved):
-            states[callback.state_key] = _moved(state, saved, str(callback.dirpath))
-        elif _is_same_setting(str(callback.dirpath), saved) and _has_all(Path(saved), kept, saved):
-            log_info(f"ModelCheckpoint continues in {saved}, where it kept its first checkpoints")
-            callback.dirpath = saved
+        _find_moved(states, callback)
+        if callback.state_key in states:
+            states[callback.state_key] = _own(states[callback.state_key], Path(callback.dirpath))
+
+
+def _find_moved(states: dict[str, Any], callback: ModelCheckpoint) -> None:
+    """Let a callback remember files that it kept under another path of its folder."""
+    state, folder = states.get(callback.state_key, {}), str(callback.dirpath)
+    kept, saved = state.get("best_k_models"), state.get("dirpath")
+    if not kept or saved is None or saved == callback.dirpath:
+        return
+    if _has_all(Path(folder), kept, saved):
+        states[callback.state_key] = _moved(state, saved, folder)
+    elif _is_same_setting(folder, saved) and _has_all(Path(saved), kept, saved):
+        log_info(f"ModelCheckpoint continues in {saved}, where it kept its first checkpoints")
+        callback.dirpath = saved
+
+
+def _own(state: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the state without paths that lead out of the callback's folder: it would delete what is there."""
+
+    def is_own(path: str) -> bool:
+        return ":" not in path.partition("/")[0] and Path(path).resolve().is_relative_to(folder.resolve())
+
+    lost = {name: "" for name in _PATHS if state.get(name) and not is_own(state[name])}
+    kept = {path: score for path, score in (state.get("best_k_models") or {}).items() if is_own(path)}
+    return {**state, **lost, "best_k_models": kept}
 
 
 def _has_all(folder: Path, kept: dict[str, Any], saved: str) -> bool:

@@ -45,8 +45,8 @@ PACKAGES = (
 """Packages whose classes every file may name. Their functions may not be named."""
 ROOT = "dssm_lightning"
 """The package that exports many of these classes under shorter paths."""
-MOST = 2_000
-"""Values that settings may have: the parser takes time with the square of the length of a list."""
+MOST, LONGEST = 2_000, 10_000
+"""Values that settings may have, and characters of a text: the parser takes time with the square of both."""
 
 _MODULES: ContextVar[tuple[str, ...]] = ContextVar("trusted modules", default=())
 
@@ -98,7 +98,9 @@ def require_trusted(settings: Any, source: str) -> set[str]:
         dssm_lightning.utils.errors.UserError: best.ckpt names os.system, which no setting of a model or of data \
 needs: the file is hostile
     """
-    require_bounded(settings, source, MOST)
+    texts = [value for value in require_bounded(settings, source, MOST) if isinstance(value, str)]
+    if max(map(len, texts), default=0) > LONGEST or sum(map(len, texts)) > 10 * LONGEST:
+        raise UserError(f"{source}: settings hold a text of more than {LONGEST:,} characters, or too many of them")
     found: set[str] = set()
     _walk(renew(settings), source, found, 0)
     return found

@@ -15,6 +15,7 @@ import torch
 import yaml
 from helpers.hostile import MODULE, kinds, rewrite, write_module
 from helpers.paths import GOLDEN
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dssm_lightning import TwoTower, load_model, load_retriever
 from dssm_lightning.cli.main import main
@@ -212,11 +213,80 @@ def test_a_compressed_archive_is_not_unpacked(checkpoint: Path, tmp_path: Path) 
         load_model(bomb)
 
 
-def test_a_pickle_that_allocates_is_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(bytearray(10), "bytearray"), (b"\xff", "_codecs.encode"), (torch.Size([3]), "torch.Size")],
+    ids=["bytearray", "bytes", "Size"],
+)
+def test_calls_that_can_fill_the_memory_are_not_made(value: Any, name: str, tmp_path: Path) -> None:
     path = tmp_path / "bytes.ckpt"
-    torch.save({"schemas": bytearray(10)}, path)
-    with pytest.raises(UserError, match="bytearray"):
+    torch.save({"schemas": value}, path)
+    with pytest.raises(UserError, match=rf"bytes\.ckpt holds {name}|bytes\.ckpt holds \w+\.{name}"):
         load_model(path)
+
+
+def test_what_stands_before_an_archive_is_not_read(checkpoint: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both.ckpt"
+    both.write_bytes(b"\x80\x02}." + checkpoint.read_bytes())
+    for load in (load_model, TwoTower.load_from_checkpoint):
+        with pytest.raises(UserError, match=r"both\.ckpt cannot be read"):
+            load(both)
+
+
+def test_many_weights_of_the_same_bytes_are_refused(checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    base = torch.zeros(100_000)
+    weights = {**content["state_dict"], **{f"w{n}": base[n:] for n in range(30)}}
+    rewrite_content(checkpoint, state_dict=weights)
+    with pytest.raises(UserError, match="fewer bytes than values"):
+        load_model(checkpoint)
+
+
+def test_texts_that_take_the_parser_hours_are_refused(checkpoint: Path) -> None:
+    rewrite(checkpoint, lambda settings: settings.update(scorer="1" + ":1" * 20_000))
+    with pytest.raises(UserError, match="a text of more than 10,000 characters"):
+        load_model(checkpoint)
+
+
+@pytest.mark.parametrize("key", ["hparams", "module_arguments"])
+def test_settings_of_old_lightning_are_not_read(key: str, checkpoint: Path) -> None:
+    settings = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    rewrite_content(checkpoint, hyper_parameters={}, **{key: settings})
+    with pytest.raises(UserError, match=f"holds {key}"):
+        TwoTower.load_from_checkpoint(checkpoint)
+
+
+def test_a_checkpoint_deletes_nothing_outside_of_its_folder(run: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """Lightning deletes what a ModelCheckpoint remembers as worse, whole folders too."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "diary.txt").write_text("dear diary", encoding="utf-8")
+    kept = tmp_path / "kept"
+    callback = {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {"dirpath": str(kept), "monitor": "val/ndcg@10", "mode": "max", "save_top_k": 1},
+    }
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    settings["trainer"]["max_epochs"] = 3
+    settings["trainer"]["callbacks"].append(callback)
+    (run / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    key = ModelCheckpoint(str(kept), monitor="val/ndcg@10", mode="max").state_key
+    for bad in (f"{kept}/../victim", f"local://{victim}", str(victim)):
+        worst = torch.tensor(-9.0)
+        state = {"monitor": "val/ndcg@10", "dirpath": str(kept), "best_model_score": worst, "best_model_path": bad}
+        state |= {"best_k_models": {bad: worst}, "kth_best_model_path": bad, "kth_value": worst, "last_model_path": bad}
+        content = torch.load(checkpoint, weights_only=True)
+        rewrite_content(checkpoint, callbacks={**content["callbacks"], key: state})
+        main(["fit", "--ckpt_path", str(checkpoint)])
+        assert (victim / "diary.txt").is_file()
+    assert [path.suffix for path in kept.iterdir()] == [".ckpt"]
+
+
+def test_a_found_config_unpickles_nothing(run: Path, checkpoint: Path) -> None:
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    (run / "config.yaml").write_text(yaml.safe_dump({**settings, "weights_only": False}), encoding="utf-8")
+    with pytest.raises(UserError, match="weights_only: false"):
+        checks(["validate"])(checkpoint)
 
 
 SIDES = ("query", "candidate")
@@ -225,6 +295,26 @@ HUGE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "layers": lambda settings: settings["query_tower"]["init_args"].update(hidden_dims=[8] * 400),
     "list": lambda settings: settings["query_tower"]["init_args"].update(hidden_dims=[8] * 100_000),
 }
+
+
+def test_a_memory_that_the_file_does_not_hold_takes_none(checkpoint: Path) -> None:
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    without = {key: value for key, value in weights.items() if not key.startswith("memory.")}
+    rewrite_content(checkpoint, state_dict=without)
+    rewrite(checkpoint, lambda settings: settings.update(memory_size=10**9))
+    for load in (TwoTower.load_from_checkpoint, checks(["test"])):
+        with pytest.raises(UserError, match=r"memory_size is 1000000000, .* 0 rows"):
+            load(checkpoint)
+
+
+def test_sizes_that_the_found_config_adds_are_checked_as_well(run: Path, checkpoint: Path) -> None:
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    for side in SIDES:
+        settings["model"][f"{side}_tower"]["init_args"]["output_dim"] = 10**12
+    (run / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    rewrite(checkpoint, lambda settings: [settings.pop(f"{side}_tower") for side in SIDES])
+    with pytest.raises(UserError, match="by its settings"):
+        checks(["test"])(checkpoint)
 
 
 @pytest.mark.parametrize("size", HUGE)

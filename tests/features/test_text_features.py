@@ -243,3 +243,10 @@ def test_a_column_of_numbers_is_refused_with_a_remedy():
         HashedWords(name="title", column="sku").encode(raw_column(["7", 7]))
     digits = HashedWords(name="title").encode(pl.Series(["007", "7"]))
     assert digits.values[0] != digits.values[1]
+
+
+def test_ngrams_have_a_length_that_can_be_meant() -> None:
+    with pytest.raises(UserError, match=r"title.*max_n is 51.*50"):
+        HashedNgrams(name="title", num_buckets=10, unit="words", max_n=51)
+    with pytest.raises(UserError, match=r"title.*max_word_n is 51.*50"):
+        HashedTrigrams(name="title", num_buckets=10, max_word_n=51)

@@ -20,6 +20,9 @@ from dssm_lightning.utils.errors import UserError, require_at_least, require_cho
 from dssm_lightning.utils.hashing import buckets
 from dssm_lightning.utils.ragged import Ragged
 
+LONGEST = 50
+"""Letters or words of an n-gram: a file may describe the feature."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HashedNgrams(TextFeature):
@@ -48,10 +51,9 @@ class HashedNgrams(TextFeature):
         super().__post_init__()
         require_sizes(self, num_buckets=self.num_buckets)
         require_choice(self._label, "unit", self.unit, ("letters", "words"))
-        if not 1 <= self.min_n <= self.max_n:
-            raise UserError(
-                f"{self._label}: min_n is {self.min_n} and max_n is {self.max_n}; 1 <= min_n <= max_n must hold"
-            )
+        if not 1 <= self.min_n <= self.max_n <= LONGEST:
+            found = f"min_n is {self.min_n} and max_n is {self.max_n}"
+            raise UserError(f"{self._label}: {found}; 1 <= min_n <= max_n <= {LONGEST} must hold")
 
     @property
     def cardinality(self) -> int:
@@ -120,6 +122,8 @@ class HashedTrigrams(TextFeature):
         super().__post_init__()
         require_sizes(self, num_buckets=self.num_buckets)
         require_at_least(self._label, "max_word_n", self.max_word_n, minimum=0)
+        if self.max_word_n > LONGEST:
+            raise UserError(f"{self._label}: max_word_n is {self.max_word_n}; it must be at most {LONGEST}")
 
     @property
     def cardinality(self) -> int:

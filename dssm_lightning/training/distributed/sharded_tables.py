@@ -192,7 +192,8 @@ def data_parallel_group(strategy: Strategy, stage: str) -> dist.ProcessGroup | N
 def one_file(folder: Path, path: Path) -> None:
     """Convert a checkpoint that is a folder of shards to one file for every command and strategy.
 
-    All tables are in memory during the conversion.
+    All tables are in memory during the conversion. Torch unpickles such a folder: convert only your own, or one whose
+    author you trust.
 
     Raises:
         FileNotFoundError: the folder holds no shards.
