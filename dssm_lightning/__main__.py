@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 
 
 def run() -> None:
     """Run the command line: an error that the user can mend is one line, and so is a signal; others are tracebacks."""
-    from dssm_lightning.utils.interrupts import end_on_signals
+    from dssm_lightning.utils.interrupts import end_on_signals, end_quietly
 
+    atexit.register(end_quietly)
     with end_on_signals():
         from dssm_lightning.cli.main import main
         from dssm_lightning.utils.console import printable

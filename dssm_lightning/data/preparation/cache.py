@@ -1,12 +1,15 @@
 """The encoded data in ``cache/<fingerprint>/``, written once and mapped into memory by every process.
 
-The folder is always complete: it is written under a temporary name and then renamed, under a file lock.
+The folder is always complete: it is written under a temporary name and then renamed, under a file lock. Its list of
+files has their checksums, which are compared before the folder is used (:mod:`dssm_lightning.utils.checked_folder`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,18 +23,16 @@ from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.features import Feature
 from dssm_lightning.features.schema import Schema, Schemas
 from dssm_lightning.utils import memory_mapped
-from dssm_lightning.utils.atomic_files import atomic_folder
+from dssm_lightning.utils.checked_folder import checked_folder, damaged_files, listed_files
+from dssm_lightning.utils.folders import make_folder
 from dssm_lightning.utils.memory_mapped import Spool
 from dssm_lightning.utils.progress import track
 from dssm_lightning.utils.ragged import Column, Features, Ragged
 
-VERSION = 1
+VERSION = 2
 """Increase this number when the same inputs are encoded or stored in another way."""
 ENCODED_AT_ONCE = 1 << 18
 """Number of rows of a column that are encoded at a time; with 60 trigrams each they take 60 MiB."""
-FILES = "files.json"
-"""The file with the names and sizes of the other files."""
-
 
 Encoded: TypeAlias = dict[str, tuple[Schema, pl.DataFrame]]
 """For each group (query, event, candidate): its features, and the raw table of their columns."""
@@ -71,21 +72,12 @@ def fingerprint(*parts: str) -> str:
 
 
 def is_complete(folder: Path) -> bool:
-    """Return whether the cache has all of its files, with the sizes with which they were written.
+    """Return whether the cache has all of its files, with the content with which they were written.
 
-    Without this check, a run would not notice that the file of an optional column, such as labels, was deleted.
+    Without this check, a run would not notice that the file of an optional column, such as labels, was deleted, or that
+    a bit of it was flipped.
     """
-    return not damaged(folder)
-
-
-def damaged(folder: Path) -> list[str]:
-    """Return the names of files that are missing, or whose size has changed."""
-    try:
-        sizes: dict[str, int] = json.loads((folder / FILES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return [FILES]
-    found = {path.name: path.stat().st_size for path in folder.iterdir()}
-    return [name for name, size in sizes.items() if found.get(name) != size]
+    return not damaged_files(folder)
 
 
 def saved_schemas(folder: Path) -> Schemas:
@@ -93,10 +85,25 @@ def saved_schemas(folder: Path) -> Schemas:
     return Schemas.from_json((folder / "schema.json").read_text(encoding="utf-8"))
 
 
-def lock(folder: Path) -> FileLock:
-    """Return the lock under which the folder is written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.parent / f"{folder.name}.lock")
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Lock a cache while it is written; wait for other processes that write it.
+
+    Raises:
+        UserError: ``cache_dir`` is a file, or a link to nothing.
+        OSError: the folder of all caches cannot be made or written.
+    """
+    make_folder(folder.parent, "cache_dir")
+    waiting = FileLock(folder.parent / f"{folder.name}.lock")
+    try:
+        waiting.acquire()
+    except OSError as error:
+        place = f"cache_dir: the folder {str(folder.parent)!r} cannot be written"
+        raise OSError(error.errno, f"{place} ({error.strerror}), and has no complete cache of these data") from error
+    try:
+        yield
+    finally:
+        waiting.release()
 
 
 def write(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
@@ -110,7 +117,7 @@ def write(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
     Raises:
         OSError: the disk is full or read-only; the incomplete folder is deleted.
     """
-    with atomic_folder(folder) as temporary:
+    with checked_folder(folder) as temporary:
         _write_into(temporary, prepared, encoded)
 
 
@@ -126,8 +133,6 @@ def _write_into(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
     (folder / "schema.json").write_text(prepared.schemas.to_json(), encoding="utf-8")
     (folder / "display.json").write_text(json.dumps(prepared.display), encoding="utf-8")
     (folder / "report.json").write_text(json.dumps(prepared.report), encoding="utf-8")
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    (folder / FILES).write_text(json.dumps(sizes), encoding="utf-8")
 
 
 def _encoded(feature: Feature, column: pl.Series) -> Column:
@@ -150,9 +155,9 @@ def _encoded(feature: Feature, column: pl.Series) -> Column:
 
 
 def read(folder: Path) -> Prepared:
-    """Map a cache into memory; all processes share the pages."""
+    """Map a complete cache into memory; all processes share the pages."""
     groups: dict[str, dict[str, Any]] = {"query": {}, "event": {}, "candidate": {}, "interactions": {}}
-    for path in sorted(folder.glob("*.npy")):
+    for path in (folder / name for name in listed_files(folder) if name.endswith(".npy")):
         group, _, rest = path.name.removesuffix(".npy").partition(".")
         name, _, part = rest.rpartition("#")
         if part == "values":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +13,19 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import FOLDS, TRAIN, Interactions
 from dssm_lightning.data.preparation import cache
+from dssm_lightning.data.preparation.fit_schemas import fit_schemas
 from dssm_lightning.data.preparation.named_negatives import explicit_negatives
 from dssm_lightning.data.sources import Source, file_formats
 from dssm_lightning.data.splits import Split
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import Tables, collapse
-from dssm_lightning.features import Categorical, Feature, History, LikedBy
-from dssm_lightning.features.categorical import Categories
+from dssm_lightning.data.tables.times import seconds
+from dssm_lightning.features import History, LikedBy
 from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.utils.checked_folder import damaged_files
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import warn
-from dssm_lightning.utils.memory_mapped import gathered, numbers
+from dssm_lightning.utils.memory_mapped import numbers
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -53,24 +55,34 @@ class Recipe:
 def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> Path:
     """Encode the data into a folder of ``cache_dir``, unless it exists, and return the folder.
 
+    A damaged folder is made again, with a warning that names its first damaged file.
+
     Args:
         recipe: the settings.
         cache_dir: the folder of all caches.
         fitted: the schemas of a checkpoint; None = fit new ones (only ``fit`` fits).
 
     Raises:
-        UserError: the checkpoint's schemas have other features; whatever is wrong with the data.
+        UserError: the checkpoint's schemas have other features; ``cache_dir`` is no folder; whatever is wrong with the
+            data.
         OSError: a file cannot be read or written.
     """
     if fitted is not None:
         check_declared(recipe, fitted)
     folder = cache_dir / recipe.fingerprint(Schemas(recipe.query, recipe.candidate))
-    if fitted is not None and not (cache.is_complete(folder) and cache.saved_schemas(folder) == fitted):
+    damaged = damaged_files(folder)
+    if fitted is not None and (damaged or cache.saved_schemas(folder) != fitted):
+        if damaged and os.path.lexists(folder):
+            warn(f"{folder}: {_name(damaged)} missing or damaged; the cache is not used")
         folder = cache_dir / recipe.fingerprint(fitted)
+        damaged = damaged_files(folder)
+    if not damaged:  # without the lock, for which the folder of all caches must be writable
+        return folder
     with cache.lock(folder):
-        if not cache.is_complete(folder):
-            if folder.is_dir():
-                warn(f"{folder}: {_name(cache.damaged(folder))} missing or truncated; the cache is made again")
+        damaged = damaged_files(folder)  # another process may have made it in the meantime
+        if damaged:
+            if os.path.lexists(folder):
+                warn(f"{folder}: {_name(damaged)} missing or damaged; the cache is made again")
             _encode(recipe, folder, fitted)
     return folder
 
@@ -110,7 +122,7 @@ def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
     )
     interactions = _interactions(tables, recipe.split, negatives)
     event = Schema(tuple(f for f in query_features if f.source_column not in tables.queries.columns))
-    schemas = fitted or _fit(recipe, tables, interactions)
+    schemas = fitted or fit_schemas(Schemas(recipe.query, recipe.candidate), tables, interactions)
     prepared = cache.Prepared(
         schemas=schemas,
         query={},
@@ -173,75 +185,4 @@ def _floats(frame: pl.DataFrame, column: str | None) -> Tensor | None:
 
 
 def _times(frame: pl.DataFrame, keys: ColumnRoles) -> Tensor | None:
-    if keys.time is None:
-        return None
-    column = frame[keys.time]
-    return numbers(column.dt.epoch("us") / 1e6 if column.dtype.is_temporal() else column, pl.Float64)
-
-
-# -- fitting --------------------------------------------------------------------------------------------------------
-
-
-def _fit(recipe: Recipe, tables: Tables, interactions: Interactions) -> Schemas:
-    """Fit query features on training rows and candidate features on the corpus.
-
-    A candidate's id is the exception: an id without a training interaction shares the unknown row, since training
-    teaches nothing about it.
-    """
-    train = interactions.rows(TRAIN)
-
-    def candidate_column(feature: Feature) -> pl.Series:
-        column = tables.candidates[feature.source_column]
-        if isinstance(feature, Categorical) and feature.source_column == tables.keys.candidate_id:
-            liked = gathered(interactions.candidate, interactions.rows(TRAIN, label=1))
-            column = column.filter((torch.bincount(liked, minlength=len(column)) > 0).numpy())
-        return column
-
-    def query_column(feature: Feature) -> pl.Series:
-        if feature.source_column in tables.queries.columns:
-            return tables.queries[feature.source_column][gathered(interactions.query, train).numpy()]
-        return tables.interactions[feature.source_column][train.numpy()]
-
-    candidate = _fit_side(recipe.candidate, candidate_column)
-    bound = Schema(tuple(_bind(f, candidate) if isinstance(f, History) else f for f in recipe.query))
-    query = _fit_side(bound, query_column)
-    return Schemas(query, Schema(tuple(_bind_query(f, query) if isinstance(f, LikedBy) else f for f in candidate)))
-
-
-def _fit_side(schema: Schema, column_of: Callable[[Feature], pl.Series]) -> Schema:
-    return Schema(tuple(f if _is_fitted_without_data(f) else f.fit(column_of(f)) for f in schema))
-
-
-def _is_fitted_without_data(feature: Feature) -> bool:
-    """Return whether a feature needs no column, which may be long, to be fitted."""
-    return isinstance(feature, History | LikedBy) or (isinstance(feature, Categories) and feature.is_fitted)
-
-
-def _bind(history: History, candidate: Schema) -> History:
-    if history.of_candidates:
-        if history.of in candidate.names:
-            raise UserError(
-                f"query feature {history.name!r}: `of: {history.of}` means whole candidates, and a candidate feature "
-                "has that name, too; give the feature another name, and the column's as its `column`"
-            )
-        if any(isinstance(feature, LikedBy) for feature in candidate):
-            raise UserError(
-                f"query feature {history.name!r} is a history of whole candidates, whose features cannot include "
-                "LikedBy: leave out LikedBy, or name a feature as `of`"
-            )
-        return history
-    if history.of not in candidate.names:
-        raise UserError(
-            f"query feature {history.name!r}: `of` names {history.of!r}, which is no candidate feature; "
-            f"there are {candidate.names} (or candidate, for whole candidates as their tower embeds them)"
-        )
-    return history.bind(candidate[history.of])
-
-
-def _bind_query(feature: LikedBy, query: Schema) -> LikedBy:
-    if feature.of not in query.names:
-        raise UserError(
-            f"candidate feature {feature.name!r}: `of` names {feature.of!r}, which is no query feature; there are "
-            f"{query.names}"
-        )
-    return feature.bind(query[feature.of])
+    return None if keys.time is None else seconds(frame[keys.time])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import os
+import shutil
 import zipfile
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
@@ -12,8 +14,10 @@ from urllib.request import urlopen
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from dssm_lightning.utils.atomic_files import atomic_folder
 from dssm_lightning.utils.console import console
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.folders import make_folder
 from dssm_lightning.utils.logger import log_info
 
 SILENCE_S = 60
@@ -24,8 +28,8 @@ CHUNK = 1 << 16
 def obtain(folder: Path, url: str, md5: str) -> None:
     """Make sure that a folder exists: unpack it from the .zip file beside it, or download that file first.
 
-    Concurrent processes wait for the first one. The folder is unpacked under another name and then renamed, so it is
-    always complete.
+    Concurrent processes wait for the first one. The folder is unpacked under another name, flushed to the disk and then
+    renamed, so it is always complete. A complete folder is never written to.
 
     Args:
         folder: the top folder of the archive, e.g. ``data/ml-100k``.
@@ -34,9 +38,13 @@ def obtain(folder: Path, url: str, md5: str) -> None:
 
     Raises:
         ConnectionError: no network, or no answer from the server. The message says where to put the archive.
-        UserError: the archive has another checksum, or no such folder.
+        UserError: the archive has another checksum, or no such folder; a file stands in the folder's place.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir():  # without the lock, for which the parent must be writable
+        return
+    make_folder(folder.parent, "the folder of the data")
+    if os.path.lexists(folder):
+        raise UserError(f"{folder.absolute()} is no folder, and the archive is unpacked there: remove it")
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if folder.is_dir():
             return
@@ -85,10 +93,16 @@ def _check(archive: Path, md5: str, what: str) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(temporary)
-        top = Path(temporary) / folder.name
+    with atomic_folder(folder) as temporary:
+        everything = temporary / ".archive"
+        try:
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(everything)
+        except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise UserError(f"the archive {archive.absolute()} cannot be unpacked ({error}); delete it") from error
+        top = everything / folder.name
         if not top.is_dir():
             raise UserError(f"the archive {archive.absolute()} has no folder {folder.name}")
-        top.rename(folder)
+        for path in top.iterdir():
+            path.rename(temporary / path.name)
+        shutil.rmtree(everything)

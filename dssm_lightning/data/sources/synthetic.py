@@ -44,7 +44,8 @@ class Synthetic(Source):
         likes: number of liked candidates of each query.
 
     Raises:
-        UserError: no query, fewer than two topics, or more likes than a topic has candidates.
+        UserError: no query, fewer than two topics, more candidates than there are words for their topics, or more likes
+            than a topic has candidates.
 
     Example:
         >>> tables = Synthetic(num_queries=50, num_candidates=120, likes=4).tables()
@@ -63,6 +64,9 @@ class Synthetic(Source):
     ) -> None:
         require_at_least("Synthetic", "num_queries", num_queries)
         require_at_least("Synthetic", "num_candidates", num_candidates, 2 * TOPIC_SIZE, hint="two topics")
+        most = len(SYLLABLES) ** 2 // 6 * TOPIC_SIZE + TOPIC_SIZE - 1  # six words for each topic
+        if num_candidates > most:
+            raise UserError(f"Synthetic: num_candidates is {num_candidates}; it must be at most {most}")
         if not 1 <= likes <= TOPIC_SIZE:
             raise UserError(f"Synthetic: likes is {likes}; it must be between 1 and {TOPIC_SIZE}, the size of a topic")
         self.num_queries, self.num_candidates, self.seed = num_queries, num_candidates, seed

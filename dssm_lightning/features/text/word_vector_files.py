@@ -1,7 +1,7 @@
 """Read files of trained word vectors: text files of GloVe and word2vec, or safetensors.
 
 - Text (any suffix except ``.safetensors``, UTF-8): each line has a word and its numbers, separated by blanks. A first
-  line of two whole numbers, which word2vec writes, is ignored.
+  line of two whole numbers, which word2vec writes, says how many words follow, at least.
 - safetensors: one tensor (V, D), and in the file's metadata, under ``words``, a JSON list of V words::
 
       save_file({"vectors": matrix}, path, metadata={"words": json.dumps(words)})
@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,9 @@ from numpy.typing import NDArray
 
 from dssm_lightning.features.text.words_and_letters import normalised, word_strings
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.text_files import parse_json
 
+_FLOATS = ("F16", "F32", "F64")
 _LINES = 20_000
 """Number of lines parsed at once, because numbers need several times their memory as strings."""
 
@@ -52,8 +53,8 @@ def read_vector_table(path: Path, label: str) -> VectorTable:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        UserError: the file is not a table of word vectors, its lines have different lengths, or no text can contain
-            any of its words.
+        UserError: the file is not a table of word vectors, has fewer words than it announces, has lines of different
+            lengths, or no text can contain any of its words.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{label}: the file of word vectors {str(path)!r} does not exist")
@@ -77,11 +78,16 @@ def read_vector_table(path: Path, label: str) -> VectorTable:
 
 def _read_text(path: Path, label: str) -> tuple[pl.Series, NDArray[np.float32]]:
     try:
-        lines = path.read_bytes().decode().rstrip("\n").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
         line = 1 + error.object.count(b"\n", 0, error.start)
         raise UserError(f"{label}: line {line} is not UTF-8; each line must have a word and its numbers") from error
     header = int(re.fullmatch(r"\d+ \d+\s*", lines[0]) is not None)
+    if header and 1 < len(lines) <= int(lines[0].split()[0][:18]):
+        raise UserError(
+            f"{label}: line 1 announces {lines[0].split()[0]} words, and {len(lines) - 1:,} lines follow; the file is "
+            "not complete: download it again, or correct line 1"
+        )
     words, parts, width = [], [], None
     for start in range(header, len(lines), _LINES):
         chunk = pl.Series(lines[start : start + _LINES], dtype=pl.String).str.strip_chars_end(" \r")
@@ -110,17 +116,24 @@ def _read_safetensors(path: Path, label: str) -> tuple[pl.Series, NDArray[np.flo
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:  # compares the sizes in its header with that of the file
             names, metadata = list(file.keys()), file.metadata() or {}
-            tensors = [file.get_tensor(name) for name in names[:1]]
+            found = [(file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in names]
+            right = len(names) == 1 and "words" in metadata and found[0][0] in _FLOATS and len(found[0][1]) == 2
+            if not right or 0 in found[0][1]:
+                raise UserError(
+                    f"{label}: the file holds {len(found)} tensors, {found[:3]}, and metadata {sorted(metadata)}; it "
+                    f"must hold one tensor (V, D) of {', '.join(_FLOATS)}, and `words` in its metadata"
+                )
+            vectors = file.get_tensor(names[0])
     except SafetensorError as error:
         raise UserError(f"{label}: the file is not a safetensors file ({error})") from error
-    if len(names) != 1 or tensors[0].ndim != 2 or "words" not in metadata:
-        found = f"{len(names)} tensors, metadata {sorted(metadata)}"
-        raise UserError(f"{label}: the file holds {found}; it must hold one tensor (V, D), and `words` in its metadata")
-    words, vectors = pl.Series(json.loads(metadata["words"]), dtype=pl.String), tensors[0]
+    words = parse_json(metadata["words"], f"{label}: `words` in its metadata")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{label}: `words` in its metadata is no JSON list of words")
     if len(words) != len(vectors):
         raise UserError(
             f"{label}: the file has {len(words):,} words for {len(vectors):,} vectors; the numbers must match"
         )
-    return words, vectors.astype(np.float32)
+    with np.errstate(over="ignore"):  # the caller refuses infinity
+        return pl.Series(words, dtype=pl.String), vectors.astype(np.float32)

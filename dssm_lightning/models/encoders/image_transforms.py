@@ -53,8 +53,9 @@ class Transforms:
     def __init__(
         self, image: Image, training: TransformFactories | None, evaluation: TransformFactories | None, label: str
     ) -> None:
-        self.evaluation_steps = [make() for make in evaluation or []]
-        self.training_steps = self.evaluation_steps if training is None else [make() for make in training]
+        with torch.device("cpu"):  # a transform may hold tensors, and the model may be built on the meta device
+            self.evaluation_steps = [make() for make in evaluation or []]
+            self.training_steps = self.evaluation_steps if training is None else [make() for make in training]
         with torch.random.fork_rng(devices=[]):  # the initial weights must not depend on this check
             self.size = _tried(self.evaluation_steps, image, f"{label}: evaluation_transforms")
             size = _tried(self.training_steps, image, f"{label}: transforms")
@@ -104,11 +105,12 @@ def _noise(image: Image) -> Tensor:
 def _tried(steps: list[nn.Module], image: Image, label: str) -> int:
     """Apply the steps to a random picture, and return the size of the result."""
     try:
-        given = _apply(steps, _noise(image))
+        with torch.device("cpu"):  # a model may be built on the meta device, where nothing is computed
+            given = _apply(steps, _noise(image))
     except Exception as error:  # transforms can raise anything, also classes of the user
         raise UserError(
             f"{label} ({_names(steps)}) fail on pictures of {image.channels - 1} colours and {image.size} × "
-            f"{image.size} pixels: {error}"
+            f"{image.size} pixels: {' '.join(str(error).split()) or type(error).__name__}"
         ) from error
     if given.dtype != torch.uint8 or given.ndim != 3 or given.shape[0] != image.channels or len({*given.shape[1:]}) > 1:
         raise UserError(
@@ -120,10 +122,11 @@ def _tried(steps: list[nn.Module], image: Image, label: str) -> int:
 
 
 def _is_random(steps: list[nn.Module], image: Image) -> bool:
-    picture, given = _noise(image), []
-    for seed in range(4):
-        torch.manual_seed(seed)
-        given.append(_apply(steps, picture))
+    with torch.device("cpu"):
+        picture, given = _noise(image), []
+        for seed in range(4):
+            torch.manual_seed(seed)
+            given.append(_apply(steps, picture))
     return any(not torch.equal(each, given[0]) for each in given)
 
 

@@ -23,10 +23,10 @@ class LastCheckpoint(ModelCheckpoint):
     The last batch of an epoch and the validation after it are saved together. A fit that was killed in the validation
     resumes before the last batch. A fit that was interrupted in the validation resumes before the validation.
 
-    If one of several processes has an error, the others cannot save, and ``last.ckpt`` does not change. It does not
-    change either if the loss is not finite, if a resumed fit is interrupted before it trains, or if the error or a second
-    Ctrl-C comes while the optimizer changes the weights: their state would be of no step. A stop during the accumulation of gradients (``accumulate_grad_batches``)
-    is delayed until the optimizer step: no checkpoint holds accumulated gradients.
+    ``last.ckpt`` does not change where no single step could be saved: one of several processes has an error; the loss
+    is not finite; a resumed fit is interrupted before it trains; an error or a second Ctrl-C comes while the optimizer
+    changes the weights. A stop during the accumulation of gradients (``accumulate_grad_batches``) is delayed until the
+    optimizer step: no checkpoint holds accumulated gradients.
 
     Args:
         every_n_train_steps: number of steps between two checkpoints within an epoch; None = only at the end of epochs.

@@ -110,6 +110,7 @@ def test_it_is_fast() -> None:
         ({"num_queries": 0}, "Synthetic: num_queries is 0; .*1"),
         ({"num_candidates": 19}, "Synthetic: num_candidates is 19; .*20"),
         ({"likes": 11}, "Synthetic: likes is 11; .*10"),
+        ({"num_candidates": 6_010}, "Synthetic: num_candidates is 6010; .*6009"),
     ],
 )
 def test_impossible_sizes(arguments: dict[str, int], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.text.vocabulary_words import Words
 from dssm_lightning.features.text.word_vector_files import read_vector_table
 from dssm_lightning.models.encoders.word_vectors import WordVectors
+from dssm_lightning.utils.errors import UserError
 
 GLOVE = "the 1 0 0\nCat 0 1 0\ncat 9 9 9\n, 5 5 5\nNew-York 0 0 2\n"
 
@@ -109,6 +111,68 @@ def test_safetensors_without_word_vectors(tmp_path):
     save_file({"a": np.zeros((2, 2))}, path, metadata={"words": '["one"]'})
     with pytest.raises(ValueError, match=r"bad.safetensors'.* 1 words for 2 vectors"):
         fitted(path)
+
+
+def raw_safetensors(path, shape, kind="F32", content=b"", claimed=None):
+    tensor = {"dtype": kind, "shape": shape, "data_offsets": [0, len(content) if claimed is None else claimed]}
+    header = json.dumps({"__metadata__": {"words": '["a", "b"]'}, "vectors": tensor}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + content)
+
+
+@pytest.mark.parametrize(
+    ("shape", "claimed"), [([10**12, 300], 12 * 10**14), ([10**12, 300], None), ([2**62, 8], None)]
+)
+def test_a_size_that_the_file_does_not_have_is_refused_before_memory_is_taken(tmp_path, shape, claimed):
+    path = tmp_path / "bad.safetensors"
+    raw_safetensors(path, shape, content=bytes(16), claimed=claimed)
+    with pytest.raises(UserError, match=r"bad.safetensors'.*not a safetensors file"):
+        fitted(path)
+    path.write_bytes(struct.pack("<Q", 10**12) + b"{}")  # the size of the header
+    with pytest.raises(UserError, match=r"bad.safetensors'.*not a safetensors file"):
+        fitted(path)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("I64", 8), ("BOOL", 1), ("BF16", 2)])
+def test_numbers_that_are_no_vectors_are_refused(tmp_path, kind, size):
+    path = tmp_path / "bad.safetensors"
+    raw_safetensors(path, [2, 3], kind, bytes(6 * size))
+    with pytest.raises(UserError, match=rf"bad.safetensors'.*{kind}.*F16, F32, F64"):
+        fitted(path)
+    raw_safetensors(path, [2, 0])
+    with pytest.raises(UserError, match=r"bad.safetensors'.*\[2, 0\]"):
+        fitted(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ('["a"', "not valid JSON"),
+        ('{"a": 1}', "no JSON list"),
+        ("[1, 2]", "no JSON list"),
+        ('["a", null]', "no JSON list"),
+        ("[" * 100_000, "nested too deeply"),
+        ('["a", "\\ud800"]', "half of a character"),
+    ],
+)
+def test_words_that_are_none_are_one_line(tmp_path, words, message):
+    path = tmp_path / "bad.safetensors"
+    save_file({"vectors": np.zeros((2, 3), np.float32)}, path, metadata={"words": words})
+    with pytest.raises(UserError, match=f"bad.safetensors'.*`words` in its metadata.*{message}") as raised:
+        fitted(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_text_file_that_is_cut_off_is_refused(tmp_path):
+    """As after a download that broke off: the words that are missing would be unknown ones."""
+    path = tmp_path / "half.txt"
+    path.write_text("1000000000000 2\nthe 1 2\ncat 3 4\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"half.txt': line 1 announces 1000000000000 words, and 2 lines follow"):
+        fitted(path)
+
+
+def test_the_mark_of_some_editors_is_no_part_of_the_first_word(tmp_path):
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbfthe 1 2\n")
+    assert read_vector_table(tmp_path / "marked.txt", "feature 'text'").words.to_list() == ["the"]
 
 
 def test_files_that_do_not_fit(glove, tmp_path):
