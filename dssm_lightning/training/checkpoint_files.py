@@ -150,7 +150,7 @@ def _require_archive(file: IO[bytes], source: str) -> None:
                 raise UserError(f"checkpoint {source} claims more bytes than the file has ({size:,})")
             [pickled] = [entry for entry in entries if entry.filename.rpartition("/")[2].lower() == "data.pkl"]
             with archive.open(pickled) as stream:
-                names = {argument for operation, argument, _ in genops(stream) if operation.name == "GLOBAL"}
+                names = {str(argument) for operation, argument, _ in genops(stream) if operation.name == "GLOBAL"}
     except UserError:
         raise
     except (zipfile.BadZipFile, ValueError, OSError, LookupError, NotImplementedError) as error:

@@ -63,7 +63,7 @@ def test_a_logger_that_is_not_installed_is_one_line(config: Path, logger: str, p
 
 @pytest.mark.skipif(importlib.util.find_spec("psutil") is not None, reason="psutil is installed")
 def test_a_callback_that_is_not_installed_is_one_line(config: Path) -> None:
-    with pytest.raises(UserError, match="DeviceStatsMonitor.*psutil"):
+    with pytest.raises(UserError, match=r"DeviceStatsMonitor.*psutil"):
         main(["fit", f"--config={config}", callback("lightning.pytorch.callbacks.DeviceStatsMonitor")])
 
 
