@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -107,8 +108,12 @@ def test_only_one_module_communicates() -> None:
 
 
 def test_started_processes_have_a_time_limit() -> None:
-    """A hanging process ignores SIGTERM, and a collective waits for half an hour."""
+    """A hanging process ignores SIGTERM, and a collective waits for half an hour: only SIGKILL ends it.
+
+    ``timeout -k``, the ``timeout=`` of ``subprocess.run`` and ``killpg`` of an own session send it.
+    """
     for path in sorted((ROOT / "tests").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
-        assert "sys.executable" not in text or '"timeout", "-' in text, path
+        ends = ('"timeout", "-' in text, re.search(r"subprocess\.run\([^)]*timeout=\d", text), "SIGKILL)  # of" in text)
+        assert "sys.executable" not in text or any(ends), path
         assert ("mp.spawn(" not in text and "start_processes(" not in text) or "timeout=timedelta(" in text, path
