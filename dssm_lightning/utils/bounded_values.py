@@ -26,7 +26,7 @@ def require_bounded(values: Any, source: str, most: int = MOST) -> list[Any]:
         UserError: more than :data:`DEEPEST` levels, or more values than ``most``.
     Example:
         >>> require_bounded({"a": [1, 2], "b": {"c": 3}}, "x.ckpt")
-        [3, 1, 2]
+        [3, 2, 1]
     """
     waiting, count, single = [(values, 0)], 0, []
     while waiting:
