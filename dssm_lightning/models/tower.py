@@ -131,7 +131,7 @@ class Tower(nn.Module):
         with torch.autocast(embedding.device.type, enabled=False):  # bfloat16 would round similar scores to ties
             if self.normalize:
                 width = embedding.shape[1]
-                shape = (len(embedding), self.num_heads, width // self.num_heads)  # -1 fails for an empty batch
+                shape = (embedding.shape[0], self.num_heads, width // self.num_heads)  # -1 fails for an empty batch
                 heads = embedding.reshape(shape)
                 embedding = F.normalize(heads, dim=-1).flatten(1)  # (B, output_dim)
             bias = [] if self.bias is None else [self.bias(fused.float())]

@@ -140,7 +140,7 @@ class TwoTowerModel(nn.Module):
 
     def _encode(self, tower: Tower, features: Features) -> Tensor:
         size = self.encode_chunk_size
-        if size is None or num_rows(features) <= size or not torch.is_grad_enabled():
+        if size is None or not torch.is_grad_enabled() or num_rows(features) <= size:
             embedding: Tensor = tower(features)
             return embedding
         return torch.cat([checkpoint(tower, part, use_reentrant=False) for part in row_chunks(features, size)])

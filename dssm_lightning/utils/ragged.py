@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeAlias, overload
+from typing import Any, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
 import torch
@@ -42,9 +42,29 @@ class Ragged(NamedTuple):
     @property
     def rows(self) -> Tensor:
         """(T,) row number of each value."""
+        if torch.compiler.is_exporting():  # ONNX has no repeat_interleave: count the rows that began before each value
+            begins = self.offsets.new_zeros(self.values.shape[0] + 1)
+            begins = begins.index_add(0, self.offsets[1:-1], torch.ones_like(self.offsets[1:-1]))
+            return begins.cumsum(0)[:-1]
         return torch.repeat_interleave(
             torch.arange(len(self.offsets) - 1, device=self.offsets.device), self.lengths, output_size=len(self.values)
         )
+
+    def of_rows(self, numbers: Tensor) -> Tensor:
+        """(B,) one number for each row -> (T,) the number of each value's row."""
+        if torch.compiler.is_exporting():
+            return numbers[self.rows]
+        return torch.repeat_interleave(numbers, self.lengths, output_size=len(self.values))
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest row; an exported program, whose loops need a step, has at least 1."""
+        lengths = self.lengths
+        if torch.compiler.is_exporting():  # a size that is data: a number of which the exporter knows the least value
+            steps = F.pad(lengths, (0, 1)).amax(0).clamp(min=1).item()
+            torch._check(steps >= 1)
+            return cast(int, steps)  # int() would ask for its value
+        return int(lengths.max()) if len(lengths) else 0
 
     def only(self, kept: Tensor) -> Ragged:
         """Remove from every row the values where ``kept`` (T,) bool is false."""
@@ -174,8 +194,8 @@ def num_rows(features: Features) -> int:
     """Return the number of rows, which all columns share."""
     column = next(iter(features.values()))
     if isinstance(column, Ragged):
-        return len(column.offsets) - 1
-    return len(column if isinstance(column, Tensor) else column.sequence)
+        return column.offsets.shape[0] - 1  # len() would fix the size in an exported program
+    return (column if isinstance(column, Tensor) else column.sequence).shape[0]
 
 
 def to_device(features: Features, device: torch.device) -> Features:

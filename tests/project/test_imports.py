@@ -12,7 +12,7 @@ from helpers.paths import PACKAGE, ROOT
 
 ROOMS = (
     *("utils", "features", "data", "models", "losses", "retrieval", "evaluation"),
-    *("training", "inspection", "serving", "api", "reports", "cli"),
+    *("training", "export", "inspection", "serving", "api", "reports", "cli"),
 )
 AT_THE_ROOT = {"__init__.py", "__main__.py", "api.py", "py.typed"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.name == "api.py")

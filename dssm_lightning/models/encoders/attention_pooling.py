@@ -50,16 +50,21 @@ class AttentionPooling(Encoder):
     def forward(self, column: Column) -> Tensor:
         """Ragged of B rows -> (B, D)."""
         assert isinstance(column, Ragged)
-        # the weight of each distinct token is computed once
-        ids, place = torch.unique(column.values, return_inverse=True)
-        energy = torch.tanh(self.hidden(self.table(ids))) @ self.query  # (U,)
-        weights = softmax_by_row(energy[place], column)
+        if torch.compiler.is_exporting():  # onnxruntime finds distinct values of int64 only
+            weights = softmax_by_row(self._energy(column.values), column)
+        else:  # the weight of each distinct token is computed once
+            ids, place = torch.unique(column.values, return_inverse=True)
+            weights = softmax_by_row(self._energy(ids)[place], column)
         return bag_sums(self.table.weight, column.values, column.offsets, weights)
+
+    def _energy(self, ids: Tensor) -> Tensor:
+        """(U,) ids -> (U,) logits of their weights."""
+        return torch.tanh(self.hidden(self.table(ids))) @ self.query
 
 
 def softmax_by_row(energy: Tensor, column: Ragged) -> Tensor:
     """(T,) one number for each value of the column -> (T,) weights that sum to 1 in each row."""
-    rows, num_rows = column.rows, len(column.offsets) - 1
+    rows, num_rows = column.rows, column.offsets.shape[0] - 1
     greatest = energy.new_zeros(num_rows).scatter_reduce(0, rows, energy.detach(), "amax", include_self=False)
     weights = torch.exp(energy - greatest[rows])
     return weights / weights.new_zeros(num_rows).index_add(0, rows, weights)[rows]

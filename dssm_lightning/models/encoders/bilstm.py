@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.models.encoders.base import Encoder
-from dssm_lightning.models.encoders.embedding_bag import id_table
+from dssm_lightning.models.encoders.embedding_bag import id_table, padded_entries
+from dssm_lightning.models.encoders.recurrent_layers import lstm_states
 from dssm_lightning.utils.errors import require_at_least, require_choice, require_fraction
 from dssm_lightning.utils.ragged import Column, Ragged
 
@@ -84,6 +85,8 @@ class BiLSTM(Encoder):
     def forward(self, column: Column) -> Tensor:
         """Ragged of B rows -> (B, output_dim)."""
         assert isinstance(column, Ragged)
+        if torch.compiler.is_exporting():
+            return self._exported(column)
         lengths = column.lengths
         steps = torch.arange(max(int(lengths.max()), 1), device=lengths.device)
         real = steps < lengths[:, None]  # (B, L)
@@ -97,6 +100,17 @@ class BiLSTM(Encoder):
         last = final[-2:].movedim(0, 1).flatten(1)  # (B, 2 · hidden) of the last layer
         states, _ = pad_packed_sequence(packed_states, batch_first=True)  # (B, L, 2 · hidden)
         pooled: Tensor = self.output(self._pool(states, real, last))
+        return pooled
+
+    def _exported(self, column: Ragged) -> Tensor:
+        """The same without packed sequences, which no exported program can hold."""
+        entries = padded_entries(self.table, column)  # (B, L, embedding_dim)
+        real = torch.arange(entries.shape[1], device=entries.device) < column.lengths[:, None]
+        lengths = column.lengths.clamp(min=1)
+        states = lstm_states(self.lstm, entries, lengths)
+        forward, backward = states.chunk(2, dim=-1)
+        last = forward[torch.arange(lengths.shape[0], device=lengths.device), lengths - 1]  # (B, hidden)
+        pooled: Tensor = self.output(self._pool(states, real, torch.cat([last, backward[:, 0]], dim=-1)))
         return pooled
 
     def _pool(self, states: Tensor, real: Tensor, last: Tensor) -> Tensor:

@@ -69,16 +69,16 @@ class ConvTrigrams(Encoder):
     def forward(self, column: Column) -> Tensor:
         """Ragged of B rows -> (B, D)."""
         assert isinstance(column, Ragged)
-        words = column.rows[column.values == 0]  # (W,) the row of each word; a 0 ends a word
-        states = torch.tanh(self.bias + self._windows(self._sums(column), words))  # (W, D)
-        pooled = states.new_zeros(len(column.offsets) - 1, self.output_dim)
+        ends = (column.values == 0).nonzero().squeeze(1)  # (W,) the place of the 0 that ends each word
+        words = column.rows[ends]  # (W,) the row of each word
+        states = torch.tanh(self.bias + self._windows(self._sums(column, ends), words))  # (W, D)
+        pooled = states.new_zeros(column.offsets.shape[0] - 1, self.output_dim)
         return pooled.scatter_reduce(0, words[:, None].expand_as(states), states, "amax", include_self=False)
 
-    def _sums(self, column: Ragged) -> Tensor:
+    def _sums(self, column: Ragged, ends: Tensor) -> Tensor:
         """(W, window · D) sum of the table rows of each word, without id 0, which ends a word."""
-        ends = (column.values == 0).nonzero().squeeze(1) + 1
         weights = (column.values > 0).to(self.table.weight.dtype)
-        return bag_sums(self.table.weight, column.values, F.pad(ends, (1, 0)), weights, sparse=self.table.sparse)
+        return bag_sums(self.table.weight, column.values, F.pad(ends + 1, (1, 0)), weights, sparse=self.table.sparse)
 
     def _windows(self, sums: Tensor, words: Tensor) -> Tensor:
         """(W, D) sum over each word's window; neighbours in other rows do not count."""
@@ -86,12 +86,22 @@ class ConvTrigrams(Encoder):
         total = torch.zeros_like(parts[0])
         for place, part in enumerate(parts):
             shift = place - self.window // 2  # distance to the neighbour that this part belongs to
-            same = words == words.roll(-shift)
-            same[len(same) - shift :] = False  # the roll wraps around at both ends
-            same[: max(-shift, 0)] = False
-            total = total + part.roll(-shift, 0) * same[:, None]
+            same, neighbours = _neighbours(words, part, shift)
+            total = total + neighbours * same[:, None]
         return total
 
     def extra_repr(self) -> str:
         """Return the settings, which ``print(model)`` shows."""
         return f"window={self.window}"
+
+
+def _neighbours(words: Tensor, part: Tensor, shift: int) -> tuple[Tensor, Tensor]:
+    """Return for each word whether the word ``shift`` places later is in the same row (W,), and its values (W, D)."""
+    if torch.compiler.is_exporting():  # the number of words is data, on which neither rolls nor slices may depend
+        place = torch.arange(words.shape[0], device=words.device) + shift
+        inside = place.clamp(min=0).minimum(words.new_full((), words.shape[0] - 1))
+        return (place == inside) & (words == words[inside]), F.embedding(inside, part)
+    same = words == words.roll(-shift)
+    same[len(same) - shift :] = False  # the roll wraps around at both ends
+    same[: max(-shift, 0)] = False
+    return same, part.roll(-shift, 0)

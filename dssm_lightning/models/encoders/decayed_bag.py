@@ -91,7 +91,7 @@ class DecayedEmbeddingBag(Encoder):
                 "has; use EmbeddingBag instead"
             )
         table, sparse = entry_vectors(self.table, column)
-        num_rows, rows = len(column.offsets) - 1, column.rows
+        num_rows, rows = column.offsets.shape[0] - 1, column.rows
         age = column.age.to(table.dtype)
         if self.pooling == "mean":
             # Ages relative to the row's newest entry: the weights of a history without recent entries would round to 0.

@@ -79,6 +79,9 @@ def bag_sums(table: Tensor, ids: Tensor, offsets: Tensor, weights: Tensor, *, sp
         >>> bag_sums(table, ids, offsets, weights=torch.tensor([1.0, 1.0, 0.5])).tolist()
         [[11.0], [5.0]]
     """
+    if torch.compiler.is_exporting():  # ONNX would loop over the bags
+        entries = F.embedding(ids, table) * weights[:, None]
+        return entries.new_zeros(offsets.shape[0] - 1, table.shape[1]).index_add(0, Ragged(ids, offsets).rows, entries)
     if isinstance(table, DTensor):
         return added_up(bag_sums(*own_share(table, ids, offsets, weights)), table)
     if table.device.type == "cpu" and table.requires_grad and not weights.requires_grad:
@@ -138,10 +141,8 @@ class EmbeddingBag(Encoder):
             return sums[column.sequence, column.length] * weight[:, None]
         assert isinstance(column, Ragged)
         table, sparse = entry_vectors(self.table, column)
-        lengths = column.lengths
-        weight = lengths.clamp(min=1).to(table.dtype) ** _POWERS[self.pooling]  # (B,)
-        weights = torch.repeat_interleave(weight, lengths, output_size=len(column.values))
-        return bag_sums(table, column.values, column.offsets, weights, sparse=sparse)
+        weight = column.lengths.clamp(min=1).to(table.dtype) ** _POWERS[self.pooling]  # (B,)
+        return bag_sums(table, column.values, column.offsets, column.of_rows(weight), sparse=sparse)
 
     def extra_repr(self) -> str:
         """Return the settings, which ``print(model)`` shows."""
@@ -171,9 +172,13 @@ def entry_vectors(table: nn.Embedding | None, column: Ragged) -> tuple[Tensor, b
 def padded_entries(table: nn.Embedding | None, sequences: Ragged) -> Tensor:
     """(S, L, D) vectors of the entries, with zeros after a sequence's end."""
     lengths = sequences.lengths
-    real = torch.arange(int(lengths.max()) if len(lengths) else 0, device=lengths.device) < lengths[:, None]  # (S, L)
+    steps = torch.arange(sequences.longest, device=lengths.device)
+    real = steps < lengths[:, None]  # (S, L)
     vectors, _ = entry_vectors(table, sequences)
     entries = F.embedding(sequences.values, vectors) if table is None else table(sequences.values)
+    if torch.compiler.is_exporting():  # ONNX has no masked_scatter: gather, with one row of zeros for all padding
+        places = torch.where(real, sequences.offsets[:-1, None] + steps, sequences.values.shape[0])
+        return F.embedding(places, F.pad(entries, (0, 0, 0, 1)))
     return entries.new_zeros((*real.shape, entries.shape[1])).masked_scatter(real[..., None], entries)
 
 

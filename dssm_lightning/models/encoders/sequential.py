@@ -17,6 +17,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import entry_table, padded_entries
+from dssm_lightning.models.encoders.recurrent_layers import gru_states
 from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction
 from dssm_lightning.utils.ragged import Column, Prefixes, Ragged
 
@@ -103,7 +104,7 @@ class SelfAttention(Encoder):
         """Ragged of B rows, or Prefixes of B events -> (B, D)."""
         prefixes = as_prefixes(column)
         entries = padded_entries(self.table, prefixes.sequences)  # (S, L, D)
-        start = self.start.expand(len(entries), 1, -1)
+        start = self.start.expand(entries.shape[0], 1, -1)
         states = self.dropout(torch.cat([start, entries], dim=1) + self.position[: entries.shape[1] + 1])
         for block in self.blocks:
             states = block(states)
@@ -182,9 +183,11 @@ class GRU(Encoder):
         """Ragged of B rows, or Prefixes of B events -> (B, D)."""
         prefixes = as_prefixes(column)
         entries = self.dropout(padded_entries(self.table, prefixes.sequences))  # (S, L, D)
-        start = self.start[:, None].expand(-1, len(entries), -1).contiguous()  # (layers, S, D)
+        start = self.start[:, None].expand(-1, entries.shape[0], -1).contiguous()  # (layers, S, D)
         states = start[-1][:, None]
-        if entries.shape[1]:
+        if torch.compiler.is_exporting():
+            states = torch.cat([states, gru_states(self.gru, entries, start)], dim=1)
+        elif entries.shape[1]:
             states = torch.cat([states, self.gru(entries, start)[0]], dim=1)  # (S, 1 + L, D)
         return states[prefixes.sequence, prefixes.length]
 
@@ -195,7 +198,7 @@ def as_prefixes(column: Column) -> Prefixes:
         return column
     assert isinstance(column, Ragged)
     lengths = column.lengths
-    return Prefixes(column, torch.arange(len(lengths), device=lengths.device), lengths, lengths.new_zeros(len(lengths)))
+    return Prefixes(column, torch.arange(lengths.shape[0], device=lengths.device), lengths, torch.zeros_like(lengths))
 
 
 def _history(encoder: Encoder, feature: Feature, sizes: dict[str, int]) -> History:

@@ -39,7 +39,7 @@ class PretrainedNet:
             similar = ", ".join(nearest_names(name, known))
             raise UserError(f"{label}: torchvision has no classification net {name!r}; similar names: {similar}")
         self.name, self.label, self.weights = name, label, weights
-        self._named = models.get_model_weights(name).__members__
+        self._named = dict(models.get_model_weights(name).__members__)  # a dict can be copied with the encoder
         self._unread = weights is not None
         net = _build(name, size, weights in self._named, label)
         self.head, classifier = [(key, m) for key, m in net.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]

@@ -62,7 +62,7 @@ class WordVectors(Encoder):
         """Ragged of B rows -> (B, D)."""
         assert isinstance(column, Ragged)
         known = (column.values > 0).to(self.table.weight.dtype)  # (T,)
-        count = known.new_zeros(len(column.offsets) - 1).index_add(0, column.rows, known)
+        count = known.new_zeros(column.offsets.shape[0] - 1).index_add(0, column.rows, known)
         weights = known / count.clamp(min=1)[column.rows]
         return bag_sums(self.table.weight, column.values, column.offsets, weights)
 

@@ -100,7 +100,8 @@ class MultiHeadDot(Dot):
 
     def _heads(self, embedding: Tensor) -> Tensor:
         """(B, H·d) -> (H, B, d)."""
-        return embedding.reshape(len(embedding), self.num_heads, embedding.shape[1] // self.num_heads).transpose(0, 1)
+        width = embedding.shape[1] // self.num_heads
+        return embedding.reshape(embedding.shape[0], self.num_heads, width).transpose(0, 1)
 
     def extra_repr(self) -> str:
         """Return the settings, which ``print(model)`` shows."""
