@@ -25,6 +25,7 @@ from benchmarks.big_batches import big_batches
 from benchmarks.deep_retrieval import deep_retrieval
 from benchmarks.evaluation import evaluation
 from benchmarks.gpu import TITLE, gpu
+from benchmarks.indexes import indexes
 from benchmarks.large_corpus import large_corpus
 from benchmarks.pictures import pictures
 from benchmarks.report import Section, head, markdown, section_of, with_section
@@ -37,7 +38,7 @@ from benchmarks.texts import hashing, text_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
-ALL: list[Callable[[], Section]] = [
+ALL: list[Callable[..., Section]] = [
     hashing,
     text_table,
     large_table,
@@ -47,6 +48,7 @@ ALL: list[Callable[[], Section]] = [
     evaluation,
     large_corpus,
     search,
+    indexes,
     deep_retrieval,
     lightning_step,
     step_profile,
@@ -62,10 +64,13 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu", help="gpu: its own section alone")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--num-candidates", type=int, help="vectors of the benchmark indexes; name it alone")
     options = parser.parse_args(args)
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    if options.num_candidates is not None and options.names != ["indexes"]:
+        parser.error("--num-candidates is an option of the benchmark indexes: name it alone")
     if options.write and options.names:
         parser.error("--write makes the whole page: name no benchmark")
     if options.accelerator == "gpu":
@@ -87,8 +92,9 @@ def main(args: list[str] | None = None) -> None:
             PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
         return
     parts = [head(options.threads)]
+    sizes = {} if options.num_candidates is None else {"num_candidates": options.num_candidates}
     for name in options.names or BENCHMARKS:
-        parts.append(markdown(name, BENCHMARKS[name].__doc__ or "", BENCHMARKS[name]()))
+        parts.append(markdown(name, BENCHMARKS[name].__doc__ or "", BENCHMARKS[name](**sizes)))
         print(parts[-1], flush=True)
     if options.write:
         kept = section_of(PAGE.read_text(encoding="utf-8"), TITLE)  # of another machine

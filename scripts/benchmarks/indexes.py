@@ -1,0 +1,127 @@
+"""Indexes as ``bench.py`` times them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.report import Row, Section, alternate, rates
+from dssm_lightning.retrieval.indexes import Exact, Faiss, Index
+
+Vectors = NDArray[np.float32]
+_HARD, _EASY = 1.5, 0.7  # noise of a vector, in units of its centre: where clusters overlap, graphs find less
+_ONE = 20  # queries, one at a time
+_TILE = 8192  # rows of a product
+
+
+def indexes(
+    num_candidates: int = 100_000,
+    num_queries: int = 256,
+    dim: int = 64,
+    bits_dim: int = 128,
+    k: int = 100,
+    repeats: int = 5,
+) -> Section:
+    """`dssm_lightning.retrieval.indexes` over vectors in clusters, which overlap but for the binary codes.
+
+    `Exact` finds the best of a batch of queries, against the product of the same queries and vectors of which nothing
+    is kept, and against FAISS' flat index. Then one query at a time: a graph of FAISS, with the least `efSearch` whose
+    recall of 10 is at least .95, and binary codes whose best rows are scored again as int8, both against `Exact`.
+
+    `--num-candidates 1000000` measures a larger corpus.
+    """
+    vectors, queries = _clustered(num_candidates, num_queries, dim, _HARD)
+    exact = Exact().build(vectors)
+    rows = [*_batches(exact, vectors, queries, k, repeats), *_graph(exact, vectors, queries, repeats)]
+    return Section("Indexes", [*rows, *_binary(num_candidates, num_queries, bits_dim, k, repeats)])
+
+
+def _batches(exact: Exact, vectors: Vectors, queries: Vectors, k: int, repeats: int) -> list[Row]:
+    sides: list[Callable[[], object]] = [partial(exact.search, queries, k)]
+    sides += [partial(_product, queries, vectors), partial(_fastest_product, queries, vectors)]
+    names = ["the product alone, a row for each query", "the product alone, a column for each query"]
+    if (flat := _faiss("Flat", vectors)) is not None:
+        scores = [side.search(queries, k).scores for side in (exact, flat)]
+        assert np.allclose(*scores, atol=1e-5), "both find the same"
+        sides.append(partial(flat._index.search, queries, k))
+        names.append("FAISS Flat")
+    ours, *others = (rates(len(queries), each) for each in alternate(sides, repeats))
+    what = f"{k} of {len(vectors):,} × {vectors.shape[1]}, {len(queries)} queries at once"
+    return [Row(f"{what}, {name}", "queries/s", ours, each) for name, each in zip(names, others, strict=True)]
+
+
+def _graph(exact: Exact, vectors: Vectors, queries: Vectors, repeats: int) -> list[Row]:
+    graph = _faiss("HNSW32", vectors)
+    if graph is None:
+        return []
+    expected = exact.search(queries, 10).rows
+    for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 512):
+        graph.set_parameters(efSearch=ef)
+        found = _recall(graph.search(queries, 10).rows, expected)
+        if found >= 0.95:
+            break
+    what = f"HNSW32, efSearch {ef}, recall of 10 {found:.3f}, against Exact, {len(vectors):,} × {vectors.shape[1]}"
+    return [_one_at_a_time(what, graph, exact, queries, 10, repeats)]
+
+
+def _binary(num_candidates: int, num_queries: int, dim: int, k: int, repeats: int) -> list[Row]:
+    vectors, queries = _clustered(num_candidates, num_queries, dim, _EASY)
+    exact = Exact().build(vectors)
+    expected = exact.search(queries, k).rows
+    index = Exact("binary").build(vectors)
+    for index.oversampling in (10, 20, 40, 80, 160):
+        found = _recall(index.search(queries, k).rows, expected)
+        if found >= 0.98:
+            break
+    what = f"binary, {index.oversampling} · k again as int8, recall of {k} {found:.3f}, against Exact"
+    return [_one_at_a_time(f"{what}, {num_candidates:,} × {dim}", index, exact, queries, k, repeats)]
+
+
+def _one_at_a_time(what: str, index: Index, exact: Exact, queries: Vectors, k: int, repeats: int) -> Row:
+    def run(side: Index) -> None:
+        for query in queries[:_ONE]:
+            side.search(query[None], k)
+
+    ours, theirs = alternate([partial(run, index), partial(run, exact)], repeats)
+    number = len(queries[:_ONE])
+    return Row(what, "queries/s, one at a time", rates(number, ours), rates(number, theirs))
+
+
+def _clustered(count: int, num_queries: int, dim: int, noise: float) -> tuple[Vectors, Vectors]:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(max(4, count // 100), dim)).astype(np.float32)
+    total = count + num_queries
+    points = centres[rng.integers(len(centres), size=total)]
+    points += noise * rng.standard_normal((total, dim), np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points[:count], points[count:]
+
+
+def _faiss(factory: str, vectors: Vectors) -> Faiss | None:
+    try:
+        import faiss
+    except ImportError:
+        return None
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    return Faiss(factory, exact_below=1.0).build(vectors)
+
+
+def _recall(found: NDArray[np.int64], expected: NDArray[np.int64]) -> float:
+    return float((found[:, :, None] == expected[:, None, :]).any(2).mean())
+
+
+def _product(queries: Vectors, vectors: Vectors) -> None:
+    for start in range(0, len(vectors), _TILE):
+        queries @ vectors[start : start + _TILE].T
+
+
+def _fastest_product(queries: Vectors, vectors: Vectors) -> None:
+    """In tiles that stay in the cache, into memory that is used again."""
+    columns, scores = np.ascontiguousarray(queries.T), np.empty((2048, len(queries)), np.float32)
+    for start in range(0, len(vectors), 2048):
+        tile = vectors[start : start + 2048]
+        np.matmul(tile, columns, out=scores[: len(tile)])
