@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.ragged import Column
+from dssm_lightning.utils.ragged_arrays import ArrayColumn
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dssm_lightning.utils.ragged import Column
+
+FEW = 64
+"""Up to this number, raw values are encoded one by one, without Polars: a column costs as much as this many of them."""
+FEW_ENTRIES = 256
+"""The same number for the entries of lists, such as histories."""
 
 FeatureT = TypeVar("FeatureT", bound="Feature")
 
@@ -21,8 +30,9 @@ class Feature:
     bucket boundaries); fields that the user set are kept. A fitted feature encodes any column of raw values, seen or
     unseen. Two features are equal exactly if they encode all values equally.
 
-    Subclasses are frozen dataclasses with keyword-only fields that implement :meth:`encode`, and :meth:`fit` if they
-    learn something.
+    Subclasses are frozen dataclasses with keyword-only fields that implement :meth:`encode_array`, and :meth:`fit` if
+    they learn something. They may implement ``_encode_few`` to serve single queries faster. A class that overrides
+    :meth:`encode` alone is served by it.
 
     Example:
         >>> import polars as pl
@@ -61,13 +71,75 @@ class Feature:
         """Return a copy with the fields that are learnt from ``column`` (raw values); by default, nothing is learnt."""
         return self
 
-    def encode(self, column: pl.Series) -> Column:
-        """Encode raw values (B,) as a CPU tensor (B, …) or a :class:`~dssm_lightning.utils.ragged.Ragged` of B rows.
+    def encode_array(self, column: pl.Series) -> ArrayColumn:
+        """Encode raw values (B,) as an array (B, …) or a :class:`~dssm_lightning.utils.ragged_arrays.RaggedArray`.
 
         Raises:
             UserError: a value cannot be encoded. The message names the feature, the value and the row.
         """
-        raise NotImplementedError
+        if type(self).encode is Feature.encode:
+            raise NotImplementedError
+        return self._by_encode(column)
+
+    def encode(self, column: pl.Series) -> Column:
+        """Encode raw values (B,) as a CPU tensor (B, …) or a :class:`~dssm_lightning.utils.ragged.Ragged` of B rows.
+
+        The tensors share the memory of the arrays of :meth:`encode_array`.
+
+        Raises:
+            UserError: as for :meth:`encode_array`.
+        """
+        from dssm_lightning.utils.array_columns import as_tensors
+
+        return as_tensors(self.encode_array(column))
+
+    def encode_values(self, values: Sequence[Any]) -> ArrayColumn:
+        """Encode raw values (B,) as a query has them. A few of them need neither torch nor Polars.
+
+        The result, the errors and the warnings are those of :meth:`encode_array` for the column of these values.
+
+        Raises:
+            UserError: as for :meth:`encode_array`; also a text that is not valid Unicode.
+
+        Example:
+            >>> from dssm_lightning.features import Numeric
+            >>> Numeric(name="age", mean=30.0, std=10.0).encode_values(["50"])
+            array([[2.]], dtype=float32)
+        """
+        found = self._few(values) if len(values) <= FEW else None
+        if found is not None:
+            return found
+        from dssm_lightning.features.value_columns import raw_column
+
+        return self._encode_column(raw_column(values, self.source_column))
+
+    def _encode_few(self, values: Sequence[Any]) -> ArrayColumn | None:
+        """Encode raw values (B,) in plain Python, without Polars.
+
+        Returns None, or raises a UserError, if a value is refused, or needs the rules of whole columns.
+        """
+        return None
+
+    def _few(self, values: Sequence[Any]) -> ArrayColumn | None:
+        if _way(type(self)) != "_encode_few":
+            return None
+        try:
+            return self._encode_few(values)
+        except UserError:  # the rules of whole columns know the row
+            return None
+
+    def _encode_entries(self, entries: Sequence[Any]) -> ArrayColumn | None:
+        """Encode the entries (T,) of a few lists as :meth:`_encode_few` does; None for very many."""
+        return self._few(entries) if len(entries) <= FEW_ENTRIES else None
+
+    def _encode_column(self, column: pl.Series) -> ArrayColumn:
+        """Encode by :meth:`encode_array`, or by the :meth:`encode` of a subclass that overrides it alone."""
+        return self._by_encode(column) if _way(type(self)) == "encode" else self.encode_array(column)
+
+    def _by_encode(self, column: pl.Series) -> ArrayColumn:
+        from dssm_lightning.utils.array_columns import as_arrays
+
+        return as_arrays(self.encode(column))
 
     @classmethod
     def completed(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +150,12 @@ class Feature:
         """Return plain values from which :func:`feature_from_dict` makes an equal feature."""
         values = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         return {"kind": type(self).__name__, **values}
+
+
+def _way(kind: type[Feature]) -> Literal["_encode_few", "encode_array", "encode"]:
+    """Return the most specific way to encode: a class that overrides another method than its base is served by it."""
+    ways: tuple[Literal["_encode_few", "encode_array", "encode"], ...] = ("_encode_few", "encode_array", "encode")
+    return next(way for each in kind.__mro__ for way in ways if way in vars(each))
 
 
 def _plain(value: Any) -> Any:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
-import torch
-from torch import Tensor
 
-from dssm_lightning.features.categories import Categories
+from dssm_lightning.features.categories import Categories, Ids
+from dssm_lightning.features.few_values import flatten_values
+from dssm_lightning.features.iso_dates import BLANKS
 from dssm_lightning.features.raw_columns import as_strings, flatten
+from dssm_lightning.features.raw_values import plain
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_at_least
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.ragged_arrays import RaggedArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +55,12 @@ class Categorical(Categories):
         self._check_whole(column)
         return replace(fitted, vocabulary=self._learnt(fitted._strings(column), len(column)))
 
-    def encode(self, column: pl.Series) -> Tensor:
+    def encode_array(self, column: pl.Series) -> Ids:
         """Encode values (B,) as ids (B,) int32."""
-        return torch.from_numpy(self._ids(self._strings(column)))
+        return self._ids(self._strings(column))
+
+    def _encode_few(self, values: Sequence[Any]) -> Ids:
+        return self._few_ids(values, self.prefix)
 
     def _strings(self, column: pl.Series) -> pl.Series:
         strings = as_strings(self, column, self.dates)
@@ -61,7 +69,7 @@ class Categorical(Categories):
 
 @dataclass(frozen=True, kw_only=True)
 class CategoricalList(Categories):
-    """Any number of categories in each row, such as tags or genres: :class:`Ragged` of int32 ids, in their order.
+    """Any number of categories in each row, such as tags or genres: ragged int32 ids, in their order.
 
     Repeated values stay. A null or an empty list becomes an empty row. A null within a list is removed.
 
@@ -96,17 +104,33 @@ class CategoricalList(Categories):
         fitted = self if dates == self.dates else replace(self, dates=dates)
         if self.is_fitted:
             return fitted
+        import polars as pl
+
         self._check_whole(values)
-        rows = np.repeat(np.arange(len(column)), np.diff(offsets.numpy()))
+        rows = np.repeat(np.arange(len(column)), np.diff(offsets))
         once = pl.DataFrame({"row": rows, "value": as_strings(self, values, dates)}).unique()
         return replace(fitted, vocabulary=self._learnt(once["value"], len(column)))
 
-    def encode(self, column: pl.Series) -> Ragged:
-        """Encode lists (B,), or strings with separators, as a Ragged of B rows, int32."""
+    def encode_array(self, column: pl.Series) -> RaggedArray:
+        """Encode lists (B,), or strings with separators, as B rows of ids, int32."""
         values, offsets = flatten(self, self._lists(column))
-        return Ragged(torch.from_numpy(self._ids(as_strings(self, values, self.dates))), offsets)
+        return RaggedArray(self._ids(as_strings(self, values, self.dates)), offsets)
+
+    def _encode_few(self, values: Sequence[Any]) -> RaggedArray:
+        entries, offsets = flatten_values([self._list(plain(value)) for value in values])
+        return RaggedArray(self._few_ids(entries), offsets)
+
+    def _list(self, value: Any) -> Any:
+        """Split a text at the separators, as :meth:`_lists` does."""
+        if not isinstance(value, str):
+            return value
+        if self.separator is None:
+            raise UserError("a text without a separator")
+        return [piece for part in value.split(self.separator) if (piece := part.strip(BLANKS))]
 
     def _lists(self, column: pl.Series) -> pl.Series:
+        import polars as pl
+
         if column.dtype == pl.Object:
             values = column.to_list()
             texts = [number for number, value in enumerate(values) if isinstance(value, str)]

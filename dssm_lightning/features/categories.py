@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.raw_columns import DateTexts
+from dssm_lightning.features.raw_columns import DateTexts, category_text
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_choice
-from dssm_lightning.utils.hashing import MAX_BUCKETS, hash_strings, require_buckets
+from dssm_lightning.utils.hashing import MAX_BUCKETS, hash_strings, hash_text, require_buckets
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Ids: TypeAlias = npt.NDArray[np.int32]
 
@@ -90,6 +93,8 @@ class Categories(Feature):
         if others:
             raise UserError(f"{self._label}: vocabulary holds {others[0]!r}; it must hold strings (quote the value)")
         if len(set(vocabulary)) < len(vocabulary):
+            import polars as pl
+
             counts = pl.Series("value", vocabulary, dtype=pl.String).value_counts(name="rows")
             repeated = sorted(counts.filter(pl.col("rows") > 1)["value"].to_list())
             raise UserError(f"{self._label}: vocabulary holds {repeated[:5]} more than once; remove the duplicates")
@@ -117,6 +122,8 @@ class Categories(Feature):
 
     def _dates_in(self, values: pl.Series) -> DateTexts:
         """Return how the dates of raw values (T,) become text; unchanged if they are no dates."""
+        import polars as pl
+
         dtype = raw_column(values.to_list()).dtype if values.dtype == pl.Object else values.dtype
         return "iso" if dtype in (pl.Date, pl.Datetime) and self.dates is None else self.dates
 
@@ -124,6 +131,8 @@ class Categories(Feature):
         """Refuse to learn fractional numbers (T,), each of which would be a category."""
         if not (values.dtype.is_float() or values.dtype.is_decimal()):
             return
+        import polars as pl
+
         floats = values.cast(pl.Float64).fill_nan(None)
         odd = floats.filter(floats != floats.round())
         if len(odd):
@@ -147,6 +156,8 @@ class Categories(Feature):
     @cached_property
     def _sorted(self) -> tuple[pl.Series, Ids]:
         """Known values in sorted order, and their ids."""
+        import polars as pl
+
         values = pl.Series(self.vocabulary, dtype=pl.String)
         order = values.arg_sort().to_numpy()
         return values[order], (order + 1).astype(np.int32)
@@ -163,3 +174,19 @@ class Categories(Feature):
         place = np.minimum(known.search_sorted(values.fill_null("")).to_numpy(), len(known) - 1)
         found = (known[place] == values).fill_null(False).to_numpy()
         return np.where(found, ids[place], 0).astype(np.int32)
+
+    def _few_ids(self, values: Iterable[Any], prefix: int | None = None) -> Ids:
+        """Return the ids (T,) of a few raw values, as :meth:`_ids` of their texts."""
+        texts = [category_text(value, self.dates) for value in values]
+        if prefix is not None:
+            texts = [text and text[:prefix] for text in texts]
+        if self.num_buckets is None:
+            known = self._id_of
+            return np.array([known.get(text, 0) for text in texts], np.int32)
+        hashed = [0 if text is None else hash_text(text) % self.num_buckets + 1 for text in texts]
+        return np.array(hashed, np.int32)
+
+    @cached_property
+    def _id_of(self) -> dict[str | None, int]:
+        """The id of each known value."""
+        return {value: number for number, value in enumerate(self.vocabulary or (), 1)}

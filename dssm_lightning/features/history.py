@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature, has_ids, table_rows
 from dssm_lightning.features.categorical import Categorical
+from dssm_lightning.features.few_values import flatten_values, read_number_values
 from dssm_lightning.features.numeric import Bucketized
 from dssm_lightning.features.raw_columns import ENTRY, as_strings, by_value, flatten
 from dssm_lightning.features.raw_numbers import read_numbers
-from dssm_lightning.features.raw_values import NUMBERS, shown
+from dssm_lightning.features.raw_values import NUMBERS, shown, text_of
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_fraction
-from dssm_lightning.utils.ragged import Column, Ragged
+from dssm_lightning.utils.ragged_arrays import ArrayColumn, RaggedArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CANDIDATE = "candidate"
 """Value of ``of`` for a history of whole candidates."""
@@ -29,7 +32,7 @@ _CHOICES = {"events": ("liked", "shown", "all"), "order": ("time", "leave_one_ou
 
 @dataclass(frozen=True, kw_only=True)
 class History(Feature):
-    """The earlier candidates of a query, oldest first: :class:`Ragged` of a candidate feature's ids.
+    """The earlier candidates of a query, oldest first: ragged ids of a candidate feature.
 
     If the candidate feature has several ids for each candidate (words of a title, genres), the ids of all entries are
     concatenated. With ``max_length: 1``, the title of the last liked candidate is read like a text of the query.
@@ -121,7 +124,7 @@ class History(Feature):
             )
         return replace(self, item=item)
 
-    def encode(self, column: pl.Series) -> Ragged:
+    def encode_array(self, column: pl.Series) -> RaggedArray:
         """Encode lists (B,) of raw values of the candidate feature, oldest first; null becomes an empty row.
 
         A candidate that was not in training is kept with the unknown id 0. With ``age="seconds"``, an entry is a struct
@@ -129,32 +132,75 @@ class History(Feature):
         """
         assert self.item is not None
         values, offsets, age = self._served(column)
-        ids = self.item.encode(values)
-        return entries(ids, offsets, age)
+        return _grouped(self.item._encode_column(values), offsets, age)
 
-    def encode_rows(self, column: pl.Series, ids: pl.Series) -> Ragged:
+    def _encode_few(self, values: Sequence[Any]) -> RaggedArray | None:
+        assert self.item is not None
+        entries, offsets, age = self._few_served(values)
+        ids = self.item._encode_entries(entries)
+        return None if ids is None else _grouped(ids, offsets, age)
+
+    def encode_rows(self, column: pl.Series, ids: pl.Series) -> RaggedArray:
         """Encode lists (B,) of raw candidate ids as positions in ``ids`` (N,), for a history of whole candidates.
 
         Ids are compared as categories are, each by itself. An id that is not in ``ids`` is removed.
         """
+        import polars as pl
+
         values, offsets, age = self._served(column)
         rows = pl.DataFrame({"id": as_strings(self, ids), "row": pl.int_range(len(ids), eager=True)})
         entry_ids = pl.DataFrame({"id": as_strings(self, values)})
         found = entry_ids.join(rows, on="id", how="left", maintain_order="left")["row"]
-        known = torch.from_numpy(found.is_not_null().to_numpy().copy())
-        return Ragged(torch.from_numpy(found.fill_null(-1).to_numpy().copy()), offsets, age).only(known)
+        return RaggedArray(found.fill_null(-1).to_numpy(), offsets, age).only(found.is_not_null().to_numpy())
 
-    def _served(self, column: pl.Series) -> tuple[pl.Series, Tensor, Tensor]:
+    def encode_ids(self, values: Sequence[Any], row_of: Callable[[str], int | None]) -> RaggedArray:
+        """Encode lists (B,) of raw candidate ids as :meth:`encode_rows` does, one by one and without Polars.
+
+        Args:
+            values: (B,) raw lists, as a query has them.
+            row_of: returns the row of a candidate's id as text (``raw_values.text_of``); None for an unknown id.
+
+        Raises:
+            UserError: as for :meth:`encode_rows`.
+
+        Example:
+            >>> History(name="seen", of="candidate").encode_ids([[7, "b"]], {"a": 0, "7": 1}.get).values.tolist()
+            [1]
+        """
+        try:
+            entries, offsets, age = self._few_served(values)
+            texts = [text_of(entry) for entry in entries]
+        except UserError:  # the rules of whole columns know the row
+            ids, offsets, age = self._served(raw_column(values, self.source_column))
+            texts = as_strings(self, ids).to_list()
+        rows = [None if text is None else row_of(text) for text in texts]
+        found = np.array([-1 if row is None else row for row in rows], np.int64)
+        return RaggedArray(found, offsets, age).only(found >= 0)
+
+    def _few_served(self, values: Sequence[Any]) -> tuple[list[Any], NDArray[np.int64], NDArray[np.float32]]:
+        """Return what :meth:`_served` returns for the column of a few raw values (B,)."""
+        entries, offsets = flatten_values(values, self.max_length)
+        if self.age == "events":
+            return entries, offsets, _events_ago(offsets)
+        pairs = [_id_and_seconds(entry) for entry in entries]
+        seconds = np.array(read_number_values([pair[1] for pair in pairs], NUMBERS), np.float64)
+        age, wrong = _ages(seconds)
+        if len(wrong):
+            raise UserError("`seconds` is negative or not finite")
+        return [pair[0] for pair in pairs], offsets, age
+
+    def _served(self, column: pl.Series) -> tuple[pl.Series, NDArray[np.int64], NDArray[np.float32]]:
         """Return raw values (T,), offsets (B + 1,) and ages (T,) of lists that the caller gives."""
         values, offsets = flatten(self, column, self.max_length)
         if self.age == "seconds":
             ids, seconds = self._dated_entries(values)
             return ids, offsets, self._seconds(seconds)
-        rows = Ragged(torch.arange(len(values)), offsets).rows
-        return values, offsets, (offsets[1:][rows] - torch.arange(len(values))).float()
+        return values, offsets, _events_ago(offsets)
 
     def _dated_entries(self, values: pl.Series) -> tuple[pl.Series, pl.Series]:
         """Return the ids (T,) and the seconds (T,) of entries ``{"id": …, "seconds": …}``."""
+        import polars as pl
+
         if isinstance(values.dtype, pl.Struct) and {f.name for f in values.dtype.fields} == {"id", "seconds"}:
             return values.struct.field("id"), values.struct.field("seconds")
         if values.dtype not in (pl.Object, pl.Null) and len(values):
@@ -162,37 +208,41 @@ class History(Feature):
                 f"{self._label}: column {self.source_column!r} holds lists of {values.dtype}; with `age: seconds`, an "
                 f"entry must be {_ENTRY}"
             )
-
-        def pair(value: Any) -> tuple[Any, Any]:
-            if not isinstance(value, dict) or value.keys() != {"id", "seconds"}:
-                raise UserError(f"with `age: seconds`, an entry must be {_ENTRY}")
-            return value["id"], value["seconds"]
-
-        pairs = by_value(self, values, pair)
+        pairs = by_value(self, values, _id_and_seconds)
         ids, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
         return raw_column(ids, ENTRY), raw_column(seconds, ENTRY)
 
-    def _seconds(self, column: pl.Series) -> Tensor:
-        with np.errstate(over="ignore"):
-            seconds = read_numbers(self, column, NUMBERS).values.astype(np.float32)
-        wrong = np.flatnonzero(~(np.isfinite(seconds) & (seconds >= 0)))
+    def _seconds(self, column: pl.Series) -> NDArray[np.float32]:
+        seconds, wrong = _ages(read_numbers(self, column, NUMBERS).values)
         if len(wrong):
             raise UserError(
                 f"{self._label}: `seconds` is {shown(column[int(wrong[0])])} in {len(wrong):,} of {len(seconds):,} "
                 "entries; it must be the time since the entry: at least 0 and finite in float32"
             )
-        return torch.from_numpy(seconds)
+        return seconds
 
 
-def entries(ids: Column, offsets: Tensor, age: Tensor) -> Ragged:
-    """Group the ids of T entries into B rows, with the age of each id.
+def _id_and_seconds(value: Any) -> tuple[Any, Any]:
+    if not isinstance(value, dict) or value.keys() != {"id", "seconds"}:
+        raise UserError(f"with `age: seconds`, an entry must be {_ENTRY}")
+    return value["id"], value["seconds"]
 
-    Args:
-        ids: (T,) with one id for each entry, or Ragged of T rows with any number of ids.
-        offsets: (B + 1,) where the entries of each row begin.
-        age: (T,) age of each entry.
-    """
-    if isinstance(ids, Ragged):
-        return Ragged(ids.values, ids.offsets[offsets], torch.repeat_interleave(age, ids.lengths))
-    assert isinstance(ids, Tensor)
-    return Ragged(ids, offsets, age)
+
+def _ages(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return ages in seconds (T,), and the places of those that are none."""
+    with np.errstate(over="ignore"):
+        seconds = numbers.astype(np.float32)
+    return seconds, np.flatnonzero(~(np.isfinite(seconds) & (seconds >= 0)))
+
+
+def _events_ago(offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return ages (T,) in events: the newest entry of a row, its last one, has age 1."""
+    ends = np.repeat(offsets[1:], offsets[1:] - offsets[:-1])
+    return (ends - np.arange(len(ends))).astype(np.float32)
+
+
+def _grouped(ids: ArrayColumn, offsets: NDArray[np.int64], age: NDArray[np.float32]) -> RaggedArray:
+    """Group the ids of T entries into B rows that begin at ``offsets`` (B + 1,), with the age (T,) of each entry."""
+    if isinstance(ids, RaggedArray):
+        return RaggedArray(ids.values, ids.offsets[offsets], np.repeat(age, ids.lengths))
+    return RaggedArray(ids, offsets, age)

@@ -8,20 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
-import torch
-from torch import Tensor
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.picture_files import Picture, Pixels, encode_picture, reason
 from dssm_lightning.features.raw_columns import by_value
-from dssm_lightning.features.raw_values import plain
+from dssm_lightning.features.raw_values import is_unicode, plain
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
 from dssm_lightning.utils.logger import LOGGER
 from dssm_lightning.utils.progress import track
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dssm_lightning.features.picture_files import Picture, Pixels
 
 LARGEST = 4096
 """Pixels along a side of the encoded picture: a file may describe the feature."""
@@ -72,14 +73,22 @@ class Image(Feature):
         """Number of channels of the encoded picture: its colours, then the coverage."""
         return len(self.mode) + 1
 
-    def encode(self, column: pl.Series) -> Tensor:
+    def encode_array(self, column: pl.Series) -> Pixels:
         """Encode paths or bytes of picture files (B,) as (B, channels, size, size) uint8.
 
         Raises:
             UserError: a picture cannot be read (with ``on_error="error"``), the column has another type, or the root
                 folder does not exist.
         """
-        pictures = self._pictures(column)
+        return self._encoded(self._pictures(column))
+
+    def _encode_few(self, values: Sequence[Any]) -> Pixels | None:
+        root = self._folder()
+        pictures = [_picture(value, root) for value in values]
+        valid = all(is_unicode(str(picture)) for picture in pictures if isinstance(picture, Path))
+        return self._encoded(pictures) if valid else None
+
+    def _encoded(self, pictures: Sequence[Picture]) -> Pixels:
         encoded = np.zeros((len(pictures), self.channels, self.size, self.size), dtype=np.uint8)
         problems = self._read_all(pictures, encoded)
         if problems:
@@ -87,28 +96,29 @@ class Image(Feature):
                 "%s: %d of %d pictures cannot be read and are treated as missing; first: %s",
                 *(self._label, len(problems), len(pictures), problems[0]),
             )
-        return torch.from_numpy(encoded)
+        return encoded
 
     def _pictures(self, column: pl.Series) -> list[Picture]:
+        import polars as pl
+
         if column.dtype not in (pl.Binary, pl.String, pl.Null, pl.Object):
             raise UserError(
                 f"{self._label}: column {self.source_column!r} holds {column.dtype}; it must hold paths (strings) or "
                 "the bytes of picture files"
             )
+        root = self._folder()
+        return by_value(self, column, lambda value: _picture(value, root))
+
+    def _folder(self) -> Path:
         root = Path(self.root or "").expanduser()
         if self.root is not None and not root.is_dir():
             raise UserError(f"{self._label}: root is {self.root!r}; it must be an existing folder")
-
-        def picture(value: Any) -> Picture:
-            value = plain(value)
-            if not isinstance(value, str | bytes | None):
-                raise UserError("it must be a path (a string) or the bytes of a picture file")
-            return value or None if isinstance(value, bytes) or not value else root / value
-
-        return by_value(self, column, picture)
+        return root
 
     def _read_all(self, pictures: Sequence[Picture], encoded: Pixels) -> list[str]:
         """Fill ``encoded``; return a description of each picture that is skipped because it cannot be read."""
+
+        from dssm_lightning.features.picture_files import encode_picture, reason
 
         def read(row: int) -> str | None:
             try:
@@ -118,8 +128,8 @@ class Image(Feature):
             return None
 
         problems = []
-        with _pool() as pool:
-            results = pool.map(read, range(len(pictures)))
+        with _pool(len(pictures)) as pool:
+            results = (map if pool is None else pool.map)(read, range(len(pictures)))
             for problem in track(results, f"pictures of {self.name}", len(pictures), least=_LONG):
                 if problem is None:
                     continue
@@ -132,9 +142,22 @@ class Image(Feature):
         return problems
 
 
+def _picture(value: Any, root: Path) -> Picture:
+    value = plain(value)
+    if not isinstance(value, str | bytes | None):
+        raise UserError("it must be a path (a string) or the bytes of a picture file")
+    return value or None if isinstance(value, bytes) or not value else root / value
+
+
 @contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool of threads, because Pillow decodes and resizes without the GIL; cancel pending work on an error."""
+def _pool(pictures: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Yield a pool of threads, because Pillow decodes and resizes without the GIL; cancel pending work on an error.
+
+    One picture needs none.
+    """
+    if pictures <= 1:
+        yield None
+        return
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
         yield pool

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature, has_ids, table_rows
+from dssm_lightning.features.few_values import flatten_values
 from dssm_lightning.features.history import History
 from dssm_lightning.features.raw_columns import flatten
 from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.ragged_arrays import ArrayColumn, RaggedArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +78,21 @@ class LikedBy(Feature):
             )
         return replace(self, item=item)
 
-    def encode(self, column: pl.Series) -> Ragged:
+    def encode_array(self, column: pl.Series) -> RaggedArray:
         """Encode lists (B,) of raw values of the query feature's column as B rows of ids; null becomes an empty row."""
         assert self.item is not None
         values, offsets = flatten(self, column, self.max_length)
-        encoded = self.item.encode(values)
-        if isinstance(encoded, Tensor):
-            return Ragged(encoded, offsets)
-        assert isinstance(encoded, Ragged)
-        return Ragged(encoded.values, encoded.offsets[offsets])
+        return _grouped(self.item._encode_column(values), offsets)
+
+    def _encode_few(self, values: Sequence[Any]) -> RaggedArray | None:
+        assert self.item is not None
+        entries, offsets = flatten_values(values, self.max_length)
+        ids = self.item._encode_entries(entries)
+        return None if ids is None else _grouped(ids, offsets)
+
+
+def _grouped(ids: ArrayColumn, offsets: NDArray[np.int64]) -> RaggedArray:
+    """Group the ids of T entries into B rows that begin at ``offsets`` (B + 1,)."""
+    if isinstance(ids, RaggedArray):
+        return RaggedArray(ids.values, ids.offsets[offsets])
+    return RaggedArray(ids, offsets)

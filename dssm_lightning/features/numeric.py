@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.features.few_values import read_number_values
 from dssm_lightning.features.number_statistics import deviation_of, mean_of, present, refuse_large, require_no_missing
 from dssm_lightning.features.raw_numbers import Numbers, read_numbers
 from dssm_lightning.features.raw_values import shown
-from dssm_lightning.utils.errors import UserError, is_number, require_at_least, require_choice
+from dssm_lightning.utils.errors import MAX_FLOAT32, UserError, is_number, require_at_least, require_choice
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,7 @@ class Numeric(Feature):
         mean = mean_of(self, values) if self.mean is None else self.mean
         return replace(fitted, mean=mean, std=deviation_of(self, values) if self.std is None else self.std)
 
-    def encode(self, column: pl.Series) -> Tensor:
+    def encode_array(self, column: pl.Series) -> NDArray[np.float32]:
         """Encode numbers (B,) as (B, width) float32.
 
         Raises:
@@ -97,7 +101,7 @@ class Numeric(Feature):
         with np.errstate(over="ignore"):
             standardised = np.where(missing, 0.0, (values - self.mean) / self.std)
             planes = [standardised, missing] if self.missing == "indicator" else [standardised]
-            encoded = np.stack(planes, axis=1).astype(np.float32)  # (B, width)
+            encoded: NDArray[np.float32] = np.stack(planes, axis=1).astype(np.float32)  # (B, width)
         infinite = ~np.isfinite(encoded[:, 0])
         if infinite.any():
             row = int(infinite.argmax())
@@ -106,7 +110,19 @@ class Numeric(Feature):
                 f"0), which is infinite in float32 once it is standardised (mean {self.mean}, std {self.std}); correct "
                 "the value, or set it to null"
             )
-        return torch.from_numpy(encoded)
+        return encoded
+
+    def _encode_few(self, values: Sequence[Any]) -> NDArray[np.float32] | None:
+        assert self.mean is not None
+        assert self.std is not None
+        mean, std, marks, rows = float(self.mean), float(self.std), self.missing == "indicator", []
+        for number in read_number_values(values, self.holds):
+            missing = number != number
+            standardised = 0.0 if missing else (number - mean) / std
+            if abs(standardised) > MAX_FLOAT32 or (missing and self.missing == "error"):
+                return None
+            rows.append((standardised, float(missing)) if marks else (standardised,))
+        return np.array(rows, np.float32).reshape(len(rows), self.width)
 
     def _read(self, column: pl.Series) -> Numbers:
         numbers = read_numbers(self, column, self.holds)
@@ -199,12 +215,21 @@ class Bucketized(Feature):
         # a boundary at the smallest value would leave the first bucket empty
         return replace(fitted, boundaries=tuple(distinct[distinct > low].tolist()))
 
-    def encode(self, column: pl.Series) -> Tensor:
+    def encode_array(self, column: pl.Series) -> NDArray[np.int32]:
         """Encode numbers (B,) as ids (B,) int32."""
         assert self.boundaries is not None
         values = self._read(column).values
         buckets = 1 + np.searchsorted(np.asarray(self.boundaries, dtype=np.float64), values, side="right")
-        return torch.from_numpy(np.where(np.isnan(values), 0, buckets).astype(np.int32))
+        return np.where(np.isnan(values), 0, buckets).astype(np.int32)
+
+    def _encode_few(self, values: Sequence[Any]) -> NDArray[np.int32] | None:
+        assert self.boundaries is not None
+        numbers = read_number_values(values, self.holds)
+        missing = [number != number for number in numbers]
+        if self.missing == "error" and any(missing):
+            return None
+        ids = [0 if gone else 1 + bisect_right(self.boundaries, n) for n, gone in zip(numbers, missing, strict=True)]
+        return np.array(ids, np.int32)
 
     def _read(self, column: pl.Series) -> Numbers:
         numbers = read_numbers(self, column, self.holds)

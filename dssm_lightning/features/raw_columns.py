@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import polars as pl
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.iso_dates import date_texts, parse_dates
+from dssm_lightning.features.iso_dates import date_texts, parse_date, parse_dates
 from dssm_lightning.features.raw_values import LARGEST_EXACT, plain, shown, text_of
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 DateTexts: TypeAlias = Literal["iso", "polars"] | None
 """How a fitted column of dates becomes text; see ``Categories.dates``."""
@@ -39,9 +40,11 @@ def as_strings(feature: Feature, column: pl.Series, dates: DateTexts = None) -> 
         UserError: a value that cannot be a category, such as a list, bytes or an infinite number; with
             ``dates="iso"``, a value that is no date.
     """
+    import polars as pl
+
     dtype = column.dtype
     if dtype == pl.Object:
-        texts = by_value(feature, column, lambda value: _dated_text(value, dates))
+        texts = by_value(feature, column, lambda value: category_text(value, dates))
         return pl.Series(column.name, texts, dtype=pl.String)
     is_date = dtype in (pl.Date, pl.Datetime)
     if (is_date and dates != "polars") or (dtype == pl.Time and dates is None):
@@ -64,6 +67,8 @@ def as_strings(feature: Feature, column: pl.Series, dates: DateTexts = None) -> 
 
 
 def _strings_of_floats(feature: Feature, floats: pl.Series) -> pl.Series:
+    import polars as pl
+
     wrong = (floats.is_infinite() | ((floats.abs() > LARGEST_EXACT) & (floats == floats.floor()))).fill_null(False)
     if wrong.any():
         row = wrong.arg_max() or 0
@@ -77,8 +82,10 @@ def _strings_of_floats(feature: Feature, floats: pl.Series) -> pl.Series:
 
 def _strings_of_dates(feature: Feature, column: pl.Series) -> pl.Series:
     """Return the texts of dates that are given as text."""
+    import polars as pl
+
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        column = pl.Series(column.name, by_value(feature, column, lambda value: _dated_text(value, "iso")), pl.String)
+        column = pl.Series(column.name, by_value(feature, column, lambda value: category_text(value, "iso")), pl.String)
     found = parse_dates(column.cast(pl.String))
     wrong = found.is_null() & column.is_not_null()
     if wrong.any():
@@ -87,13 +94,22 @@ def _strings_of_dates(feature: Feature, column: pl.Series) -> pl.Series:
     return date_texts(found)
 
 
-def _dated_text(value: Any, dates: DateTexts) -> str | None:
+def category_text(value: Any, dates: DateTexts) -> str | None:
+    """Return the text of one category or id, as :func:`as_strings` does; None for a missing value.
+
+    Raises:
+        UserError: a value that cannot be a category. The message has only the reason.
+    """
+    if dates is None:
+        return text_of(value)
     value = plain(value)
     if isinstance(value, datetime.date) and dates == "polars":
+        import polars as pl
+
         text: str = raw_column([value]).cast(pl.String)[0]
         return text
     if dates == "iso" and value is not None and not isinstance(value, datetime.date):
-        value = parse_dates(pl.Series([text_of(value)]))[0] if isinstance(value, str) else None
+        value = parse_date(text_of(value) or "") if isinstance(value, str) else None
         if value is None:
             raise UserError(_NO_DATE)
     return text_of(value)
@@ -101,6 +117,8 @@ def _dated_text(value: Any, dates: DateTexts) -> str | None:
 
 def _mapped(column: pl.Series, function: Callable[[Any], str | None]) -> pl.Series:
     """Apply a function to each distinct value of a column (B,)."""
+    import polars as pl
+
     values = column.alias("value")
     distinct = values.unique()
     items = distinct.to_numpy() if distinct.dtype.is_float() else distinct.to_list()  # NumPy knows the width of a float
@@ -132,7 +150,7 @@ def at(feature: Feature, column: pl.Series, value: Any, row: int) -> str:
     return f"{feature._label}: column {feature.source_column!r} holds {shown(value)} in {place} (counted from 0)"
 
 
-def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tuple[pl.Series, Tensor]:
+def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tuple[pl.Series, NDArray[np.int64]]:
     """Flatten a column of B lists to its values (T,) without nulls and NaN, and int64 offsets (B + 1,).
 
     A null row becomes an empty row. The name of the values is :data:`ENTRY`, by which errors name their place.
@@ -145,6 +163,8 @@ def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tup
     Raises:
         UserError: the column does not hold lists.
     """
+    import polars as pl
+
     if column.dtype == pl.Object:
         return _flatten_objects(feature, column, last)
     if isinstance(column.dtype, pl.Array):
@@ -162,20 +182,26 @@ def flatten(feature: Feature, column: pl.Series, last: int | None = None) -> tup
     return column.filter(lengths > 0).explode().alias(ENTRY), _offsets(lengths)
 
 
-def _flatten_objects(feature: Feature, column: pl.Series, last: int | None) -> tuple[pl.Series, Tensor]:
-    def entries(value: Any) -> list[Any]:
-        value = plain(value)
-        if value is not None and not isinstance(value, list):
-            raise UserError(f"it must hold lists, not a value of type {type(value).__name__}")
-        present = [entry for entry in map(plain, value or ()) if entry is not None]
-        return present if last is None else present[-last:]
-
-    rows = by_value(feature, column, entries)
+def _flatten_objects(feature: Feature, column: pl.Series, last: int | None) -> tuple[pl.Series, NDArray[np.int64]]:
+    rows = by_value(feature, column, lambda value: entries_of(value, last))
     values = raw_column([entry for row in rows for entry in row], feature.source_column)
     return values.alias(ENTRY), _offsets(np.array([len(row) for row in rows], dtype=np.int64))
 
 
-def _offsets(lengths: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-    offsets = torch.zeros(len(lengths) + 1, dtype=torch.int64)
-    torch.cumsum(torch.from_numpy(lengths.copy()), 0, out=offsets[1:])
+def entries_of(value: Any, last: int | None) -> list[Any]:
+    """Return the entries of one list as values of Python, without nulls and NaN; those of a missing value are none.
+
+    Raises:
+        UserError: the value is no list. The message has only the reason.
+    """
+    value = plain(value)
+    if value is not None and not isinstance(value, list):
+        raise UserError(f"it must hold lists, not a value of type {type(value).__name__}")
+    present = [entry for entry in map(plain, value or ()) if entry is not None]
+    return present if last is None else present[-last:]
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
     return offsets

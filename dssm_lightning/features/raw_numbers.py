@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
@@ -13,6 +12,9 @@ from dssm_lightning.features.iso_dates import parse_dates
 from dssm_lightning.features.raw_columns import at, by_value
 from dssm_lightning.features.raw_values import DATES, DURATIONS, NUMBERS, TIMES, number_of, plain, shown, text_of
 from dssm_lightning.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -23,9 +25,9 @@ _EXAMPLES = {
     TIMES: "times of day, such as 10:20:30",
     DURATIONS: "durations, or their numbers of seconds",
 }
-_NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
-_TIME = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?$"
-_WORDS = {"true": 1.0, "false": 0.0, "nan": np.nan} | {f"{sign}inf": np.inf for sign in ("", "+", "-")}
+NUMBER_TEXT = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+TIME_TEXT = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?$"
+NUMBER_WORDS = {"true": 1.0, "false": 0.0, "nan": np.nan} | {f"{sign}inf": np.inf for sign in ("", "+", "-")}
 
 
 class Numbers(NamedTuple):
@@ -56,6 +58,8 @@ def read_numbers(feature: Feature, column: pl.Series, kind: str | None = None) -
         UserError: a value that is no number, an infinite number, values of several kinds or of another kind. The
             message names the feature, the column, the value and its row.
     """
+    import polars as pl
+
     dtype = column.dtype
     if dtype == pl.Object:
         found = _read_objects(feature, column)
@@ -71,6 +75,8 @@ def read_numbers(feature: Feature, column: pl.Series, kind: str | None = None) -
 
 
 def _read_typed(feature: Feature, column: pl.Series) -> Numbers:
+    import polars as pl
+
     dtype, kind = column.dtype, NUMBERS
     if dtype in (pl.Date, pl.Datetime):
         column, kind = column.dt.epoch("us").cast(pl.Float64) / 1e6, DATES
@@ -88,9 +94,11 @@ def _read_typed(feature: Feature, column: pl.Series) -> Numbers:
 
 
 def _read_texts(feature: Feature, column: pl.Series) -> Numbers:
+    import polars as pl
+
     texts = column.str.strip_chars()
     texts = texts.set((texts == "").fill_null(False), None)
-    plain_numbers = texts.str.contains(_NUMBER).fill_null(False)
+    plain_numbers = texts.str.contains(NUMBER_TEXT).fill_null(False)
     numbers = texts.set(~plain_numbers, None).cast(pl.Float64)
     values: Floats = numbers.fill_null(float("nan")).to_numpy(writable=True)
     kinds = np.where(plain_numbers.to_numpy(), KINDS.index(NUMBERS), -1).astype(np.int8)
@@ -104,10 +112,12 @@ def _read_other_texts(
     feature: Feature, texts: pl.Series, rows: NDArray[np.int64], values: Floats, kinds: NDArray[np.int8]
 ) -> None:
     """Fill in the numbers of the rows (T,) whose texts are not written as plain numbers."""
+    import polars as pl
+
     others = texts[rows]
-    words = others.str.to_lowercase().replace_strict(_WORDS, default=None, return_dtype=pl.Float64)
+    words = others.str.to_lowercase().replace_strict(NUMBER_WORDS, default=None, return_dtype=pl.Float64)
     dates = parse_dates(others).dt.epoch("us").cast(pl.Float64) / 1e6
-    is_time = others.str.contains(_TIME)
+    is_time = others.str.contains(TIME_TEXT)
     clock = others.set(~is_time, None)
     hours, minutes = (clock.str.slice(start, 2).cast(pl.Float64) for start in (0, 3))
     times = hours * 3600.0 + minutes * 60.0 + clock.str.slice(6).replace("", "0").cast(pl.Float64)
@@ -127,11 +137,9 @@ def _read_other_texts(
 
 
 def _read_objects(feature: Feature, column: pl.Series) -> Numbers:
-    def one(value: Any) -> tuple[str, float] | str | None:
-        value = plain(value)
-        return text_of(value) if value is None or isinstance(value, str) else number_of(value)
+    import polars as pl
 
-    found = by_value(feature, column, one)
+    found = by_value(feature, column, text_or_number)
     texts = [value if isinstance(value, str) else None for value in found]
     given = [value if isinstance(value, tuple) else None for value in found]
     values = np.array([np.nan if each is None else each[1] for each in given])
@@ -141,6 +149,16 @@ def _read_objects(feature: Feature, column: pl.Series) -> Numbers:
         text = read.kinds >= 0
         values[text], kinds[text] = read.values[text], read.kinds[text]
     return Numbers(values, kinds)
+
+
+def text_or_number(value: Any) -> tuple[str, float] | str | None:
+    """Return a raw value's text, or its kind and number; None for a missing value.
+
+    Raises:
+        UserError: the value is neither a text nor a number. The message has only the reason.
+    """
+    value = plain(value)
+    return text_of(value) if value is None or isinstance(value, str) else number_of(value)
 
 
 def _require_one_kind(feature: Feature, column: pl.Series, found: Numbers, kind: str | None) -> None:

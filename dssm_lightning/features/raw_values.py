@@ -24,12 +24,12 @@ from __future__ import annotations
 import datetime
 import math
 import reprlib
+import sys
 import uuid
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from dssm_lightning.utils.errors import UserError
 
@@ -44,6 +44,7 @@ NUMBERS, DATES, TIMES, DURATIONS = "numbers", "dates", "times of day", "duration
 _EPOCH = datetime.datetime(1970, 1, 1)
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 2, 60, 60, 40
+_AS_THEY_ARE = frozenset((str, bool, int, bytes, type(None)))
 HALF = "holds half of a surrogate pair, which is no character; give valid Unicode"
 
 
@@ -69,8 +70,12 @@ def plain(value: Any) -> Any:
         >>> plain(np.int16(7)), plain(np.array([1, 2])), plain(float("nan"))
         (7, [1, 2], None)
     """
-    if isinstance(value, np.ndarray | pl.Series):
-        return value.tolist() if isinstance(value, np.ndarray) else value.to_list()
+    if type(value) in _AS_THEY_ARE:
+        return value
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if _is_series(value):
+        return value.to_list()
     if isinstance(value, np.datetime64 | np.timedelta64):
         unit = "D" if value.dtype == np.dtype("datetime64[D]") else "us"
         return value.astype(f"{value.dtype.kind}8[{unit}]").item()
@@ -83,6 +88,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         return _in_utc(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _is_series(value: Any) -> bool:
+    polars = sys.modules.get("polars")  # nobody has a series without Polars
+    return polars is not None and isinstance(value, getattr(polars, "Series", ()))
 
 
 def _in_utc(value: datetime.datetime) -> datetime.datetime:

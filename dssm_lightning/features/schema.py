@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import polars as pl
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from dssm_lightning.features.base import Feature, feature_from_dict
+from dssm_lightning.features.module_names import is_module_name
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.ragged import Features
+from dssm_lightning.utils.ragged_arrays import Arrays
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dssm_lightning.utils.ragged import Features
 
 VERSION = 1
 """Version of the string that :meth:`Schemas.to_json` returns."""
@@ -34,6 +37,8 @@ class Schema:
         >>> encoded = schema.encode(pl.DataFrame({"age": [20, 50], "city": ["Bonn", "Rome"]}))
         >>> {name: column.tolist() for name, column in encoded.items()}
         {'age': [[-1.0], [2.0]], 'city': [1, 0]}
+        >>> {name: column.tolist() for name, column in schema.encode_values([{"age": 20}]).items()}
+        {'age': [[-1.0]], 'city': [0]}
     """
 
     features: tuple[Feature, ...]
@@ -46,7 +51,7 @@ class Schema:
                 f"feature names {repeated} occur more than once; give each feature its own name, and set `column` to "
                 "the name of the column"
             )
-        taken = [name for name in names if hasattr(nn.ModuleDict, name) or not re.fullmatch(r"[\w -]+", name)]
+        taken = [name for name in names if is_module_name(name) or not re.fullmatch(r"[\w -]+", name)]
         if taken:  # a feature's name is a key of a ModuleDict and part of file names
             raise UserError(
                 f"feature names {taken} cannot be used: a name has only letters, digits, blanks, _ and -, and is not a "
@@ -73,8 +78,24 @@ class Schema:
         return list(dict.fromkeys(feature.source_column for feature in self.features if feature.reads_text))
 
     def encode(self, table: pl.DataFrame) -> Features:
-        """Encode a table of raw columns: one column (B, …) for each feature."""
+        """Encode a table of raw columns as tensors: one column (B, …) for each feature."""
         return {feature.name: feature.encode(table[feature.source_column]) for feature in self.features}
+
+    def encode_array(self, table: pl.DataFrame) -> Arrays:
+        """Encode a table of raw columns as arrays: one column (B, …) for each feature."""
+        return {feature.name: feature._encode_column(table[feature.source_column]) for feature in self.features}
+
+    def encode_values(self, records: Sequence[Mapping[str, Any]]) -> Arrays:
+        """Encode B records of raw values by column name as arrays: one column (B, …) for each feature.
+
+        A few records need neither torch nor Polars. An absent column is a missing value.
+
+        Raises:
+            UserError: a feature refuses a value.
+        """
+        columns = {feature.source_column for feature in self.features}
+        values = {column: [record.get(column) for record in records] for column in columns}
+        return {feature.name: feature.encode_values(values[feature.source_column]) for feature in self.features}
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return plain values for JSON."""

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import Any
-
-import polars as pl
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from dssm_lightning.features.raw_values import HALF, is_unicode, plain, shown
 from dssm_lightning.utils.errors import UserError
 
-_TYPES: dict[type, pl.DataType] = {
-    str: pl.String(),
-    bool: pl.Boolean(),
-    float: pl.Float64(),
-    bytes: pl.Binary(),
-    datetime.date: pl.Date(),
-}
+if TYPE_CHECKING:
+    import polars as pl
+
 _PLAIN = {str, bool, int, float, type(None)}
 """Types whose values stay as they are in lists."""
 
@@ -35,6 +30,8 @@ def raw_column(values: Sequence[Any], name: str = "") -> pl.Series:
         >>> raw_column([7, None]).dtype, raw_column(["7", 8.0]).dtype, raw_column([["a"], []]).dtype
         (Int64, Object, List(String))
     """
+    import polars as pl
+
     given = [plain(value) for value in values]
     present = [value for value in given if value is not None]
     if present and all(type(value) is list for value in present):
@@ -48,6 +45,8 @@ def raw_column(values: Sequence[Any], name: str = "") -> pl.Series:
 
 def _list_column(given: list[Any], name: str) -> pl.Series:
     """Return a column of lists and None; lists of values of one plain type are typed."""
+    import polars as pl
+
     lists = given
     if not {type(entry) for value in given if value is not None for entry in value} <= _PLAIN:
         lists = [None if value is None else [plain(entry) for entry in value] for value in given]
@@ -62,6 +61,8 @@ def _list_column(given: list[Any], name: str) -> pl.Series:
 
 def _dtype(present: list[Any]) -> Any:
     """Return the type of a column of plain values without None."""
+    import polars as pl
+
     kinds = {type(value) for value in present}
     if not kinds:
         return pl.Null()
@@ -69,7 +70,20 @@ def _dtype(present: list[Any]) -> Any:
         return pl.Int64() if all(-(2**63) <= value < 2**63 for value in present) else pl.Object()
     if kinds == {datetime.datetime}:
         return pl.Datetime("us")
-    return _TYPES.get(kinds.pop(), pl.Object()) if len(kinds) == 1 else pl.Object()
+    return _types().get(kinds.pop(), pl.Object()) if len(kinds) == 1 else pl.Object()
+
+
+@cache
+def _types() -> dict[type, pl.DataType]:
+    import polars as pl
+
+    return {
+        str: pl.String(),
+        bool: pl.Boolean(),
+        float: pl.Float64(),
+        bytes: pl.Binary(),
+        datetime.date: pl.Date(),
+    }
 
 
 def _no_unicode(name: str, texts: list[Any]) -> UserError:

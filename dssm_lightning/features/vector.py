@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.raw_columns import ENTRY, by_value
@@ -17,6 +15,9 @@ from dssm_lightning.features.raw_numbers import read_numbers
 from dssm_lightning.features.raw_values import NUMBERS, plain
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_at_least
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -57,7 +58,7 @@ class Vector(Feature):
         """Return a copy with the length of the first row, which all rows must have.
 
         Raises:
-            UserError: as for :meth:`encode`; also a column without rows.
+            UserError: as for :meth:`encode_array`; also a column without rows.
         """
         lists = self._lists(column)
         if len(lists) == 0:
@@ -66,16 +67,36 @@ class Vector(Feature):
         fitted._matrix(lists)
         return fitted
 
-    def encode(self, column: pl.Series) -> Tensor:
+    def encode_array(self, column: pl.Series) -> Matrix:
         """Encode lists or arrays of numbers (B,) as (B, length) float32.
 
         Raises:
             UserError: a vector is missing, has another length, or holds NaN or infinity; the column does not hold
                 vectors of numbers.
         """
-        return torch.from_numpy(self._matrix(self._lists(column)))
+        return self._matrix(self._lists(column))
+
+    def _encode_few(self, values: Sequence[Any]) -> Matrix | None:
+        vectors = [plain(value) for value in values]
+        if not all(type(vector) is list and len(vector) == self.width for vector in vectors):
+            return None
+        kinds = {type(number) for vector in vectors for number in vector}
+        if not kinds <= {int, float}:
+            vectors = [[plain(number) for number in vector] for vector in vectors]
+            kinds = {type(number) for vector in vectors for number in vector}
+        if not kinds or not all(kind in (int, float) or issubclass(kind, np.floating) for kind in kinds):
+            return None
+        try:  # whole numbers become float32 at once, and others by way of float64
+            matrix = np.array(vectors, np.int64 if kinds == {int} else np.float64)
+        except OverflowError:
+            return None
+        with np.errstate(over="ignore"):
+            encoded = matrix.astype(np.float32)
+        return encoded if np.isfinite(encoded).all() else None
 
     def _lists(self, column: pl.Series) -> pl.Series:
+        import polars as pl
+
         if isinstance(column.dtype, pl.Array):
             column = column.arr.to_list()
         if column.dtype in (pl.Object, pl.List(pl.String)):
@@ -98,6 +119,7 @@ class Vector(Feature):
 
     def _read(self, column: pl.Series) -> pl.Series:
         """Read lists of texts, or of values of several types, as lists of floats."""
+        import polars as pl
 
         def vector(value: Any) -> list[Any] | None:
             value = plain(value)
@@ -115,6 +137,8 @@ class Vector(Feature):
         )
 
     def _matrix(self, lists: pl.Series) -> Matrix:
+        import polars as pl
+
         lengths = lists.list.len()
         wrong = (lengths != self.width).arg_true()
         if len(wrong):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.utils.errors import UserError, require_at_least
+
+if TYPE_CHECKING:
+    import polars as pl
 
 HashKeys = NDArray[np.uint64]
 
@@ -15,6 +19,10 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 MAX_BUCKETS = (1 << 31) - 1
 """The largest number of buckets, because ids are int32."""
+
+_SHORT = 32
+"""Up to this number of bytes, plain integers are faster than arrays."""
+_MASK = (1 << 64) - 1
 
 
 def require_buckets(owner: str, name: str, value: int | None, most: int = MAX_BUCKETS) -> None:
@@ -69,3 +77,29 @@ def hash_strings(values: pl.Series) -> NDArray[np.uint64]:
     pairs = place.astype(np.uint64) * np.uint64(GOLDEN) + np.frombuffer(text, np.uint8) + np.uint64(1)
     total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix64_(pairs))])
     return mix64_(total[ends] - total[ends - lengths])
+
+
+def hash_text(text: str) -> int:
+    """Hash one string as :func:`hash_strings` does, without Polars.
+
+    Raises:
+        UnicodeEncodeError: the text holds half of a surrogate pair.
+
+    Example:
+        >>> import polars as pl
+        >>> [hash_text("Кот")] == hash_strings(pl.Series(["Кот"])).tolist()
+        True
+    """
+    raw = text.encode()
+    if len(raw) > _SHORT:
+        pairs = np.arange(len(raw), dtype=np.uint64) * np.uint64(GOLDEN) + np.frombuffer(raw, np.uint8) + np.uint64(1)
+        return int(mix64_(mix64_(pairs).sum(keepdims=True))[0])
+    return _mix64(sum(_mix64(place * GOLDEN + byte + 1) for place, byte in enumerate(raw)))
+
+
+def _mix64(value: int) -> int:
+    """Apply the finaliser of :func:`mix64_` to one integer, modulo 2^64."""
+    value &= _MASK
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
+    return value ^ value >> 31

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array: TypeAlias = NDArray[Any]
 
@@ -101,6 +102,8 @@ def blocks(total: int) -> Iterator[slice]:
 
 def gathered(column: Tensor, rows: Tensor) -> Tensor:
     """Return ``column[rows]``, mapped from a file if it is large."""
+    import torch
+
     if len(rows) <= BLOCK:
         return column[rows]
     return torch.from_numpy(spooled(column[rows[block]].numpy() for block in blocks(len(rows))))
@@ -113,6 +116,8 @@ def where(chosen: Iterable[Tensor], total: int) -> Tensor:
         chosen: for each of the :func:`blocks`, (n,) bool.
         total: number of rows in all blocks.
     """
+    import torch
+
     if total <= BLOCK:
         return torch.cat([part.nonzero().squeeze(1) for part in chosen] or [torch.zeros(0, dtype=torch.int64)])
     starts = (block.start for block in blocks(total))
@@ -131,6 +136,8 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
         keys: (R,) int64 in [0, K).
         offsets: (K + 1,) int64: number of rows with a smaller key.
     """
+    import torch
+
     if len(keys) <= BLOCK:
         yield torch.arange(len(keys))
         return
@@ -156,6 +163,8 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
 
 def numbers(column: pl.Series, dtype: type[pl.DataType]) -> Tensor:
     """Convert a column (R,) without nulls to a tensor of the given type."""
+    import torch
+
     if len(column) <= BLOCK:
         return torch.from_numpy(column.cast(dtype).to_numpy().copy())
     return torch.from_numpy(spooled(column[block].cast(dtype).to_numpy() for block in blocks(len(column))))
@@ -163,6 +172,8 @@ def numbers(column: pl.Series, dtype: type[pl.DataType]) -> Tensor:
 
 def evaluated(query: pl.LazyFrame, rows: int) -> Tensor:
     """Compute a query with one column (rows,) without nulls; a long column is streamed into a file."""
+    import torch
+
     if rows <= BLOCK:
         return torch.from_numpy(query.collect().to_series().to_numpy().copy())
     parts = query.collect_batches(chunk_size=BLOCK, maintain_order=True, engine="streaming")

@@ -6,9 +6,10 @@ A run that is resumed at step k therefore draws the same numbers as an uninterru
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _MASK = (1 << 64) - 1
 
@@ -27,6 +28,7 @@ class Counter(NamedTuple):
     """The place in a run at which random numbers are drawn.
 
     Example:
+        >>> import torch
         >>> at_step_3 = Counter(seed=1, epoch=0, step=3)
         >>> first, again = (torch.rand(2, generator=at_step_3.generator("negatives")) for _ in range(2))
         >>> torch.equal(first, again)
@@ -42,6 +44,8 @@ class Counter(NamedTuple):
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a new generator. Draws for different purposes at the same place are independent."""
+        import torch
+
         return torch.Generator().manual_seed(mix(*self, *purpose.encode()))
 
 
@@ -52,6 +56,8 @@ def run_seed() -> int:
 
 def seed_torch(seed: int, device: torch.device) -> None:
     """Seed torch's global generators of the CPU and of ``device``."""
+    import torch
+
     torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a hundred times as long
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

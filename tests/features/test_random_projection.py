@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
 from dssm_lightning.features.base import feature_from_dict
+from dssm_lightning.features.text import random_projection
 from dssm_lightning.features.text.random_projection import BagOfWordsRandomProjection, johnson_lindenstrauss_dim
 from dssm_lightning.models.encoders import Identity, Linear, default_encoder
 from dssm_lightning.utils.errors import UserError
@@ -119,3 +121,20 @@ def test_encoders():
 def test_wrong_arguments_are_an_error(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dimension", [2, 7, 64, 300])
+@pytest.mark.parametrize("longest", [1, 9, 40, 3000])
+def test_sums_have_the_bits_of_embedding_bag(dimension, longest):
+    """Saved models and caches hold the sums of torch, which adds the words of a row one after the other."""
+    generator = np.random.default_rng(longest)
+    lengths = generator.integers(0, longest + 1, 20)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    ids = generator.integers(0, 50, starts[-1])
+    vectors = generator.standard_normal((50, dimension)).astype(np.float32)
+    expected = torch.nn.functional.embedding_bag(
+        *map(torch.from_numpy, (ids, vectors, starts)), mode="sum", include_last_offset=True
+    )
+    found = random_projection._bag_sums(vectors, ids, starts)
+    assert found.dtype == np.float32
+    assert found.tobytes() == expected.numpy().tobytes()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from dssm_lightning.features import Categorical, History, Numeric, Vector
+from dssm_lightning.features import Categorical, CategoricalList, History, Numeric, Vector
+from dssm_lightning.features.module_names import MODULE_NAMES, is_module_name
 from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.utils.array_columns import as_arrays
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.ragged_arrays import RaggedArray
 
 AGE = Numeric(name="age", mean=3.0, std=2.0)
 ITEM = Categorical(name="item", vocabulary=("a", "b"))
@@ -38,6 +42,28 @@ def test_names_must_be_distinct() -> None:
 def test_names_that_no_module_can_have(name: str) -> None:
     with pytest.raises(UserError, match=re.escape(f"[{name!r}] cannot be used")):
         Schema((Categorical(name=name),))
+
+
+def test_names_of_a_module_are_those_of_this_torch() -> None:
+    """A later torch may have more: add them, so that a feature's name is refused before a model is built."""
+    metaclass = [name for name in dir(type) if hasattr(torch.nn.ModuleDict, name)]
+    names = {*dir(torch.nn.ModuleDict), *metaclass}
+    assert {name for name in names if not is_module_name(name)} == set()
+    assert {name for name in MODULE_NAMES if not hasattr(torch.nn.ModuleDict, name)} == set()
+    assert not is_module_name("title")
+
+
+def test_raw_records_are_encoded_as_their_table() -> None:
+    schema = Schema((AGE, ITEM, CategoricalList(name="tags", vocabulary=("x", "y"))))
+    table = pl.DataFrame({"age": [5, 3], "item": ["b", None], "tags": [["y", "z"], None]})
+    arrays = schema.encode_array(table)
+    tensors = schema.encode(table)
+    records = schema.encode_values([{"age": 5, "item": "b", "tags": ["y", "z"]}, {"age": 3}])
+    assert list(arrays) == list(records) == ["age", "item", "tags"]
+    for name, column in arrays.items():
+        for one, other in ((column, records[name]), (column, as_arrays(tensors[name]))):
+            pairs = zip(one, other, strict=True) if isinstance(one, RaggedArray) else [(one, other)]
+            assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("name", ["name", "ζήτα", "two words", "type-2", "_", "0"])

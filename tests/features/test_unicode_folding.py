@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from dssm_lightning.features.text import unicode_folding
-from dssm_lightning.features.text.unicode_folding import folded, folded_column
+from dssm_lightning.features.text.unicode_folding import folded, folded_column, folded_texts
 
 MARKS = "".join(c for c in map(chr, range(0x20000)) if unicodedata.combining(c))
 ALPHABETS = {
@@ -27,6 +27,7 @@ ALPHABETS = {
 
 def equal(texts: list[str]) -> None:
     assert folded_column(pl.Series(texts, dtype=pl.String)).to_list() == [folded(text) for text in texts]
+    assert folded_texts(texts) == [folded(text) for text in texts]
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def test_few_texts(texts: list[str]) -> None:
 
 
 def test_a_separator_in_a_text_is_a_blank() -> None:
-    assert folded_column(pl.Series(["É\x01b", "Ä"])).to_list() == ["é b", "ä"]
+    assert folded_column(pl.Series(["É\x01b", "Ä"])).to_list() == folded_texts(["É\x01b", "Ä"]) == ["é b", "ä"]
 
 
 def test_few_characters_need_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +62,12 @@ def test_few_characters_need_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unicode_folding, "_spellings", None)
     equal(["Ünï", "кот"])
     assert folded_column(pl.Series([], dtype=pl.String)).to_list() == []
+
+
+def test_the_pattern_of_marks_is_made_for_long_runs_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unicode_folding, "MANY", 1 << 20)
+    monkeypatch.setattr(unicode_folding, "_marks", None)
+    assert folded_texts(["e\u0301" * 30, "é" * 500, "x" * 500]) == ["é" * 30, "é" * 500, "x" * 500]
 
 
 @pytest.mark.parametrize("few", [0, 1 << 20], ids=["by table", "without table"])

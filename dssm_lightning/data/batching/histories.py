@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dssm_lightning.data.interactions import TRAIN, Interactions, group
 from dssm_lightning.features import History
-from dssm_lightning.features.history import entries
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Features, Prefixes, Ragged, spans, take, take_features
@@ -195,7 +194,11 @@ class HistoryAssembler:
         if self.feature.of_candidates:
             distinct, values = torch.unique(rows, return_inverse=True)  # each candidate is encoded once
             return Ragged(values, offsets, age, take_features(self.candidates, distinct))
-        return entries(take(self.candidates[self.feature.of], rows), offsets, age)
+        ids = take(self.candidates[self.feature.of], rows)
+        if isinstance(ids, Ragged):  # an entry has any number of ids
+            return Ragged(ids.values, ids.offsets[offsets], torch.repeat_interleave(age, ids.lengths))
+        assert isinstance(ids, Tensor)
+        return Ragged(ids, offsets, age)
 
 
 def _count(keep: Tensor) -> Tensor:

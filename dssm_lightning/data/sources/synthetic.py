@@ -8,7 +8,6 @@ from io import BytesIO
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
 
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.tables.column_roles import ColumnRoles
@@ -151,6 +150,8 @@ def _side(key: str, topic: NDArray[np.int64], vocabulary: NDArray[np.str_], rng:
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode pixels (height, width, 3) as a PNG file."""
+    from PIL import Image
+
     file = BytesIO()
     Image.fromarray(pixels).save(file, format="png")
     return file.getvalue()

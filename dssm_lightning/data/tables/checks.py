@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
-from torch import Tensor
 
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.features.raw_values import shown
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXAMPLES = 3
 MIN_WEIGHT, MAX_WEIGHT = 1e-25, 1e25

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dssm_lightning.data.tables import checks
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.ids import align_ids
 from dssm_lightning.utils import memory_mapped
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ def collapse(tables: Tables) -> tuple[Tables, int]:
 
 def _repeated(tables: Tables) -> Iterator[NDArray[np.int64]]:
     """Yield the rows to drop, one range of queries after the other."""
+    import torch
+
     query, keys, N = tables.query_rows, tables.keys, len(tables.candidates)
     order = [name for name in (keys.label, keys.time) if name is not None]
     offsets = torch.nn.functional.pad(torch.bincount(query, minlength=len(tables.queries)).cumsum(0), (1, 0))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
-from torch import Tensor
 
 from dssm_lightning.utils.logger import log_info, warn
 from dssm_lightning.utils.memory_mapped import numbers
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 """Units of times since 1970, and how many of them a second has."""

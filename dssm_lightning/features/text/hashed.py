@@ -6,19 +6,18 @@ table then serves an open vocabulary, and a misspelt word shares most of its tri
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import polars as pl
-import torch
 
 from dssm_lightning.features.text.ngrams import ngrams
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_sizes
-from dssm_lightning.features.text.words_and_letters import pieces
+from dssm_lightning.features.text.words_and_letters import Letters
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
 from dssm_lightning.utils.hashing import buckets
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.ragged_arrays import RaggedArray
 
 LONGEST = 50
 """Letters or words of an n-gram: a file may describe the feature."""
@@ -60,8 +59,8 @@ class HashedNgrams(TextFeature):
         """Number of rows of the embedding table; no row is for unknown n-grams."""
         return self.num_buckets
 
-    def _encode(self, texts: pl.Series) -> Ragged:
-        return _hashed(texts, self.unit, self.min_n, self.max_n, self.num_buckets)
+    def _encode_pieces(self, pieces: Iterable[Letters]) -> RaggedArray:
+        return _hashed(pieces, self.unit, self.min_n, self.max_n, self.num_buckets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +85,8 @@ class HashedWords(TextFeature):
         """Number of rows of the embedding table; no row is for unknown words."""
         return self.num_buckets
 
-    def _encode(self, texts: pl.Series) -> Ragged:
-        return _hashed(texts, "words", 1, 1, self.num_buckets)
+    def _encode_pieces(self, pieces: Iterable[Letters]) -> RaggedArray:
+        return _hashed(pieces, "words", 1, 1, self.num_buckets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,22 +129,25 @@ class HashedTrigrams(TextFeature):
         """Number of rows of the embedding table; no row is for unknown trigrams."""
         return self.num_buckets
 
-    def _encode(self, texts: pl.Series) -> Ragged:
-        trigrams = _hashed(texts, "letters", 3, 3, self.num_buckets)
+    def _encode_pieces(self, pieces: Iterable[Letters]) -> RaggedArray:
         if self.max_word_n == 0:
-            return trigrams
-        return _concatenate_rows(trigrams, _hashed(texts, "words", 1, self.max_word_n, self.num_buckets))
+            return _hashed(pieces, "letters", 3, 3, self.num_buckets)
+        pieces = list(pieces)  # read twice
+        words = _hashed(pieces, "words", 1, self.max_word_n, self.num_buckets)
+        return _concatenate_rows(_hashed(pieces, "letters", 3, 3, self.num_buckets), words)
 
 
-def _concatenate_rows(first: Ragged, second: Ragged) -> Ragged:
+def _concatenate_rows(first: RaggedArray, second: RaggedArray) -> RaggedArray:
     """Append to each row of the first column the row of the second column."""
-    order = torch.cat([first.rows, second.rows]).argsort(stable=True)
-    return Ragged(torch.cat([first.values, second.values])[order], first.offsets + second.offsets)
+    order = np.concatenate([first.rows, second.rows]).argsort(kind="stable")
+    return RaggedArray(np.concatenate([first.values, second.values])[order], first.offsets + second.offsets)
 
 
-def _hashed(texts: pl.Series, unit: Literal["letters", "words"], min_n: int, max_n: int, num_buckets: int) -> Ragged:
+def _hashed(
+    pieces: Iterable[Letters], unit: Literal["letters", "words"], min_n: int, max_n: int, num_buckets: int
+) -> RaggedArray:
     ids, lengths = [], []
-    for letters in pieces(texts):
+    for letters in pieces:
         keys, counts = ngrams(letters, unit, min_n, max_n)
         ids.append(buckets(keys, num_buckets))
         lengths.append(counts)

@@ -9,10 +9,10 @@ letters and their places. An id is the upper half of the mixed key, scaled to th
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.words_and_letters import Counts, Letters, word_places
@@ -21,6 +21,9 @@ from dssm_lightning.utils.hashing import GOLDEN, HashKeys, mix64_
 BASE = (1 << 21) + 1
 """Odd, so that no digit is lost modulo 2^64; above every code point and below the cube root of 2^64, so that different
 n-grams of up to three letters have different keys."""
+
+_MANY = 1 << 14
+"""Number of keys from which a join of Polars is faster than a binary search of each key."""
 
 
 def ngrams(letters: Letters, unit: Literal["letters", "words"], min_n: int, max_n: int) -> tuple[HashKeys, Counts]:
@@ -105,10 +108,14 @@ def lookup(keys: HashKeys, known: HashKeys, rows: NDArray[np.int32]) -> NDArray[
         known: (V,) the known keys, ascending.
         rows: (V,) the row of each known key.
     """
-    if len(keys) >= len(known):
+    if len(known) == 0:
+        return np.zeros(len(keys), np.int32)
+    if len(keys) >= max(len(known), _MANY) and "polars" in sys.modules:  # every column brings it
+        import polars as pl
+
         found = pl.Series(keys).replace_strict(pl.Series(known), pl.Series(rows), default=0, return_dtype=pl.Int32)
         ids: NDArray[np.int32] = found.to_numpy(writable=True)
         return ids
-    # The join above hashes all known keys in each call, which is too slow for a single query in serving.
+    # The join above hashes all known keys in each call, which is too slow for few keys.
     place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.where(known[place] == keys, rows[place], np.int32(0))

@@ -1,117 +1,59 @@
-"""The base class of text features: checks of a text column, and rows of ids of different lengths."""
+"""The base class of text features, and rows of ids of different lengths."""
 
 from __future__ import annotations
 
 import unicodedata
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.raw_columns import by_value
-from dssm_lightning.features.raw_values import plain, text_of
-from dssm_lightning.features.text.words_and_letters import VERSION, Counts, has_foreign, normalised
+from dssm_lightning.features.text.raw_texts import MAX_CHARACTERS, few_texts, text_column
+from dssm_lightning.features.text.words_and_letters import (
+    VERSION,
+    Counts,
+    Letters,
+    has_foreign,
+    normalised,
+    pieces,
+    pieces_of,
+)
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import require_buckets
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.ragged_arrays import ArrayColumn, RaggedArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MANY_PER_FOREIGN = 50
 """ASCII and other texts are encoded separately if there are at least this many texts for each text that is not
 ASCII."""
-MAX_CHARACTERS = 100_000
-"""Longest text; longer texts are truncated. A novel in one cell would be a row of a million ids in its batches."""
 
 TextT = TypeVar("TextT", bound="TextFeature")
 
 
-def text_column(
-    feature: Feature, column: pl.Series, on_empty: Literal["error", "allow"], max_characters: int
-) -> pl.Series:
-    """Check a column (B,) of texts and truncate each text to ``max_characters``, with a warning.
-
-    Raises:
-        UserError: the column does not hold texts, or, with ``on_empty="error"``, a text is null or has no visible
-            character.
-    """
-    if column.dtype == pl.Object:
-        column = pl.Series(column.name, by_value(feature, column, _text), dtype=pl.String)
-    if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
-        raise UserError(
-            f"{feature._label}: column {feature.source_column!r} holds {column.dtype}, not text; "
-            f"{_remedy(column.dtype, feature.source_column)}"
-        )
-    texts = _truncated(feature, column.cast(pl.String), max_characters)
-    if on_empty == "error":
-        empty = (~texts.str.contains(r"[^\p{Z}\p{Cc}]").fill_null(False)).arg_true()
-        if len(empty):
-            raise UserError(
-                f"{feature._label}: {len(empty):,} of {len(texts):,} texts are null or empty, the first in row "
-                f"{empty[0]} of column {feature.source_column!r}; fill or remove them, or set `on_empty: allow` to "
-                "encode them as texts without words"
-            )
-    return texts
-
-
-def _text(value: Any) -> str | None:
-    value = plain(value)
-    if value is not None and not isinstance(value, str):
-        raise UserError(f"a value of type {type(value).__name__} is no text; write it as text")
-    return text_of(value)
-
-
-def _remedy(dtype: pl.DataType, column: str) -> str:
-    """Return advice on a column that holds no text."""
-    if dtype.is_numeric():
-        return (
-            f"if the numbers are names or codes, make them text (`dtypes: {{{column}: text}}` of Files, a cast to "
-            "String, or quotes around a query's value); else use Numeric, Bucketized or Categorical"
-        )
-    if dtype.is_nested():
-        return "join the lists to one text, or use CategoricalList"
-    return "cast the column to String, or use another class of feature"
-
-
-def _truncated(feature: Feature, texts: pl.Series, limit: int) -> pl.Series:
-    long = (
-        texts.str.len_bytes() > limit
-    ).arg_true()  # cheap first test: a text has at most as many characters as bytes
-    lengths = texts[long].str.len_chars()
-    long, lengths = long.filter(lengths > limit), lengths.filter(lengths > limit)
-    if len(long) == 0:
-        return texts
-    warnings.warn(
-        f"{feature._label}: {len(long):,} of {len(texts):,} texts have more than {limit:,} characters, the first "
-        f"({lengths[0]:,}) in row {long[0]} of column {feature.source_column!r}; they are truncated "
-        "(max_characters sets the limit)",
-        stacklevel=3,
-    )
-    truncated: pl.Series = texts.str.head(limit)
-    return truncated
-
-
-def ragged(ids: NDArray[np.int32], lengths: Counts, max_length: int | None = None) -> Ragged:
+def ragged(ids: NDArray[np.int32], lengths: Counts, max_length: int | None = None) -> RaggedArray:
     """Make rows of the given lengths (B,), each truncated to its first ``max_length`` ids."""
     if max_length is not None:
         place = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # of each id in its row
         ids, lengths = ids[place < max_length], np.minimum(lengths, max_length)
-    return Ragged.from_lengths(torch.from_numpy(ids), torch.from_numpy(lengths))
+    return RaggedArray.from_lengths(ids, lengths)
 
 
-def inserted(many: Ragged, few: Ragged, place: Counts) -> Ragged:
+def inserted(many: RaggedArray, few: RaggedArray, place: Counts) -> RaggedArray:
     """Merge the rows of two columns: row i of ``few`` becomes row ``place[i]`` (ascending)."""
     is_few = np.zeros(len(many.lengths) + len(few.lengths), np.bool_)
     is_few[place] = True
     lengths = np.empty(len(is_few), np.int64)
-    lengths[is_few], lengths[~is_few] = few.lengths.numpy(), many.lengths.numpy()
-    before = torch.from_numpy(place - np.arange(len(place)))  # rows of ``many`` before each row of ``few``
-    stretches, rows = many.values.tensor_split(many.offsets[before]), few.values.tensor_split(few.offsets[1:-1])
+    lengths[is_few], lengths[~is_few] = few.lengths, many.lengths
+    before = place - np.arange(len(place))  # rows of ``many`` before each row of ``few``
+    stretches, rows = np.split(many.values, many.offsets[before]), np.split(few.values, few.offsets[1:-1])
     values = [part for pair in zip(stretches, rows, strict=False) for part in pair]
-    return Ragged.from_lengths(torch.cat([*values, stretches[-1]]), torch.from_numpy(lengths))
+    return RaggedArray.from_lengths(np.concatenate([*values, stretches[-1]]), lengths)
 
 
 def require_sizes(feature: Feature, **sizes: int | None) -> None:
@@ -129,7 +71,7 @@ class TextFeature(Feature):
     never changes the properties of a known character, so only characters that one of the versions does not know can
     differ.
 
-    Subclasses implement ``_encode`` for normalised texts, and ``_learn`` if they have a vocabulary.
+    Subclasses implement ``_encode_pieces`` for the letters of texts, and ``_learn`` if they have a vocabulary.
 
     Example:
         >>> import polars as pl
@@ -168,7 +110,7 @@ class TextFeature(Feature):
         """Return the fields that are learnt from normalised texts."""
         return {}
 
-    def encode(self, column: pl.Series) -> Ragged | torch.Tensor:
+    def encode_array(self, column: pl.Series) -> ArrayColumn:
         """Encode texts (B,) as B rows of int32 ids, or as vectors. A text's row does not depend on the other texts.
 
         Raises:
@@ -177,32 +119,47 @@ class TextFeature(Feature):
         """
         if not self.is_fitted:
             raise UserError(f"{self._label}: vocabulary is not known yet; call `fit`, or give `vocabulary`")
-        texts = text_column(self, column, self.on_empty, self.max_characters)
-        if self.unicode_version not in (None, unicodedata.unidata_version) and has_foreign(texts.fill_null("")).any():
-            warnings.warn(
-                f"{self._label} was fitted with Unicode {self.unicode_version}, and this Python has Unicode "
-                f"{unicodedata.unidata_version}: characters that only one of them knows may be encoded differently",
-                stacklevel=2,
-            )
-        return self._encode_in_two_parts(texts.fill_null(""))
+        texts = text_column(self, column, self.on_empty, self.max_characters).fill_null("")
+        if self._of_other_unicode and has_foreign(texts).any():
+            self._warn_of_unicode()
+        return self._encode_in_two_parts(texts)
 
-    def _encode_in_two_parts(self, texts: pl.Series) -> Ragged | torch.Tensor:
+    def _encode_few(self, values: Sequence[Any]) -> ArrayColumn | None:
+        texts = few_texts(self, values, self.on_empty, self.max_characters) if self.is_fitted else None
+        if texts is None:
+            return None
+        if self._of_other_unicode and not all(map(str.isascii, texts)):
+            self._warn_of_unicode()
+        return self._encode_pieces(pieces_of(texts))
+
+    @property
+    def _of_other_unicode(self) -> bool:
+        return self.unicode_version not in (None, unicodedata.unidata_version)
+
+    def _warn_of_unicode(self) -> None:
+        warnings.warn(
+            f"{self._label} was fitted with Unicode {self.unicode_version}, and this Python has Unicode "
+            f"{unicodedata.unidata_version}: characters that only one of them knows may be encoded differently",
+            stacklevel=3,
+        )
+
+    def _encode_in_two_parts(self, texts: pl.Series) -> ArrayColumn:
         """Encode texts; if few are not ASCII, encode those separately, because they slow down a whole column."""
         foreign = has_foreign(texts)
         place = foreign.arg_true().to_numpy().astype(np.int64)
         if not 0 < len(place) <= len(texts) // MANY_PER_FOREIGN:
-            return self._encode(normalised(texts))
-        many = self._encode(texts.filter(~foreign).str.to_lowercase())  # equals `normalised` for ASCII
-        few = self._encode(normalised(texts.filter(foreign)))
-        if isinstance(many, Ragged) and isinstance(few, Ragged):
+            return self._encode_pieces(pieces(normalised(texts)))
+        many = self._encode_pieces(pieces(texts.filter(~foreign).str.to_lowercase()))  # `normalised`, for ASCII
+        few = self._encode_pieces(pieces(normalised(texts.filter(foreign))))
+        if isinstance(many, RaggedArray) and isinstance(few, RaggedArray):
             return inserted(many, few, place)
-        assert isinstance(many, torch.Tensor)
-        assert isinstance(few, torch.Tensor)
-        vectors = many.new_empty((len(texts), *many.shape[1:]))
-        is_foreign = torch.from_numpy(foreign.to_numpy().copy())
+        assert isinstance(many, np.ndarray)
+        assert isinstance(few, np.ndarray)
+        vectors = np.empty((len(texts), *many.shape[1:]), many.dtype)
+        is_foreign = foreign.to_numpy()
         vectors[~is_foreign], vectors[is_foreign] = many, few
         return vectors
 
-    def _encode(self, texts: pl.Series) -> Ragged | torch.Tensor:
-        """Encode normalised texts (B,)."""
+    def _encode_pieces(self, pieces: Iterable[Letters]) -> ArrayColumn:
+        """Encode texts (B,), whose letters come in at least one piece."""
         raise NotImplementedError

@@ -6,21 +6,25 @@ import json
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import polars as pl
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.text.text_feature import MAX_CHARACTERS, ragged, require_sizes, text_column
+from dssm_lightning.features.text.raw_texts import MAX_CHARACTERS, few_texts, text_column
+from dssm_lightning.features.text.text_feature import ragged, require_sizes
 from dssm_lightning.utils.errors import UserError, require_choice
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.ragged_arrays import RaggedArray
+
+if TYPE_CHECKING:
+    import polars as pl
+    from tokenizers import Tokenizer, models, trainers
 
 TokensT = TypeVar("TokensT", bound="Tokens")
 
@@ -89,7 +93,7 @@ class Tokens(Feature):
         fitted._loaded()  # raises if the content is not a tokenizer
         return fitted
 
-    def encode(self, column: pl.Series) -> Ragged:
+    def encode_array(self, column: pl.Series) -> RaggedArray:
         """Encode texts (B,) as B rows of int32 ids.
 
         Raises:
@@ -98,6 +102,14 @@ class Tokens(Feature):
         """
         tokenizer = self._loaded()
         texts = text_column(self, column, self.on_empty, self.max_characters).fill_null("").to_list()
+        return self._tokens(tokenizer, texts)
+
+    def _encode_few(self, values: Sequence[Any]) -> RaggedArray | None:
+        tokenizer = self._loaded()
+        texts = few_texts(self, values, self.on_empty, self.max_characters)
+        return None if texts is None else self._tokens(tokenizer, texts)
+
+    def _tokens(self, tokenizer: Tokenizer, texts: list[str]) -> RaggedArray:
         rows = list(
             map(attrgetter("ids"), tokenizer.encode_batch_fast(texts, add_special_tokens=self.add_special_tokens))
         )
@@ -135,6 +147,8 @@ class Tokens(Feature):
 
 @lru_cache(maxsize=16)
 def _load(content: str, max_length: int | None) -> Tokenizer:
+    from tokenizers import Tokenizer
+
     tokenizer = Tokenizer.from_str(content)
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -151,6 +165,8 @@ _MODELS = ("bpe", "wordpiece", "unigram")
 
 def _train(texts: pl.Series, model: str, vocab_size: int) -> str:
     """Train a tokenizer on texts (B,) without nulls; return its content."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     # WordPiece numbers the letters inside words in the order of a hash table, and these numbers decide between merges.
     # As special tokens, the letters have the same numbers in every run.
@@ -184,12 +200,16 @@ def _long_word() -> re.Pattern[str]:
 
 
 def _untrained(model: str) -> models.Model:
+    from tokenizers import models
+
     if model == "bpe":
         return models.BPE(unk_token=_UNKNOWN)
     return models.WordPiece(unk_token=_UNKNOWN) if model == "wordpiece" else models.Unigram()
 
 
 def _trainer(model: str, vocab_size: int, inner: list[str]) -> trainers.Trainer:
+    from tokenizers import trainers
+
     options: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": [_UNKNOWN], "show_progress": False}
     if model == "bpe":
         return trainers.BpeTrainer(**options)

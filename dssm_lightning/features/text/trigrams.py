@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.ngrams import BASE, lookup, ngrams, salt
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_sizes
-from dssm_lightning.features.text.words_and_letters import Counts, pieces, word_lengths
+from dssm_lightning.features.text.words_and_letters import Counts, Letters, pieces, word_lengths
 from dssm_lightning.utils.errors import UserError, require_at_least
 from dssm_lightning.utils.hashing import HashKeys, buckets
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.ragged_arrays import RaggedArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,8 @@ class Trigrams(TextFeature):
     def _learn(self, texts: pl.Series) -> dict[str, Any]:
         if self.vocabulary is not None:
             return {}
+        import polars as pl
+
         keys, lengths = trigram_keys(texts)
         pairs = pl.DataFrame({"key": keys, "text": np.repeat(np.arange(len(lengths)), lengths)}).unique()
         counted = pairs["key"].value_counts(name="texts").sort(["texts", "key"], descending=[True, False])
@@ -92,8 +97,8 @@ class Trigrams(TextFeature):
         kept = often["key"].head(len(often) if self.max_tokens is None else self.max_tokens)
         return {"vocabulary": trigram_strings(kept.sort().to_numpy())}
 
-    def _encode(self, texts: pl.Series) -> Ragged:
-        keys, lengths = trigram_keys(texts)
+    def _encode_pieces(self, pieces: Iterable[Letters]) -> RaggedArray:
+        keys, lengths = _trigram_keys(pieces)
         return ragged(lookup(keys, *self._known), lengths)
 
 
@@ -124,9 +129,9 @@ class WordTrigrams(TextFeature):
         """Number of rows of the embedding table; row 0 is the end of a word."""
         return self.num_buckets + 1
 
-    def _encode(self, texts: pl.Series) -> Ragged:
+    def _encode_pieces(self, pieces: Iterable[Letters]) -> RaggedArray:
         ids, lengths = [], []
-        for letters in pieces(texts):
+        for letters in pieces:
             keys, counts = ngrams(letters, "letters", 3, 3)
             trigrams, words = word_lengths(letters)  # of each word, because a word of n letters has n trigrams
             ids.append(np.insert(buckets(keys, self.num_buckets) + 1, np.cumsum(trigrams), 0))
@@ -135,7 +140,7 @@ class WordTrigrams(TextFeature):
         return ragged(values, sizes) if self.max_length is None else _first_words(values, sizes, self.max_length)
 
 
-def _first_words(values: NDArray[np.int32], lengths: Counts, limit: int) -> Ragged:
+def _first_words(values: NDArray[np.int32], lengths: Counts, limit: int) -> RaggedArray:
     """Make rows of the given lengths (B,), each truncated to its first ``limit`` words; 0 ends a word."""
     ended = np.concatenate([[0], np.cumsum(values == 0)])  # number of words that end before each value
     begins = np.concatenate([[0], np.cumsum(lengths)])
@@ -146,7 +151,11 @@ def _first_words(values: NDArray[np.int32], lengths: Counts, limit: int) -> Ragg
 
 def trigram_keys(texts: pl.Series) -> tuple[HashKeys, Counts]:
     """Return the keys (T,) of the letter trigrams of normalised texts, in order, and their number per text (B,)."""
-    parts = [ngrams(letters, "letters", 3, 3) for letters in pieces(texts)]
+    return _trigram_keys(pieces(texts))
+
+
+def _trigram_keys(pieces: Iterable[Letters]) -> tuple[HashKeys, Counts]:
+    parts = [ngrams(letters, "letters", 3, 3) for letters in pieces]
     return np.concatenate([keys for keys, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 
 

@@ -15,12 +15,15 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SEPARATOR = "\x01"
 """Separates texts that are normalised together; no character composes with it."""
@@ -51,6 +54,8 @@ def _folded(text: str) -> str:
 
 def folded_column(texts: pl.Series) -> pl.Series:
     """Normalise texts (B,); a separator within a text becomes a blank."""
+    import polars as pl
+
     if texts.is_empty():
         return texts
     long = texts.str.contains(_MANY_MARKS).fill_null(False).arg_true()
@@ -58,32 +63,63 @@ def folded_column(texts: pl.Series) -> pl.Series:
         texts = texts.scatter(long, [_divided(text) for text in texts[long]])
     joined = texts.str.join(SEPARATOR)[0]
     if joined.count(SEPARATOR) >= len(texts):  # some text holds one
-        texts = texts.str.replace_all(SEPARATOR, " ", literal=True)
-        joined = texts.str.join(SEPARATOR)[0]
+        joined = texts.str.replace_all(SEPARATOR, " ", literal=True).str.join(SEPARATOR)[0]
+    return pl.Series(_folded_parts(joined), dtype=pl.String)
+
+
+def folded_texts(texts: Sequence[str]) -> list[str]:
+    """Normalise texts (B,) as :func:`folded_column` does, without Polars.
+
+    Example:
+        >>> folded_texts(["ＣＡＦÉ", "Straße"])
+        ['café', 'strasse']
+    """
+    if not texts:
+        return []
+    joined = SEPARATOR.join(map(_divided, texts))
+    if joined.count(SEPARATOR) >= len(texts):  # some text holds one
+        joined = SEPARATOR.join(_divided(text).replace(SEPARATOR, " ") for text in texts)
+    return _folded_parts(joined)
+
+
+def _folded_parts(joined: str) -> list[str]:
+    """Normalise the texts, at least one, that are joined by separators."""
     if len(joined) < MANY:
-        return pl.Series(_folded(joined).split(SEPARATOR), dtype=pl.String)
+        return _folded(joined).split(SEPARATOR)
     codes = np.frombuffer(joined.encode(_UTF32), np.uint32)
     table = _spellings()
     hard = _hard(codes, table)
     normalised = table.code.take(codes, mode="clip").tobytes().decode(_UTF32).split(SEPARATOR)
     ends = np.flatnonzero(codes == ord(SEPARATOR))
     rows = np.unique(np.searchsorted(ends, hard))  # texts that need `unicodedata`
-    column = pl.Series(normalised, dtype=pl.String)
-    if not len(rows):
-        return column
-    return column.scatter(rows, _folded(texts[rows].str.join(SEPARATOR)[0]).split(SEPARATOR))
+    if len(rows):
+        first, last = np.append(-1, ends)[rows] + 1, np.append(ends, len(joined))[rows]
+        texts = SEPARATOR.join([joined[i:j] for i, j in zip(first.tolist(), last.tolist(), strict=True)])
+        for row, text in zip(rows.tolist(), _folded(texts).split(SEPARATOR), strict=True):
+            normalised[row] = text
+    return normalised
 
 
 def _divided(text: str) -> str:
     """Divide runs of more than 30 combining marks."""
-    return text if text.isascii() else _marks().sub("\\1\u034f", text)
+    if text.isascii() or len(text) <= MAX_MARKS:
+        return text
+    marks = [letter for letter in set(text) if _is_mark(letter)]
+    if sum(map(text.count, marks)) <= MAX_MARKS:  # spares the pattern, which takes half a second to make
+        return text
+    return _marks().sub("\\1\u034f", text)
+
+
+def _is_mark(letter: str) -> bool:
+    """Return whether a character decomposes to combining marks."""
+    return unicodedata.combining(unicodedata.normalize("NFKD", letter)[0]) > 0
 
 
 @lru_cache(maxsize=1)
 def _marks() -> re.Pattern[str]:
     """Return the pattern of 30 characters that decompose to combining marks, if another one follows."""
     points = (chr(point) for point in range(0x300, sys.maxunicode + 1) if not 0xAC00 <= point < 0xE000)  # no Hangul
-    marks = "".join(mark for mark in points if unicodedata.combining(unicodedata.normalize("NFKD", mark)[0]))
+    marks = "".join(filter(_is_mark, points))
     return re.compile(f"([{marks}]{{{MAX_MARKS}}})(?=[{marks}])")
 
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.ngrams import lookup, word_hashes
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_sizes
 from dssm_lightning.features.text.word_vector_files import read_vector_table
-from dssm_lightning.features.text.words_and_letters import normalised, pieces, word_strings
+from dssm_lightning.features.text.words_and_letters import (
+    Letters,
+    normalised_texts,
+    spelled_pieces,
+    word_strings,
+    word_texts,
+)
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import HashKeys
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.ragged_arrays import RaggedArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +94,16 @@ class Words(TextFeature):
     @cached_property
     def _known(self) -> tuple[HashKeys, NDArray[np.int32]]:
         """Return the hashes of the vocabulary, sorted, and their rows."""
-        given = pl.Series(self.vocabulary or (), dtype=pl.String)
-        words, counts = word_strings(normalised(given))
-        wrong = np.flatnonzero(counts != 1) if (counts != 1).any() else np.flatnonzero(words != given)
-        if len(wrong):
+        given = self.vocabulary or ()
+        words, counts = word_texts(normalised_texts(given))
+        pairs = zip(words, given, strict=False)  # of equal number if each text is one word
+        wrong = [*np.flatnonzero(counts != 1)] or [row for row, (word, text) in enumerate(pairs) if word != text]
+        if wrong:
             raise UserError(
-                f"{self._label}: vocabulary holds {given[int(wrong[0])]!r}, which no text can contain; it must hold "
+                f"{self._label}: vocabulary holds {given[wrong[0]]!r}, which no text can contain; it must hold "
                 "single words in lower case (case folded), without punctuation around them"
             )
-        hashes = np.concatenate([word_hashes(letters)[0] for letters in pieces(given)])
+        hashes = np.concatenate([word_hashes(letters)[0] for letters in spelled_pieces(given)])
         order = np.argsort(hashes)
         return hashes[order], (order + 1).astype(np.int32)
 
@@ -109,7 +119,7 @@ class Words(TextFeature):
         limit = len(counted) if self.max_tokens is None else self.max_tokens
         return {"vocabulary": tuple(counted["word"].head(limit).to_list())}
 
-    def _encode(self, texts: pl.Series) -> Ragged:
-        parts = [word_hashes(letters) for letters in pieces(texts)]
+    def _encode_pieces(self, pieces: Iterable[Letters]) -> RaggedArray:
+        parts = [word_hashes(letters) for letters in pieces]
         lengths = np.concatenate([np.diff(starts) for _, starts in parts])
         return ragged(lookup(np.concatenate([hashes for hashes, _ in parts]), *self._known), lengths, self.max_length)

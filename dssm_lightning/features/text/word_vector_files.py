@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.words_and_letters import normalised, word_strings
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.text_files import parse_json
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _FLOATS = ("F16", "F32", "F64")
 _LINES = 20_000
@@ -77,6 +79,8 @@ def read_vector_table(path: Path, label: str) -> VectorTable:
 
 
 def _read_text(path: Path, label: str) -> tuple[pl.Series, NDArray[np.float32]]:
+    import polars as pl
+
     try:
         lines = path.read_bytes().decode("utf-8-sig").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
@@ -113,6 +117,7 @@ def _read_text(path: Path, label: str) -> tuple[pl.Series, NDArray[np.float32]]:
 
 
 def _read_safetensors(path: Path, label: str) -> tuple[pl.Series, NDArray[np.float32]]:
+    import polars as pl
     from safetensors import SafetensorError, safe_open
 
     try:

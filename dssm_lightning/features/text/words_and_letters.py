@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from dssm_lightning.features.text.unicode_folding import folded_column
+from dssm_lightning.features.text.unicode_folding import folded_column, folded_texts
+
+if TYPE_CHECKING:
+    import polars as pl
 
 VERSION = 1
 """Increase this number whenever any text would get other words or ids. Every fitted text feature records it."""
@@ -43,7 +45,7 @@ class Letters(NamedTuple):
     """The code points of B texts; 0 between words. Text b is ``codes[starts[b] : starts[b + 1]]``.
 
     Example:
-        >>> letters = next(pieces(normalised(pl.Series(["At sea", "C#"]))))
+        >>> letters = next(pieces_of(["At sea", "C#"]))
         >>> letters.codes.tobytes().replace(bytes(1), b"-"), letters.starts.tolist()
         (b'-at-sea-c#-', [0, 7, 10])
     """
@@ -54,6 +56,8 @@ class Letters(NamedTuple):
 
 def normalised(texts: pl.Series) -> pl.Series:
     """Normalise the spelling of texts (B,), which is step 1; null becomes the empty text."""
+    import polars as pl
+
     texts = texts.fill_null("")
     foreign = has_foreign(texts)
     if not foreign.any():
@@ -62,6 +66,15 @@ def normalised(texts: pl.Series) -> pl.Series:
     row = np.empty(len(texts), np.int64)
     row[np.argsort(foreign.to_numpy(), kind="stable")] = np.arange(len(texts))
     spelled: pl.Series = pl.concat([plain, folded_column(rest)]).gather(row)
+    return spelled
+
+
+def normalised_texts(texts: Sequence[str]) -> list[str]:
+    """Normalise the spelling of texts (B,) as :func:`normalised` does, without Polars."""
+    foreign = [row for row, text in enumerate(texts) if not text.isascii()]
+    spelled = [text.lower() for text in texts]  # equals step 1 for ASCII
+    for row, text in zip(foreign, folded_texts([texts[row] for row in foreign]), strict=True):
+        spelled[row] = text
     return spelled
 
 
@@ -75,11 +88,33 @@ def pieces(texts: pl.Series) -> Iterator[Letters]:
     """Yield the letters of normalised texts (B,), some texts at a time, in order; at least one piece."""
     joined = f"\0{texts.str.join(chr(0))[0]}\0"
     lengths = texts.str.len_bytes() if joined.isascii() else texts.str.len_chars()  # bytes are cheaper to count
-    starts = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(lengths.to_numpy() + 1, out=starts[1:])
+    return _cut(joined, lengths.to_numpy())
+
+
+def pieces_of(texts: Sequence[str]) -> Iterator[Letters]:
+    """Normalise texts (B,), and yield their letters as :func:`pieces` does, without Polars.
+
+    Up to some thousand texts, this is faster than a column is.
+    """
+    return spelled_pieces(normalised_texts(texts))
+
+
+def spelled_pieces(texts: Sequence[str]) -> Iterator[Letters]:
+    """Yield the letters of normalised texts (B,) as :func:`pieces` does, without Polars."""
+    return _cut("\0".join(["", *texts, ""]), np.fromiter(map(len, texts), np.int64, len(texts)))
+
+
+def _cut(joined: str, lengths: NDArray[Any]) -> Iterator[Letters]:
+    """Yield the letters of texts of the given lengths (B,), which stand between U+0000, some texts at a time."""
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    starts += np.arange(len(starts))  # the boundaries
+    if starts[-1] < _PIECE:
+        yield Letters(_codes(joined[: starts[-1] + 1]), starts)
+        return
     cuts = np.searchsorted(starts[:-1], np.arange(0, int(starts[-1]) + 1, _PIECE))
-    edges = np.unique(np.append(cuts, len(texts)))
-    for first, last in zip(edges.tolist(), edges[1:].tolist() or [len(texts)], strict=False):
+    edges = np.unique(np.append(cuts, len(lengths)))
+    for first, last in zip(edges.tolist(), edges[1:].tolist(), strict=False):
         piece = starts[first : last + 1]
         yield Letters(_codes(joined[piece[0] : piece[-1] + 1]), piece - piece[0])
 
@@ -101,6 +136,8 @@ def _codes(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
 def _silent(kinds: NDArray[np.uint8]) -> Counts:
     """Return the places of the punctuation outside words. Only punctuation is examined, which is rare."""
     place = np.flatnonzero(kinds > _LETTER)
+    if not len(place):
+        return place
     before, after = kinds[place - 1], kinds[place + 1]
     joins = (kinds[place] == _JOINER) & (before == _LETTER) & (after == _LETTER)
     first, last = np.flatnonzero(before <= _LETTER), np.flatnonzero(after <= _LETTER)  # of each run of neighbours
@@ -117,6 +154,11 @@ def _kinds(stop: int) -> NDArray[np.uint8]:
 @lru_cache(maxsize=1)
 def _ascii_kinds() -> bytes:
     return _kinds(128).tobytes().ljust(256, b"\0")
+
+
+def is_visible(text: str) -> bool:
+    """Return whether a text has a character that is neither whitespace nor a control character."""
+    return any(_kind(letter) != _SPACE for letter in text)
 
 
 def _kind(letter: str) -> int:
@@ -146,11 +188,26 @@ def word_lengths(letters: Letters) -> tuple[Counts, Counts]:
 
 def word_strings(texts: pl.Series) -> tuple[pl.Series, Counts]:
     """Return the words (W,) of normalised texts (B,), in order, and the number of words of each text (B,)."""
+    import polars as pl
+
     words, counts = [], []
     for letters in pieces(texts):
-        real = letters.codes != 0
-        kept = letters.codes[1:][real[1:] | real[:-1]]  # each word, and one boundary after it
-        text = kept.astype(np.uint32).tobytes().decode(_UTF32)
-        words.append(pl.Series([text], dtype=pl.String).str.split("\0").explode().head(text.count("\0")))
+        words.append(pl.Series(_words(letters), dtype=pl.String))
         counts.append(np.diff(word_places(letters)[1]))
     return pl.concat(words), np.concatenate(counts)
+
+
+def word_texts(texts: Sequence[str]) -> tuple[list[str], Counts]:
+    """Return what :func:`word_strings` returns, without Polars."""
+    words, counts = [], []
+    for letters in spelled_pieces(texts):
+        words += _words(letters)
+        counts.append(np.diff(word_places(letters)[1]))
+    return words, np.concatenate(counts)
+
+
+def _words(letters: Letters) -> list[str]:
+    real = letters.codes != 0
+    kept = letters.codes[1:][real[1:] | real[:-1]]  # each word, and one boundary after it
+    text: str = kept.astype(np.uint32).tobytes().decode(_UTF32)
+    return text.split("\0")[:-1]

@@ -107,7 +107,7 @@ def test_a_served_history_ranks_as_the_evaluation_does(tmp_path: Path, of: str) 
     retriever = make_retriever(tower, made)
     [batch] = made.test_dataloader()
     with torch.inference_mode():
-        scores = tower.scorer(tower.encode_query(batch.query), retriever.corpus)
+        scores = tower.scorer(tower.encode_query(batch.query), torch.from_numpy(retriever.corpus.embeddings))
     likes = made.assembler.likes.candidates
     for query in (0, 5, 119):
         liked = likes.values[likes.offsets[query] : likes.offsets[query + 1]]
