@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
@@ -13,7 +14,9 @@ from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation
 from dssm_lightning.evaluation.metrics import RowValues
+from dssm_lightning.features.text.joined_columns import join_text_columns
 from dssm_lightning.retrieval.hybrid import Hybrid
+from dssm_lightning.utils.errors import UserError
 
 
 class HybridTest(Callback):
@@ -39,13 +42,19 @@ class HybridTest(Callback):
         """Index the corpus.
 
         Raises:
-            UserError: a side without a text.
+            UserError: a side without a text; a text column of queries that is not in their table.
         """
         data = datamodule_of(trainer)
-        self._queries = data.data.queries
         self._hybrid = Hybrid(corpus_texts(data.data), data.schemas.query.text_columns, self.weight)
+        self._queries = data.data.queries
+        for name in self._hybrid.query_columns:
+            if name not in self._queries.columns:
+                raise UserError(
+                    f"hybrid: text column {name!r} belongs to interactions; BM25 reads only columns of queries, "
+                    f"which are {self._queries.columns}"
+                )
         ranking = data.ranking(FOLDS.index("test"))
-        self._ranked = ranking.rows
+        self._ranked = None if ranking.rows is None else ranking.rows.numpy()
         self._evaluation = DetailedEvaluation.of(ranking, self.ks, data.labelled).to(pl_module.device)
 
     def on_test_batch_end(
@@ -58,8 +67,10 @@ class HybridTest(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Fuse the scores (Q, N) and rank again."""
-        queries = self._queries[batch.query_row.cpu().numpy()]
-        self._evaluation.update(self._hybrid.fuse(outputs, queries, self._ranked), batch)
+        texts = join_text_columns(self._queries[batch.query_row.cpu().numpy()], self._hybrid.query_columns)
+        scores = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).cpu().numpy()  # NumPy has no bfloat16
+        fused = torch.from_numpy(self._hybrid.fuse(scores, texts, self._ranked))
+        self._evaluation.update(fused.to(outputs.device), batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the metrics of all queries of all processes."""

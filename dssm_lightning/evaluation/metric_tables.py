@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dssm_lightning.evaluation.evaluator import SEEN_KEPT
+from dssm_lightning.evaluation.metric_names import MAIN, name_column
 from dssm_lightning.evaluation.metrics.slices import SLICES
 from dssm_lightning.evaluation.result_files import Intervals, by_cut
 from dssm_lightning.utils.console import cell, show
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 LISTS = ("coverage", "popularity", "gini")
 """Metrics of the returned lists, not of the ranks."""
-MAIN = ("hit_rate@10", "recall@10", "recall@100", "precision@10", "ndcg@10", "mrr", "query_auroc", "auroc")
-"""The metrics that stand in a comparison of models."""
 IN_BRIEF = ("hit_rate@1", "hit_rate@10", "recall@10", "recall@100", "precision@10", "map@10", "ndcg@10", *MAIN[5:])
 """The metrics that a fit ends with."""
 
@@ -61,14 +60,6 @@ def show_best(metrics: Mapping[str, float], title: str, monitor: str | None = No
     for name in dict.fromkeys([*first, *(names or sorted(metrics, key=by_cut))]):
         table.add_row(name, f"{metrics[name]:.4f}")
     show(table)
-
-
-def name_column(name: str) -> Column:
-    """Return a column of one metric, as narrow as its digits, whose header breaks between words only."""
-    from rich.table import Column
-
-    header = name.replace("_", " ").replace("@", " @")  # spaces, where a line may end
-    return Column(header, width=max(6, *map(len, header.split())), justify="right")
 
 
 def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:

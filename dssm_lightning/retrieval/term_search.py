@@ -2,119 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, ClassVar
 
 import numpy as np
-import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from dssm_lightning.features.text.ngrams import ngrams, word_hashes
-from dssm_lightning.features.text.words_and_letters import Letters, normalised, pieces
-from dssm_lightning.utils.ragged import Ragged, take
+from dssm_lightning.features.text.words_and_letters import VERSION, Letters, normalised, pieces, pieces_of
+from dssm_lightning.retrieval.postings import Integers, Postings
+from dssm_lightning.retrieval.term_index import TermIndex
+from dssm_lightning.utils.errors import MAX_FLOAT32, UserError, is_number, require_at_least
+from dssm_lightning.utils.hashing import HashKeys
 
-HashKeys = NDArray[np.uint64]
-Integers = NDArray[np.int64]
-
-TABLE_CHUNK = 1 << 24
-"""Largest number of entries of a dense (vocabulary, queries) table; further queries make further chunks."""
-
-
-class _Bags(NamedTuple):
-    """Texts as bags of terms, with each distinct term of a text once."""
-
-    term: Integers  # (T,) rows of the vocabulary
-    times: Integers  # (T,) occurrences of the term in its text
-    offsets: Integers  # (B + 1,)
-
-    @property
-    def text(self) -> Integers:
-        """(T,) the text that each entry belongs to."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-
-
-class WeightedTexts(NamedTuple):
-    """Texts (B,) as a sparse matrix: ragged terms, and a weight for each term.
-
-    Example:
-        >>> index = BM25()
-        >>> index.fit(["list files", "copy a file"])
-        >>> index.weigh(["copy copy files", "unknown"]).weights.tolist()
-        [2.0, 1.0]
-    """
-
-    terms: Ragged
-    weights: Tensor  # (T,) float32
-
-
-class TermIndex:
-    """Base of searches by terms: a score is the dot product of two sparse vectors over the terms of the corpus.
-
-    A term of a query that no text of the corpus has is ignored.
-
-    Example:
-        >>> index: TermIndex = BM25()
-        >>> index.fit(["list files", "copy a file", "remove a folder"])
-        >>> queries = index.weigh(["copy", "files"])  # once, for several calls of scores
-        >>> index.scores(queries, torch.tensor([1])).argmax(dim=1).tolist()
-        [0]
-    """
-
-    def fit(self, texts: Sequence[str | None]) -> None:
-        """Learn the vocabulary and its weights from the texts of the candidates (N,)."""
-        keys, lengths = self._terms(_series(texts))
-        self._vocabulary = np.unique(keys)
-        corpus = _bags(keys, lengths, self._vocabulary)
-        self._found_in = np.bincount(corpus.term, minlength=len(self._vocabulary))  # (V,) candidates with the term
-        self._corpus = _weighted(corpus, self._corpus_weights(corpus, self._found_in, lengths))
-
-    def search(self, texts: Sequence[str | None]) -> Tensor:
-        """Return scores (Q, N) float32 of texts (Q,); 0 for a candidate that shares no term with the query."""
-        return self.scores(self.weigh(texts), torch.arange(len(texts)))
-
-    def weigh(self, texts: Sequence[str | None]) -> WeightedTexts:
-        """Weigh the terms of queries once, for several calls of :meth:`scores`."""
-        queries = _bags(*self._terms(_series(texts)), self._vocabulary)
-        num_candidates = len(self._corpus.terms.offsets) - 1
-        return _weighted(queries, self._query_weights(queries, self._found_in, num_candidates))
-
-    def scores(self, queries: WeightedTexts, rows: Tensor) -> Tensor:
-        """Return scores (Q, N) float32 of the given rows (Q,) of weighted queries."""
-        step = max(1, TABLE_CHUNK // max(1, len(self._vocabulary)))
-        chunks = [self._score(queries, rows[start : start + step]) for start in range(0, len(rows), step)]
-        return torch.cat(chunks) if chunks else torch.zeros(0, len(self._corpus.terms.offsets) - 1)
-
-    def _score(self, queries: WeightedTexts, rows: Tensor) -> Tensor:
-        terms = queries.terms
-        entry = take(Ragged(torch.arange(len(terms.values)), terms.offsets), rows)
-        assert isinstance(entry, Ragged), "terms are ragged"
-        table = torch.zeros(len(self._vocabulary), len(rows))
-        table[terms.values[entry.values], entry.rows] = queries.weights[entry.values]
-        corpus = self._corpus.terms
-        return F.embedding_bag(
-            corpus.values,
-            table,
-            corpus.offsets,
-            mode="sum",
-            per_sample_weights=self._corpus.weights,
-            include_last_offset=True,
-        ).T
-
-    def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
-        """Texts (B,) -> keys (T,) of their terms, with repetitions, and the number of terms of each text (B,)."""
-        raise NotImplementedError
-
-    def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
-        """(T,) weights of the candidates' terms; ``lengths`` (N,) counts repeated terms."""
-        raise NotImplementedError
-
-    def _query_weights(self, bags: _Bags, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
-        """(T,) weights of the queries' terms."""
-        raise NotImplementedError
+MANY_TEXTS = 4096
+"""From this number on, texts are split into words as a column of Polars."""
+_UTF32 = f"utf-32-{sys.byteorder[0]}e"
 
 
 @dataclass(eq=False)
@@ -128,21 +34,23 @@ class TfIdf(TermIndex):
     Example:
         >>> index = TfIdf()
         >>> index.fit(["list files", "copy a file", "remove a folder"])
-        >>> index.search(["copying files"]).argmax(dim=1).tolist()
+        >>> index.scores(["copying files"]).argmax(axis=1).tolist()
         [1]
     """
 
-    def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
+    rule: ClassVar[int] = 1
+
+    def _terms(self, texts: Sequence[str]) -> tuple[HashKeys, Integers]:
         return ngrams(_between_whitespace(texts), "letters", 3, 3)
 
-    def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
-        return self._query_weights(bags, found_in, len(lengths))
+    def _corpus_weights(self, postings: Postings) -> NDArray[np.float64]:
+        return self._query_weights(postings, postings.found_in, postings.num_texts)
 
-    def _query_weights(self, bags: _Bags, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
+    def _query_weights(self, postings: Postings, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
         rarity = np.log((1.0 + num_candidates) / (1.0 + found_in)) + 1.0
-        weights = (1.0 + np.log(bags.times)) * rarity[bags.term]
-        norms = np.sqrt(np.bincount(bags.text, weights**2, minlength=len(bags.offsets) - 1))
-        return np.asarray(weights / norms[bags.text])
+        weights = (1.0 + np.log(postings.times)) * postings.per_posting(rarity)
+        norms = np.sqrt(np.bincount(postings.texts, weights**2, minlength=postings.num_texts))
+        return np.asarray(weights / norms[postings.texts])
 
 
 @dataclass(eq=False)
@@ -154,58 +62,70 @@ class BM25(TermIndex):
 
     Source: Robertson and Zaragoza 2009; the logarithm is Lucene's, which is never negative.
 
+    Raises:
+        UserError: a k1 that is negative or not finite; b outside 0 … 1.
+
     Example:
         >>> index = BM25()
         >>> index.fit(["list files", "copy a file", "remove a folder"])
-        >>> index.search(["copy"]).argmax(dim=1).tolist()
+        >>> index.scores(["copy"]).argmax(axis=1).tolist()
         [1]
     """
+
+    rule: ClassVar[int] = VERSION
 
     k1: float = 1.2
     """How much repetitions of a word count: 0 ignores them; with a large value, each counts fully."""
     b: float = 0.75
     """How much the score of a long text is reduced, from 0 (not at all) to 1."""
 
-    def _terms(self, texts: pl.Series) -> tuple[HashKeys, Integers]:
+    def __post_init__(self) -> None:
+        require_at_least("BM25", "k1", self.k1, 0)
+        if not (self.k1 < MAX_FLOAT32 and is_number(self.b) and 0 <= self.b <= 1):
+            raise UserError(f"BM25: k1 is {self.k1!r} and b is {self.b!r}; k1 must be finite, and b from 0 to 1")
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def _terms(self, texts: Sequence[str]) -> tuple[HashKeys, Integers]:
         keys, lengths = [], []
-        for letters in pieces(normalised(texts)):
+        for letters in _words(texts):
             hashes, starts = word_hashes(letters)
             keys.append(hashes)
             lengths.append(np.diff(starts))
         return np.concatenate(keys), np.concatenate(lengths)
 
-    def _corpus_weights(self, bags: _Bags, found_in: Integers, lengths: Integers) -> NDArray[np.float64]:
-        rarity = np.log1p((len(lengths) - found_in + 0.5) / (found_in + 0.5))
-        length = 1.0 - self.b + self.b * lengths / max(float(lengths.mean()), 1e-12)
-        repeats = bags.times * (self.k1 + 1.0) / (bags.times + self.k1 * length[bags.text])
-        return np.asarray(rarity[bags.term] * repeats)
+    def _corpus_weights(self, postings: Postings) -> NDArray[np.float64]:
+        rarity = np.log1p((postings.num_texts - postings.found_in + 0.5) / (postings.found_in + 0.5))
+        mean = float(postings.lengths.mean()) if postings.num_texts else 0.0
+        length = 1.0 - self.b + self.b * postings.lengths / max(mean, 1e-12)
+        repeats = postings.times * (self.k1 + 1.0) / (postings.times + self.k1 * length[postings.texts])
+        return np.asarray(postings.per_posting(rarity) * repeats)
 
-    def _query_weights(self, bags: _Bags, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
-        return bags.times.astype(np.float64)
-
-
-def _series(texts: Sequence[str | None]) -> pl.Series:
-    return pl.Series(values=texts, dtype=pl.String).fill_null("")
+    def _query_weights(self, postings: Postings, found_in: Integers, num_candidates: int) -> NDArray[np.float64]:
+        return postings.times.astype(np.float64)
 
 
-def _between_whitespace(texts: pl.Series) -> Letters:
+def _words(texts: Sequence[str]) -> Iterator[Letters]:
+    if len(texts) < MANY_TEXTS:
+        return pieces_of(texts)
+    import polars as pl
+
+    return pieces(normalised(pl.Series(texts, dtype=pl.String)))
+
+
+def _between_whitespace(texts: Sequence[str]) -> Letters:
     """Return lower-case texts (B,) as code points, with 0 in place of whitespace."""
-    texts = texts.str.to_lowercase().str.replace_all(r"[\s\x00]", "\0")
+    texts = [text.lower() for text in texts]
     starts = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(texts.str.len_chars().to_numpy() + 1, out=starts[1:])
-    joined = f"\0{texts.str.join(chr(0))[0]}\0"
-    return Letters(np.frombuffer(joined.encode("utf-32-le"), "<u4")[: starts[-1] + 1].astype(np.uint32), starts)
+    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1, out=starts[1:])
+    codes = np.frombuffer(bytearray("\0".join(["", *texts, ""]), _UTF32), np.uint32)
+    codes[_is_whitespace().take(codes, mode="clip")] = 0
+    return Letters(codes, starts)
 
 
-def _bags(keys: HashKeys, lengths: Integers, vocabulary: HashKeys) -> _Bags:
-    text = np.repeat(np.arange(len(lengths)), lengths)
-    term = np.searchsorted(vocabulary, keys)
-    known = np.flatnonzero(vocabulary[np.minimum(term, len(vocabulary) - 1)] == keys) if len(vocabulary) else term[:0]
-    place, count = np.unique(text[known] * len(vocabulary) + term[known], return_counts=True)
-    of_text, of_term = np.divmod(place, max(1, len(vocabulary)))
-    return _Bags(of_term, count, np.searchsorted(of_text, np.arange(len(lengths) + 1)))
-
-
-def _weighted(bags: _Bags, weights: NDArray[np.float64]) -> WeightedTexts:
-    terms = Ragged(torch.from_numpy(bags.term), torch.from_numpy(bags.offsets))
-    return WeightedTexts(terms, torch.from_numpy(weights.astype(np.float32)))
+@cache
+def _is_whitespace() -> NDArray[np.bool_]:
+    """Return whether each code point is whitespace; the last stands for all above, of which none is."""
+    return np.array([chr(code).isspace() for code in range(0x3002)])

@@ -8,14 +8,11 @@ from functools import partial
 from tempfile import TemporaryDirectory
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric.utilities import move_data_to_device
-from torch import Tensor
 
 from benchmarks.big_batches import distinct_data, made_model
 from benchmarks.report import Row, Section, alternate, rates
 from dssm_lightning.data.batch import Batch
-from dssm_lightning.retrieval.exact_search import exact_top_k
 from dssm_lightning.training.module import TwoTower
 from dssm_lightning.utils.seeding import Counter
 
@@ -26,13 +23,11 @@ def gpu(
     device: str = "cuda",
     batch_size: int = 8192,
     chunk_size: int = 1024,
-    num_candidates: int = 1_000_000,
     repeats: int = 9,
 ) -> Section:
-    """In-batch softmax of big batches in chunks against the whole matrix, and exact search against `matmul` and `topk`.
+    """In-batch softmax of big batches in chunks against the whole matrix.
 
-    A training step is one of two towers over id tables, 128 wide, without the assembly of its batch. Search is for the
-    100 nearest of a million candidates, 64 wide, for 256 queries.
+    A training step is one of two towers over id tables, 128 wide, without the assembly of its batch.
     """
     with TemporaryDirectory() as folder:
         data = distinct_data(2 * batch_size, folder)
@@ -41,13 +36,7 @@ def gpu(
         models = [made_model(data, sizes).to(device) for sizes in ({"score_chunk_size": chunk_size}, {})]
     what = f"steps, {batch_size:,} rows × {batch_size:,} candidates"
     trained = _alternate([_step(model, batch) for model in models], device, repeats)
-    query, corpus = (F.normalize(torch.randn(n, 64, device=device), dim=1) for n in (256, num_candidates))
-    k = min(100, num_candidates)
-    searched = _alternate([partial(exact_top_k, query, corpus, k), partial(_whole, query, corpus, k)], device, repeats)
-    rows = [
-        Row(f"{what}, {chunk_size:,} queries at once", "rows/s", *(rates(batch_size, each) for each in trained)),
-        Row(f"{k} of {num_candidates:,} × 64", "queries/s", *(rates(len(query), each) for each in searched)),
-    ]
+    rows = [Row(f"{what}, {chunk_size:,} queries at once", "rows/s", *(rates(batch_size, each) for each in trained))]
     name = torch.cuda.get_device_name() if device.startswith("cuda") else device
     return Section(TITLE, rows, [f"EvaluationSteps on one {name}, by the wall clock."])
 
@@ -61,10 +50,6 @@ def _step(model: TwoTower, batch: Batch) -> Callable[[], None]:
         optimizer.step()
 
     return step
-
-
-def _whole(query: Tensor, corpus: Tensor, k: int) -> Tensor:
-    return torch.cat([(part @ corpus.T).topk(k).values for part in query.split(64)])
 
 
 def _alternate(sides: list[Callable[[], object]], device: str, repeats: int) -> list[list[float]]:

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from numpy.typing import NDArray
 
 from benchmarks.report import Row, Section, alternate, rates
-from dssm_lightning.retrieval.exact_search import exact_top_k
+from dssm_lightning.retrieval.indexes import Exact
+
+Vectors = NDArray[np.float32]
 
 
 def search(
     num_queries: int = 256, num_candidates: int = 1_000_000, dim: int = 64, k: int = 100, repeats: int = 5
 ) -> Section:
-    """The exact k nearest by inner product (`dssm_lightning.retrieval.exact_search`), against FAISS' `IndexFlatIP`.
+    """The exact k nearest by inner product (`dssm_lightning.retrieval.indexes.exact`), against FAISS' `IndexFlatIP`.
 
     FAISS is no part of the package: without `faiss-cpu` (the extra `bench`) a `torch.matmul` with `topk` stands in its
     place. Beside them stands the product of all queries and candidates alone, of which nothing is kept.
     """
-    generator = torch.Generator().manual_seed(0)
-    query, corpus = (
-        F.normalize(torch.randn(n, dim, generator=generator), dim=1) for n in (num_queries, num_candidates)
-    )
-    name, other = _rival(corpus, k)
+    numbers = np.random.default_rng(0)
+    query, corpus = (_directions(numbers.standard_normal((n, dim), np.float32)) for n in (num_queries, num_candidates))
+    exact, (name, other) = Exact().build(corpus), _rival(corpus, k)
     product = partial(_product, query, corpus)
-    assert torch.allclose(exact_top_k(query, corpus, k)[0], other(query), atol=1e-5), "the sides find the same"
-    seconds = alternate([partial(exact_top_k, query, corpus, k), partial(other, query), product], repeats)
+    assert np.allclose(exact.search(query, k).scores, other(query), atol=1e-5), "the sides find the same"
+    seconds = alternate([partial(exact.search, query, k), partial(other, query), product], repeats)
     ours, *others = (rates(num_queries, each) for each in seconds)
     what = f"{k} of {num_candidates:,} × {dim}"
     return Section(
@@ -40,19 +40,27 @@ def search(
     )
 
 
-def _rival(corpus: Tensor, k: int) -> tuple[str, Callable[[Tensor], Tensor]]:
+def _directions(vectors: Vectors) -> Vectors:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _rival(corpus: Vectors, k: int) -> tuple[str, Callable[[Vectors], Vectors]]:
     """Its name, and (Q, D) -> (Q, k) the greatest products."""
     try:
         import faiss
     except ImportError:
-        parts = partial(Tensor.split, split_size=64)
-        return "torch.matmul and topk", lambda query: torch.cat([(q @ corpus.T).topk(k).values for q in parts(query)])
+        return "torch.matmul and topk", partial(_torch_top_k, torch.from_numpy(corpus), k)
     faiss.omp_set_num_threads(torch.get_num_threads())
     index = faiss.IndexFlatIP(corpus.shape[1])
-    index.add(corpus.numpy())
-    return f"FAISS {faiss.__version__} IndexFlatIP", lambda query: torch.from_numpy(index.search(query.numpy(), k)[0])
+    index.add(corpus)
+    return f"FAISS {faiss.__version__} IndexFlatIP", lambda query: index.search(query, k)[0]
 
 
-def _product(query: Tensor, corpus: Tensor) -> None:
-    for part in corpus.split(8192):
-        query @ part.T
+def _torch_top_k(corpus: torch.Tensor, k: int, query: Vectors) -> Vectors:
+    parts = torch.from_numpy(query).split(64)
+    return torch.cat([(part @ corpus.T).topk(k).values for part in parts]).numpy()
+
+
+def _product(query: Vectors, corpus: Vectors) -> None:
+    for start in range(0, len(corpus), 8192):
+        query @ corpus[start : start + 8192].T

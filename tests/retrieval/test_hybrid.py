@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 from helpers.small import small_data, small_model, small_trainer, write_config
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 
 from dssm_lightning.api import load_run
 from dssm_lightning.cli.main import main
 from dssm_lightning.data.interactions import TRAIN
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.data.sources import Synthetic
+from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.evaluation.hybrid_test import HybridTest
 from dssm_lightning.features import Categorical, HashedWords, LikedBy, Tokens
 from dssm_lightning.features.schema import Schema
@@ -27,14 +32,13 @@ PAGES = ["red cat", "blue dog", "red red dog", "bird"]
 
 def test_ranks_by_hand() -> None:
     """Equal scores share the first of their ranks; a candidate outside a list gets nothing from it."""
-    found = reciprocal_ranks(torch.tensor([[3.0, 5.0, 3.0, -torch.inf, 1.0]]))
+    found = reciprocal_ranks(np.array([[3.0, 5.0, 3.0, -np.inf, 1.0]], np.float32))
     assert found.tolist() == [[1 / 62, 1 / 61, 1 / 62, 0.0, 1 / 64]]
-    assert found.dtype == torch.float64
+    assert found.dtype == np.float64
 
 
 def test_ranks_by_a_loop() -> None:
-    generator = torch.Generator().manual_seed(2)
-    scores = torch.randint(0, 9, (7, 20), generator=generator).float()
+    scores = np.random.default_rng(2).integers(0, 9, (7, 20)).astype(np.float32)
     found = reciprocal_ranks(scores)
     for row, values in zip(scores.tolist(), found.tolist(), strict=True):
         assert values == [1 / (61 + sum(other > own for other in row)) for own in row]
@@ -44,21 +48,43 @@ def test_ranks_by_a_loop() -> None:
 def test_fusion_by_hand(weight: float) -> None:
     """BM25 of "red dog" ranks the page with all words first and omits "bird"; the model ranks in the opposite order."""
     hybrid = Hybrid(PAGES, ["asks"], weight)
-    words = hybrid.index.search(["red dog"])[0]
-    assert words.argsort(descending=True).tolist()[0] == 2
+    words = hybrid.index.scores(["red dog"])[0]
+    assert words.argmax() == 2
     assert words[0] > words[3] == 0
-    fused = hybrid.fuse(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), pl.DataFrame({"asks": ["red dog"]}))[0].tolist()
+    fused = hybrid.fuse(np.array([[1.0, 2.0, 3.0, 4.0]]), hybrid.texts_of([{"asks": "red dog"}]))[0].tolist()
     rank = [1 + int((words > words[page]).sum()) for page in range(3)]
     expected = [1 / (60 + 4 - page) + (weight / (60 + rank[page]) if page < 3 else 0.0) for page in range(4)]
     assert fused == pytest.approx(expected, abs=1e-15)
 
 
-def test_words_of_any_text_are_searched_as_those_of_the_data() -> None:
-    words = BM25()
-    words.fit(PAGES)
-    both = words.search(["red dog", "bird unknown"])
-    assert torch.equal(both[1:], words.search(["bird unknown"]))
-    assert both[1].nonzero().flatten().tolist() == [3]
+def test_an_excluded_candidate_is_in_no_list() -> None:
+    """A score of −∞: the others are ranked as if the candidate were not there."""
+    hybrid, texts = Hybrid(PAGES, ["asks"]), ["red dog", "bird"]
+    scores = np.array([[1.0, -np.inf, 3.0, 2.0], [1.0, -np.inf, 3.0, 1.0]], np.float32)
+    fused = hybrid.fuse(scores, texts)
+    left = np.array([0, 2, 3])
+    assert fused[:, 1].tolist() == [0, 0]
+    assert np.array_equal(fused[:, left], hybrid.fuse(scores[:, left], texts, left))
+    assert fused[0, 2] == 1 / 61 + 1 / 61
+
+
+def test_a_saved_index_takes_the_place_of_the_texts(tmp_path: Path) -> None:
+    hybrid = Hybrid(PAGES, ["asks"], 0.3)
+    hybrid.index.save(tmp_path / "terms")
+    scores = np.array([[4.0, 1.0, 3.0, 2.0]], np.float32)
+    again = Hybrid(BM25.load(tmp_path / "terms"), ["asks"], 0.3)
+    assert np.array_equal(again.fuse(scores, ["red dog"]), hybrid.fuse(scores, ["red dog"]))
+
+
+def test_an_index_of_another_corpus_is_refused() -> None:
+    with pytest.raises(UserError, match=r"hybrid.*\(1, 3\).*\(1, 4\).*corpus"):
+        Hybrid(PAGES, ["asks"]).fuse(np.zeros((1, 3), np.float32), ["red"])
+
+
+def test_texts_of_raw_queries() -> None:
+    hybrid = Hybrid(PAGES, ["title", "tags"])
+    records = [{"title": "a", "tags": ["b", None, "c"]}, {"tags": None, "title": "d", "year": 7}, {}]
+    assert hybrid.texts_of(records) == ["a b c", "d", ""]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +110,7 @@ def test_test_measures_both(place: Path) -> None:
 
 
 def test_search_ranks_as_test_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates of the same words nearly tie: their model scores are 1e-6 apart, in an order that rounding decides."""
     monkeypatch.chdir(place)
     model, data = load_run(place / "runs/texts/version_0/checkpoints/best.ckpt")
     hybrid = Hybrid(corpus_texts(data.data), data.schemas.query.text_columns, 0.5)
@@ -94,9 +121,13 @@ def test_search_ranks_as_test_does(place: Path, monkeypatch: pytest.MonkeyPatch)
     [plain] = main(["search", "--query", text, "--k", "60"])
     with torch.no_grad():
         scores = model(data.schemas.query.encode(pl.DataFrame({"text": [text]})), next(iter(data.corpus_batches())))
-    fused = hybrid.fuse(scores, pl.DataFrame({"text": [text]}))[0]
-    ids = data.candidates.to_series(0).to_list()
-    assert {hit.id: hit.score for hit in hits} == pytest.approx(dict(zip(ids, fused.tolist(), strict=True)), abs=1e-9)
+    own = scores.numpy()[0]
+    words = hybrid.fuse(scores.numpy(), [text])[0] - reciprocal_ranks(scores.numpy())[0]
+    found = {hit.id: hit.score for hit in hits}
+    for row, candidate in enumerate(data.candidates.to_series(0)):
+        best = 1 / (61 + (own > own[row] + 1e-4).sum()) + words[row]
+        worst = 1 / (60 + (own >= own[row] - 1e-4).sum()) + words[row]
+        assert worst - 1e-9 <= found[candidate] <= best + 1e-9
     assert [hit.id for hit in hits] != [hit.id for hit in plain]
 
 
@@ -105,6 +136,8 @@ def test_a_side_without_a_text_is_refused() -> None:
         Hybrid(["a text"], [])
     with pytest.raises(UserError, match=r"hybrid.*no candidate feature"):
         Hybrid(None, ["text"])
+    with pytest.raises(UserError, match=r"hybrid.*no candidate feature"):
+        Hybrid(BM25(), ["text"])
 
 
 def test_tokens_are_texts() -> None:
@@ -130,15 +163,31 @@ def test_training_queries_are_searched_if_the_model_reads_them(tmp_path: Path) -
     ]
 
 
-def test_a_weight_below_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"hybrid: weight is -0\.1"):
-        Hybrid(["a"], ["text"], -0.1)
+@pytest.mark.parametrize("weight", [-0.1, float("inf"), float("nan"), True, "1"])
+def test_a_wrong_weight_is_refused(weight: Any) -> None:
+    with pytest.raises(UserError, match=f"hybrid: weight is {weight!r}"):
+        Hybrid(["a"], ["text"], weight)
 
 
 def test_a_missing_text_is_refused_before_anything_is_ranked(tmp_path: Path) -> None:
     data = small_data(tmp_path, query=[Categorical(name="query_id")])
     with pytest.raises(ValueError, match=r"hybrid.*no query feature"):
         small_trainer(tmp_path, callbacks=[HybridTest()]).test(small_model(), datamodule=data, verbose=False)
+
+
+def test_a_text_of_each_event_is_refused_before_anything_is_ranked(tmp_path: Path) -> None:
+    data = small_data(tmp_path)
+    trainer = small_trainer(tmp_path, callbacks=[_WithoutTexts(), HybridTest()])
+    with pytest.raises(UserError, match=r"hybrid.*'text' belongs to interactions.*query_id"):
+        trainer.test(small_model(), datamodule=data, verbose=False)
+
+
+class _WithoutTexts(Callback):
+    """Take the texts out of the table of queries, as if each event had one of its own."""
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assembler = datamodule_of(trainer).assembler
+        assembler.data = assembler.data._replace(queries=assembler.data.queries.drop("text"))
 
 
 def test_only_test_has_the_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -80,4 +80,4 @@ class ContentTfIdf(ItemToItem):
         assert data.corpus_texts is not None
         index = TfIdf()
         index.fit(data.corpus_texts)
-        self._positives, self._weights = data.positives, index.search(data.corpus_texts).contiguous()
+        self._positives, self._weights = data.positives, torch.from_numpy(index.scores(data.corpus_texts))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
-from dssm_lightning.retrieval.term_search import TermIndex
+from dssm_lightning.retrieval.term_index import TermIndex
 
 
 class TermBaseline(Baseline):
@@ -16,7 +17,6 @@ class TermBaseline(Baseline):
         index: the search, such as :class:`~dssm_lightning.retrieval.term_search.BM25`.
 
     Example:
-        >>> import torch
         >>> from dssm_lightning.retrieval.term_search import BM25
         >>> from dssm_lightning.utils.ragged import Ragged
         >>> nothing = Ragged.from_lengths(torch.tensor([], dtype=torch.int64), torch.tensor([0]))
@@ -42,12 +42,13 @@ class TermBaseline(Baseline):
         return f"{' and '.join(missing)} have no text" if missing else None
 
     def fit(self, data: BaselineData) -> None:
-        """Fit the index on the corpus, and weigh the texts of all queries."""
+        """Fit the index on the corpus."""
         assert data.query_texts is not None
         assert data.corpus_texts is not None
         self.index.fit(data.corpus_texts)
-        self._queries = self.index.weigh(data.query_texts)
+        self._queries = data.query_texts
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
         """Return the scores (Q, N) of the index."""
-        return self.index.scores(self._queries, batch.query_row.cpu())
+        texts = [self._queries[row] for row in batch.query_row.tolist()]
+        return torch.from_numpy(self.index.scores(texts))

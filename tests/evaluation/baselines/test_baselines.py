@@ -29,7 +29,7 @@ from dssm_lightning.evaluation.baselines import (
     default_baselines,
 )
 from dssm_lightning.evaluation.evaluator import Evaluation
-from dssm_lightning.retrieval import term_search
+from dssm_lightning.retrieval import postings
 from dssm_lightning.retrieval.term_search import BM25, TfIdf
 
 TITLES = [
@@ -110,9 +110,9 @@ def test_item_knn_adds_the_similarities_of_the_nearest(liked: Tensor, data: Base
     assert baseline.scores(ask(list(range(12)))).numpy() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("chunk", [1 << 24, 100])
-def test_tf_idf_has_the_numbers_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(term_search, "TABLE_CHUNK", chunk)
+@pytest.mark.parametrize("entries", [1 << 24, 3])
+def test_tf_idf_has_the_numbers_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
+    monkeypatch.setattr(postings, "_AT_ONCE", entries)
     baseline = TermBaseline(TfIdf())
     baseline.fit(text_data(QUERIES, TITLES))
     reference = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), sublinear_tf=True).fit(TITLES)
