@@ -16,9 +16,12 @@ from jsonargparse import ArgumentParser, Namespace
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.features.schema import Schemas
+from dssm_lightning.models.numpy_towers import NumpyTowers
 from dssm_lightning.models.two_tower import TwoTowerModel
-from dssm_lightning.retrieval.hybrid import Hybrid
+from dssm_lightning.retrieval.candidate_tables import kinds_of, rows_of
+from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.retriever import Retriever
+from dssm_lightning.retrieval.term_search import BM25
 from dssm_lightning.training.checkpoint_files import read_checkpoint
 from dssm_lightning.training.checkpoint_model import model_of
 from dssm_lightning.training.run_folders import run_of
@@ -125,35 +128,63 @@ def load_retriever(checkpoint: str | Path, trust: Sequence[str] = ()) -> Retriev
     return make_retriever(*load_run(checkpoint, trust))
 
 
-def make_retriever(model: TwoTowerModel, data: RetrievalData, hybrid_weight: float | None = None) -> Retriever:
+def make_retriever(model: TwoTowerModel, data: RetrievalData) -> Retriever:
     """Return a retriever of a trained model over the corpus of these data, which is embedded first.
 
     Args:
         model: trained.
         data: the corpus that is searched.
-        hybrid_weight: weight of BM25's list in a reciprocal rank fusion with the model's; None = the model alone.
-
-    Raises:
-        UserError: a hybrid without texts on both sides.
     """
     assert model.schemas is not None, "the model is not built: train or load it first"
-    prepared, hybrid = data.data, None
-    if hybrid_weight is not None:
-        hybrid = Hybrid(corpus_texts(prepared), model.schemas.query.text_columns, hybrid_weight)
+    towers, prepared = NumpyTowers(model), data.data
     batches = data.corpus_batches()
     with torch.inference_mode():
         shown = track(batches, "embedding the corpus", len(batches), least=4)
-        corpus = model.embed_corpus(shown, len(batches.numbers))
-    return Retriever(
-        model.schemas,
-        model.encode_query,
-        model.encode_candidate,
-        model.scorer,
-        corpus,
-        prepared.candidates,
-        prepared.display,
-        hybrid,
-    )
+        embeddings = model.embed_corpus(shown, len(batches.numbers)).float().cpu().numpy()
+    texts, terms = corpus_texts(prepared), None
+    query_texts = model.schemas.query.text_columns
+    if texts is not None and query_texts:
+        terms = BM25()
+        terms.fit(texts)
+    rows, kinds = rows_of(prepared.candidates), kinds_of(prepared.candidates)
+    corpus = Corpus.build(towers, rows, embeddings, terms, kinds)
+    display = [name for name in prepared.display if name in rows.columns]
+    return Retriever(model.schemas, corpus, display, query_texts)
+
+
+def export_bundle(
+    checkpoint: str | Path,
+    output: str | Path,
+    configs: Sequence[str | Path] = (),
+    *,
+    vectors: str = "float32",
+    pt2: bool = False,
+    trust: Sequence[str] = (),
+) -> None:
+    """Write the bundle of a checkpoint: a folder that answers queries without torch, Lightning or the training data.
+
+    Args:
+        checkpoint: the file, in its run folder.
+        output: the bundle's folder; an older bundle in its place is replaced.
+        configs: the data in place of those of the run, later configs over earlier ones.
+        vectors: precision of the vectors that are searched: ``float32``, ``float16``, ``int8`` or ``binary``.
+        pt2: also write both towers as ``torch.export`` programs.
+        trust: modules of your own that the checkpoint and the run's config may name.
+
+    Raises:
+        UserError: as for :func:`load_run` and :func:`dssm_lightning.export.export_bundle`.
+    """
+    from dssm_lightning.export.bundle import export_bundle as write
+    from dssm_lightning.export.bundle import require_exportable
+    from dssm_lightning.export.run_facts import run_facts
+
+    require_exportable(output, vectors)
+    path = Path(checkpoint)
+    with trusting(trust):
+        model = model_of(read_checkpoint(path), str(path))
+        data = load_data(configs) if configs else data_of(path, model.schemas)
+        data.encode_with(model.schemas)
+        write(model, data, make_retriever(model, data), output, run_facts(path, configs), vectors=vectors, pt2=pt2)
 
 
 def _instantiate(kind: type[T], key: str, configs: Sequence[str | Path]) -> T:

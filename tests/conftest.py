@@ -36,6 +36,14 @@ def movielens_root() -> Path:
     return Path(root)
 
 
+@pytest.fixture(scope="session")
+def shop_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of an untrained model over 30 candidates; it takes seconds to export, so do not change it."""
+    from helpers.bundles import make_shop_bundle
+
+    return make_shop_bundle(tmp_path_factory.mktemp("shop"))
+
+
 @pytest.fixture(autouse=True)
 def _seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests draw the same numbers whatever ran before them."""

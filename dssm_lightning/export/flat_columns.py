@@ -13,50 +13,12 @@ from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.numeric import Bucketized
 from dssm_lightning.features.schema import Schema
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.ragged import Column, Features, Prefixes, Ragged
-
-SEPARATOR = "__"
-
-
-def flatten(features: Features, prefix: str = "") -> dict[str, Tensor]:
-    """Return the columns as named tensors, the inputs of an exported program.
-
-    A tensor keeps the feature's name. A ragged column becomes ``name__values`` and ``name__offsets``, and ``name__age``
-    in a history. The candidates of a history of whole candidates become ``name__items__…``.
-
-    Raises:
-        UserError: two inputs would have one name.
-
-    Example:
-        >>> column = Ragged(torch.tensor([5, 7]), torch.tensor([0, 2]))
-        >>> list(flatten({"title": column, "price": torch.zeros(1, 1)}))
-        ['title__values', 'title__offsets', 'price']
-    """
-    flat: dict[str, Tensor] = {}
-    for name, column in features.items():
-        for key, tensor in _named(prefix + name, column).items():
-            if key in flat:
-                raise UserError(f"export: two features need an input named {key!r}; rename feature {name!r}")
-            flat[key] = tensor
-    return flat
-
-
-def _named(name: str, column: Column) -> dict[str, Tensor]:
-    if isinstance(column, Tensor):
-        return {name: column}
-    assert not isinstance(column, Prefixes), "a served history has a row for each query"
-    flat = {f"{name}{SEPARATOR}values": column.values, f"{name}{SEPARATOR}offsets": column.offsets}
-    if column.age is not None:
-        flat[f"{name}{SEPARATOR}age"] = column.age
-    if isinstance(column.items, Tensor):
-        flat[f"{name}{SEPARATOR}items"] = column.items
-    if isinstance(column.items, dict):
-        flat |= flatten(column.items, f"{name}{SEPARATOR}items{SEPARATOR}")
-    return flat
+from dssm_lightning.utils.ragged import Column, Features, Ragged
 
 
 def unflatten(template: Features, tensors: Iterable[Tensor]) -> Features:
-    """Return the columns of which ``tensors`` are the parts, in the order of :func:`flatten`.
+    """Return the columns of which ``tensors`` are the parts, in the order of
+    :func:`~dssm_lightning.retrieval.bundle.programs.flatten`.
 
     Args:
         template: columns of the same form.

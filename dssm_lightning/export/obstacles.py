@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dssm_lightning.export.flat_columns import flatten, unflatten
+from dssm_lightning.export.flat_columns import unflatten
 from dssm_lightning.export.tracing import TraceError, trace
 from dssm_lightning.models.encoders import Dense
 from dssm_lightning.models.tower import encode
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.retrieval.bundle.programs import flatten
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Column, Features
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from dssm_lightning.export.flat_columns import example_columns
-from dssm_lightning.export.programs import ExportedTowers
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tower import Tower
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.retrieval.bundle.programs import ExportedTowers
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features
 
@@ -31,8 +31,8 @@ def export_towers(
     embeddings, and ``vectors.onnx``, where it is needed, turns embeddings into the vectors of an index. All of them
     read their weights from ``model.safetensors`` in the same folder, which has each tensor once. The inputs of the
     towers are the features' columns, as :func:`~dssm_lightning.export.flatten` names them; ages that no encoder reads
-    are no inputs. A batch needs at least one row, and a history of whole candidates at least one candidate among its
-    items, even if no row refers to it.
+    are no inputs. A history of whole candidates has their embeddings as an input. A batch needs at least one row, and
+    such a history at least one embedding, even if no row refers to it.
 
     Each program is compared with torch before the function returns.
 
@@ -62,7 +62,7 @@ def export_towers(
         >>> programs.query.inputs, programs.query.shape
         ((ProgramInput(name='city', dtype='int32', shape=(None,)),), (None, 32))
     """
-    _check_installed()
+    require_installed()
     if model.schemas is None:
         raise UserError("export: the model has no towers yet; call build(schemas), or load a checkpoint")
     folder = Path(folder)
@@ -74,11 +74,16 @@ def export_towers(
         examples = example_columns(query, candidate), example_columns(candidate, candidate)
     from dssm_lightning.export.writing import write_programs  # needs the extra
 
-    with torch.no_grad(), _portable(model) as portable:
-        return write_programs(portable, folder, *examples)
+    with torch.no_grad(), portable_model(model) as portable:
+        return write_programs(portable, folder, portable.embed_histories(examples[0]), examples[1])
 
 
-def _check_installed() -> None:
+def require_installed() -> None:
+    """Refuse to export without the packages of the extra ``onnx``.
+
+    Raises:
+        UserError: a package is not installed.
+    """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise UserError(
@@ -88,7 +93,7 @@ def _check_installed() -> None:
 
 
 @contextmanager
-def _portable(model: TwoTowerModel) -> Iterator[TwoTowerModel]:
+def portable_model(model: TwoTowerModel) -> Iterator[TwoTowerModel]:
     """Yield both towers and the scorer in evaluation mode, on the CPU and in float32; restore the mode at the end.
 
     The modules are the model's own, unless their tensors must be moved or converted: then they are copies.

@@ -34,24 +34,41 @@ def trace(module: nn.Module, inputs: dict[str, Tensor], output: str, dynamic: di
     Raises:
         TraceError: the module has an operation, or a decision on data, that cannot be translated.
     """
-    sizes = [dict.fromkeys(dynamic[name], torch.export.Dim.DYNAMIC) for name in inputs]
-    tensors = list(inputs.values())
+    exported, tensors = export_program(module, inputs, dynamic), list(inputs.values())
     try:
-        # Without this switch, sizes of 1 would be special: a program traced with 3 rows would refuse one row.
-        with _quiet(), torch.no_grad(), SWITCHES.patch(backed_size_oblivious=True):
-            exported = torch.export.export(module, (tensors,), dynamic_shapes=(sizes,), strict=False)
+        with _exporting():
             program = torch.onnx.export(
                 exported, (tensors,), dynamo=True, verbose=False, custom_translation_table=translations()
             )
-    except Exception as error:  # the exporters raise whatever they meet, also errors of the user's own modules
+    except Exception as error:  # the exporter raises whatever it meets
         raise TraceError(_reason(error)) from error
     assert program is not None
     model = program.model
     _name_ends(model, list(inputs), output)
+    _forget_origin(model)
     for value in list(model.graph.inputs):
         if not value.uses() and not value.is_graph_output():  # such as the ages of a history that is only averaged
             model.graph.inputs.remove(value)
     return model
+
+
+def export_program(
+    module: nn.Module, inputs: dict[str, Tensor], dynamic: dict[str, list[int]]
+) -> torch.export.ExportedProgram:
+    """Trace a module that takes a list of tensors. Arguments and errors as for :func:`trace`."""
+    sizes = [dict.fromkeys(dynamic[name], torch.export.Dim.DYNAMIC) for name in inputs]
+    try:
+        with _exporting():
+            return torch.export.export(module, (list(inputs.values()),), dynamic_shapes=(sizes,), strict=False)
+    except Exception as error:  # it raises whatever it meets, also errors of the user's own modules
+        raise TraceError(_reason(error)) from error
+
+
+@contextmanager
+def _exporting() -> Iterator[None]:
+    """Export quietly, and without special cases for sizes of 1: a program traced with 3 rows would refuse one row."""
+    with _quiet(), torch.no_grad(), SWITCHES.patch(backed_size_oblivious=True):
+        yield
 
 
 def _name_ends(model: onnx_ir.Model, inputs: list[str], output: str) -> None:
@@ -63,6 +80,20 @@ def _name_ends(model: onnx_ir.Model, inputs: list[str], output: str) -> None:
             value.name = f"{value.name}.{number}"
     for value, name in ends.items():
         value.name = name
+
+
+def _forget_origin(model: onnx_ir.Model) -> None:
+    """Remove what the exporter notes of its origin: stack traces have paths of this machine, and differ each time."""
+    graphs: list[Any] = [model.graph, *model.functions.values()]
+    for graph in graphs:
+        nodes = list(graph.all_nodes())
+        values = [*graph.inputs, *(value for node in nodes for value in node.outputs)]
+        for part in (graph, *nodes, *values):
+            part.metadata_props.clear()
+            part.doc_string = None
+    for value in model.graph.initializers.values():
+        value.metadata_props.clear()
+    model.metadata_props.clear()
 
 
 @contextmanager

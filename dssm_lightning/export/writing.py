@@ -11,12 +11,12 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from dssm_lightning.export.flat_columns import flatten, unflatten
+from dssm_lightning.export.flat_columns import unflatten
 from dssm_lightning.export.obstacles import tower_obstacle
-from dssm_lightning.export.programs import ExportedTowers, Program, ProgramInput
 from dssm_lightning.export.shared_weights import refer_to_weights, save_weights
 from dssm_lightning.export.tracing import TraceError, trace
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.retrieval.bundle.programs import ExportedTowers, Program, ProgramInput, flatten
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features, num_rows, take_features
 

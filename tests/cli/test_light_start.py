@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,49 @@ def test_answers_need_neither_lightning_nor_torchmetrics(place: Path, words: lis
     found = loaded(RUN_MAIN, *words, cwd=place)
     assert "torch" in found
     assert not found & {"lightning", "lightning_fabric", "pytorch_lightning", "torchmetrics"}
+
+
+SEARCH = ["search", "--bundle=bundle"]
+OF_A_BUNDLE = {
+    "search": [*SEARCH, "--query=bada"],
+    "search, filtered": [*SEARCH, "--query=bada", "--filter", "group = 'group-1'", "--hybrid", "--json"],
+    "similar": ["similar", "--bundle=bundle", "--id=c7"],
+    "score": ["score", "--bundle=bundle", "--input=in.json"],
+    "inspect": ["inspect", "--bundle=bundle"],
+    "push": ["push", "--bundle=bundle", "--url=memory://bundle"],
+    "index": ["index", "--bundle=copy", "--precision=int8", "--factory=HNSW8"],
+    "pull": ["pull", "--url=FILE", "--output=pulled"],
+    "a file": [*SEARCH, "--queries=queries.csv", "--output=topk.parquet"],
+    "a file of vectors": [*SEARCH, "--queries=bundle/query_sample.safetensors", "--output=topk.csv"],
+}
+
+
+@pytest.mark.parametrize("name", OF_A_BUNDLE)
+def test_a_bundle_needs_no_torch(name: str, exported: Path, tmp_path: Path) -> None:
+    """Polars is only needed for files."""
+    shutil.copytree(exported / "bundle", tmp_path / "bundle")
+    shutil.copytree(exported / "bundle", tmp_path / "copy")
+    (tmp_path / "in.json").write_text(json.dumps({"query": "a", "positive_doc": "b", "negative_docs": []}), "utf-8")
+    (tmp_path / "queries.csv").write_text("text\nbada\ntude\n", "utf-8")
+    words = [word.replace("FILE", f"file://{tmp_path}/bundle") for word in OF_A_BUNDLE[name]]
+    found = loaded(RUN_MAIN, *words, cwd=tmp_path)
+    assert "numpy" in found
+    assert not found & {"torch", "lightning", "torchmetrics", "torchvision", "tokenizers", "PIL", "pandas", "sklearn"}
+    assert ("polars" in found) == name.startswith("a file")
+    assert ("onnxruntime" in found) == (name not in ("inspect", "push", "pull"))
+
+
+def test_search_starts_quickly(exported: Path) -> None:
+    """With compiled files, the process takes about .4 s of processor time, most of it imports."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    line = ["timeout", "-k", "5", "120", sys.executable, "-m", "dssm_lightning", *SEARCH, "--query=bada"]
+    seconds = []
+    for _ in range(3):  # the first one may compile
+        before = os.times()
+        subprocess.run(line, capture_output=True, check=True, env=environment, cwd=exported, timeout=120)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(seconds) < 2, seconds
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from dssm_lightning import __main__
 from dssm_lightning.cli.command_arguments import as_yaml
 from dssm_lightning.cli.commands.registry import COMMANDS, _without_result, function_of
-from dssm_lightning.cli.commands.search import show_table
+from dssm_lightning.cli.hit_tables import show_table
 from dssm_lightning.cli.main import main
 from dssm_lightning.cli.spelling_parser import SpellingParser
 from dssm_lightning.retrieval.retriever import Hit
@@ -73,11 +73,16 @@ def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- given -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["search", "baseline", "curves", "mine", "summary", "score", "hashing-report"])
+BUNDLES = {"similar": ["--id=i"], "export": ["--output=o"], "index": ["--bundle=b"]}
+
+
+@pytest.mark.parametrize(
+    "name", ["search", "baseline", "curves", "mine", "summary", "score", "hashing-report", *BUNDLES]
+)
 def test_a_list_of_texts_takes_any_text(name: str) -> None:
     function = _without_result(function_of(name))
-    option = {"search": "query", "curves": "label"}.get(name, "config")
-    needed = {"curves": ["--run=r", "--metric=m", "--plot=p.svg"], "score": ["--input=i"]}.get(name, [])
+    option = {"search": "query", "curves": "label", "similar": "filter", "index": "factory"}.get(name, "config")
+    needed = {"curves": ["--run=r", "--metric=m", "--plot=p.svg"], "score": ["--input=i"], **BUNDLES}.get(name, [])
     parser = SpellingParser(exit_on_error=False)
     parser.add_function_arguments(function, as_group=False)
     words = as_yaml([*needed, *(f"--{option}={text}" for text in TEXTS)], function)
@@ -86,7 +91,7 @@ def test_a_list_of_texts_takes_any_text(name: str) -> None:
 
 def test_every_command_is_tried_above() -> None:
     lists = {name for name in COMMANDS if "list[str]" in str(function_of(name).__annotations__)}
-    assert lists == set(COMMANDS) - {"compare"}
+    assert lists == set(COMMANDS) - {"compare", "inspect", "push", "pull"}
 
 
 @pytest.mark.parametrize("text", ["💥", "𠮷野家", "a\u2028b", "a\x7fb", "a\x1b[31mb", "\u202eabc"])

@@ -18,7 +18,9 @@ from helpers.paths import EVERY_KIND, ROOT
 from lightning.pytorch.cli import LightningCLI
 
 from dssm_lightning import TwoTower
+from dssm_lightning.cli.commands.registry import COMMANDS
 from dssm_lightning.cli.main import main
+from dssm_lightning.cli.trainer_verbs import ABOUT
 from dssm_lightning.data.datamodule import RetrievalDataModule
 
 CONFIG = EVERY_KIND
@@ -391,11 +393,11 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
             main(arguments)
         assert not stopped.value.code
         shown = capsys.readouterr().out
-        for verb in ("fit", "validate", "test", "predict", "baseline", "search", "score", "summary", "compare"):
+        for verb in (*ABOUT, *COMMANDS):
             assert f"\n{verb} " in shown
 
 
-@pytest.mark.parametrize("verb", ["fit", "test", "baseline", "search", "score", "summary", "compare"])
+@pytest.mark.parametrize("verb", ["fit", "test", *COMMANDS])
 def test_every_command_has_help_and_needs_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:

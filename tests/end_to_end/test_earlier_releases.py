@@ -15,7 +15,7 @@ from dssm_lightning import TwoTower, load_data, load_model, load_retriever
 from dssm_lightning.api import load_datamodule
 from dssm_lightning.cli.main import main
 
-RELEASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+RELEASES = sorted(path.name for path in GOLDEN.iterdir() if (path / "checkpoints").is_dir())
 
 
 @pytest.fixture(params=RELEASES)

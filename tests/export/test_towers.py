@@ -51,6 +51,7 @@ from dssm_lightning.models.encoders import (
 from dssm_lightning.models.fusion import FM, MLP, Concat, Cross, FMScore, Gated, Parallel, SENet, Sum
 from dssm_lightning.models.scorers import Dot, MLPScorer, MultiHeadDot
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.utils.ragged import Ragged
 
 Case = tuple[Feature, Callable[..., encoders.Encoder]]
 FILM = Categorical(name="film", vocabulary=tuple("abcdefghij"))
@@ -246,14 +247,23 @@ def test_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_history_of_whole_candidates_without_any_entry_reads_no_item(tmp_path: Path) -> None:
+def test_a_history_of_whole_candidates_reads_their_embeddings(tmp_path: Path) -> None:
+    """What the candidate program gives; without any entry, no item is read."""
     tower = partial(Tower, fusion=Concat, output_dim=6, encoders={"seen": partial(GRU, output_dim=6)})
     model = build([WHOLE], [FILM], tower)
     programs = export_towers(model, tmp_path)
-    assert [each.name for each in programs.query.inputs] == ["seen__values", "seen__offsets", "seen__items__film"]
+    assert [each.name for each in programs.query.inputs] == ["seen__values", "seen__offsets", "seen__items"]
+    assert programs.query.inputs[2].shape == (None, 6)
     ids = torch.zeros(0, dtype=torch.int64)
     inputs = {"seen__values": ids, "seen__offsets": torch.zeros(3, dtype=torch.int64)}
-    found = run(tmp_path, programs.query, {**inputs, "seen__items__film": torch.zeros(1, dtype=torch.int32)})
-    again = run(tmp_path, programs.query, {**inputs, "seen__items__film": torch.full((1,), 3, dtype=torch.int32)})
+    found = run(tmp_path, programs.query, {**inputs, "seen__items": torch.zeros(1, 6)})
+    again = run(tmp_path, programs.query, {**inputs, "seen__items": torch.ones(1, 6)})
     assert (found == again).all()
+    films = torch.tensor([3, 0, 9], dtype=torch.int32)
+    embedded = torch.from_numpy(run(tmp_path, programs.candidate, {"film": films}))
+    values, offsets = torch.tensor([2, 0, 1]), torch.tensor([0, 1, 3])
+    given = {"seen__values": values, "seen__offsets": offsets, "seen__items": embedded}
+    with torch.no_grad():
+        wanted = model.encode_query({"seen": Ragged(values, offsets, torch.ones(3), {"film": films})})
+    assert torch.allclose(torch.from_numpy(run(tmp_path, programs.query, given)), wanted, atol=1e-5)
     assert flatten({}) == {}

@@ -21,12 +21,16 @@ import pytest
 import yaml
 from helpers.paths import PACKAGE, ROOT
 
+from dssm_lightning.api import load_data, load_untrained, make_retriever
 from dssm_lightning.cli.commands import registry
 from dssm_lightning.cli.main import main
 from dssm_lightning.cli.trainer_verbs import ABOUT
+from dssm_lightning.export import RunFacts, export_bundle
+from dssm_lightning.retrieval.retriever import Retriever
 from dssm_lightning.utils.renamed import renew_path
 
 DOCS = ROOT / "docs"
+BUNDLES = DOCS / "how-to" / "bundles.md"
 README, FIRST, SHOP = ROOT / "README.md", DOCS / "tutorials" / "first-model.md", DOCS / "tutorials" / "own-tables.md"
 DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"<!-- (file|run|excerpt)(?:: (.+?))? -->\n```\w+\n(.*?)```\n", re.DOTALL)
@@ -138,6 +142,27 @@ def excerpts(part: Any, whole: Any) -> bool:
         rest = iter(whole)
         return all(any(excerpts(item, other) for other in rest) for item in part)
     return bool(part == whole)
+
+
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
+def test_the_page_of_bundles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each file runs on a bundle of the emoji config, whose weights are not trained."""
+    data, model = load_data([ROOT / "configs" / "emoji.yaml"]), load_untrained([ROOT / "configs" / "emoji.yaml"])
+    model.build(data.data.schemas)
+    retriever = make_retriever(model.eval(), data)
+    export_bundle(model, data, retriever, tmp_path / "bundle", RunFacts("", {}, {}, {}, {}))
+    names = []
+    for _, name, text in blocks(BUNDLES, "file"):
+        exec(
+            compile(text.replace('QdrantClient("http://localhost:6333")', 'QdrantClient(":memory:")'), name, "exec"), {}
+        )
+        names.append(name)
+    assert names == ["answers.py", "refresh.py", "to_faiss.py", "to_qdrant.py"]
+    printed = capsys.readouterr().out
+    assert all(hit.id in printed for hit in retriever.search("grinning cat", k=3))
+    tonight = Retriever.load(tmp_path / "tonight")
+    assert len(tonight) == len(retriever)  # one came, one went
+    assert "new-1" in [hit.id for hit in tonight.search("orange cat", k=5)]
 
 
 def test_excerpts_are_what_the_files_say() -> None:

@@ -99,3 +99,22 @@ def test_what_serves_never_loads_lightning(name: str) -> None:
     assert not found & {"lightning", "lightning.pytorch", "torchmetrics", "rich"}
     if name == "retrieval":
         assert not {module for module in found if module.startswith("dssm_lightning.data")}
+
+
+def test_a_bundle_is_served_without_torch_and_polars() -> None:
+    """All of ``retrieval`` can be imported without what training needs, and without what one feature alone needs."""
+    found = loaded_by("import dssm_lightning.features, " + ", ".join(modules_of("retrieval")))
+    assert not found & {
+        "torch",
+        "polars",
+        "onnxruntime",
+        "tokenizers",
+        "PIL",
+        "faiss",
+        "qdrant_client",
+        "fsspec",
+        "lark",
+    }
+    assert not {module for module in found if module.startswith(("dssm_lightning.models", "dssm_lightning.data"))}
+    everything = loaded_by("import " + ", ".join(modules_of("features") + modules_of("retrieval")))
+    assert not everything & {"torch", "polars"}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_an_unknown_query_is_ranked_as_an_evaluation_would(
     [batch] = data.test_dataloader()
     features = {**batch.query, "query_id": torch.zeros_like(batch.query["query_id"])}  # type: ignore[arg-type]  # ids
     with torch.inference_mode():
-        scores = trained.scorer(trained.encode_query(features), retriever.corpus)
+        scores = trained.scorer(trained.encode_query(features), torch.from_numpy(retriever.corpus.embeddings))
     likes, ids = data.assembler.likes.candidates, data.candidates["candidate_id"]
     for place in (0, 7):
         row = int(batch.query_row[place])
@@ -104,15 +105,15 @@ def test_an_unknown_candidate_is_embedded_by_its_attributes(
     """Alone, and as a new row of the corpus table, it equals a candidate without training positives."""
     trained, data, retriever = served
     text = data.candidates["text"][99]  # one of the last, whose id training never liked either
-    alone = retriever.embed("candidate", [{"candidate_id": NEW, "text": text}])
-    torch.testing.assert_close(alone[0], retriever.corpus[99])
+    alone = retriever.encode_candidate([{"candidate_id": NEW, "text": text}])
+    np.testing.assert_allclose(alone[0], retriever.corpus.embeddings[99], rtol=1e-5, atol=1e-6)
     frames = tables(cold=20)
     row = frames["candidates"].tail(1).with_columns(candidate_id=pl.lit(NEW))
     grown = world(tmp_path, QUERY, **{**frames, "candidates": pl.concat([frames["candidates"], row])})
     grown.encode_with(trained.schemas)
     larger = make_retriever(trained, grown)
-    assert larger.corpus.shape == (101, 16)
-    torch.testing.assert_close(larger.corpus[100], alone[0])
+    assert larger.corpus.embeddings.shape == (101, 16)
+    np.testing.assert_allclose(larger.corpus.embeddings[100], alone[0], rtol=1e-5, atol=1e-6)
     scores = {hit.id: hit.score for hit in larger.search({"tags": data.data.queries["tags"][0].to_list()}, k=101)}
     assert scores[NEW] == pytest.approx(scores[data.candidates["candidate_id"][99]], abs=1e-5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dssm_lightning.retrieval.filters import Filter, parse_filter
+from dssm_lightning.retrieval.filters.columns import Column
 from dssm_lightning.utils.errors import UserError
 
 COLUMNS: dict[str, Any] = {
@@ -147,6 +149,62 @@ def test_large_numbers_are_compared_exactly() -> None:
     assert parse_filter(f"id = {2**70}").mask({"id": [2**70, 1]}).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_fraction_is_that_of_the_column(dtype: type) -> None:
+    """.1 in float32 is not the .1 of a filter in float64."""
+    column = np.array([0.1, 0.2, np.nan], dtype)
+    assert parse_filter("x = 0.1").mask({"x": column}).tolist() == [True, False, False]
+    assert parse_filter("x in (0.1, 0.7)").mask({"x": column}).tolist() == [True, False, False]
+    assert parse_filter("x <= 0.1").mask({"x": column}).tolist() == [True, False, False]
+
+
+HUGE = "1" + "0" * 400
+
+
+@pytest.mark.parametrize("number", ["1e300", HUGE])
+@pytest.mark.parametrize("column", [np.array([1, 2], np.float32), np.array([1, 2]), [1.5, 2], [1, 2], [2**70, 1]])
+def test_numbers_that_the_column_cannot_hold(number: str, column: Any) -> None:
+    for text, expected in (("x < {}", True), ("x > {}", False), ("x = {}", False), ("x >= -{}", True)):
+        assert parse_filter(text.format(number)).mask({"x": column}).tolist() == [expected] * 2
+    assert parse_filter(f"x in ({number}, 7)").mask({"x": column}).tolist() == [False] * 2
+
+
+@pytest.mark.parametrize("unit", ["D", "h", "s", "ms", "us", "ns", "10ms"])
+def test_times_of_any_unit_and_year(unit: str) -> None:
+    """numpy alone says that in nanoseconds 9999-01-01 is before 2024."""
+    times = np.array(["2024-01-01", "2024-06-30", "NaT", "1700-01-01"], f"datetime64[{unit}]")
+    for text, expected in (
+        ("x < '9999-01-01'", [0, 1, 3]),
+        ("x > '0001-01-01'", [0, 1, 3]),
+        ("x = '9999-01-01'", []),
+        ("x in ('9999-01-01', '2024-06-30 00:00:00.000000000')", [1]),
+        ("x > '2024-01-01 00:00:00.000000001'", [1]),
+        ("x >= '2023-12-31 23:59:59.999999999'", [0, 1]),
+        ("x <= '2024-01-01 00:00:00.000000001'", [0, 3]),
+        ("x = '2024-01-01 00:00:00.000000001'", []),
+    ):
+        assert np.flatnonzero(parse_filter(text).mask({"x": times})).tolist() == expected
+    far = np.array(["9999-12-31"], "datetime64[us]")
+    assert parse_filter("x > '2024-01-01 00:00:00.123456789'").mask({"x": far}).tolist() == [True]
+
+
+def test_columns_of_other_libraries() -> None:
+    days = [date(2024, 1, 1), None, date(9999, 12, 31)]
+    assert parse_filter("x > '2024-01-01'").mask({"x": days}).tolist() == [False, False, True]
+    moments = [datetime(2024, 1, 1, 12), datetime(2024, 1, 2)]
+    assert parse_filter("x = '2024-01-01 12:00'").mask({"x": moments}).tolist() == [True, False]
+    masked = np.ma.array([1, 1], mask=[True, False])
+    assert parse_filter("x = 1").mask({"x": masked}).tolist() == [False, True]
+    assert parse_filter("x = null").mask({"x": masked}).tolist() == [True, False]
+    assert parse_filter("x in ('b')").mask({"x": Column.of("x", ["a", "b"])}).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("column", [None, 5, "text", np.array(3), [datetime(2024, 1, 1, tzinfo=timezone.utc)], [b"a"]])
+def test_what_is_no_column(column: Any) -> None:
+    with pytest.raises(UserError, match="column 'x'"):
+        parse_filter("x = 1").mask({"x": column})
+
+
 def test_a_filter_knows_its_columns_and_is_a_value() -> None:
     kept = parse_filter("b = 1 or not (a in (1, 2) and b > 2)")
     assert isinstance(kept, Filter)
@@ -183,6 +241,7 @@ def test_no_rows_and_many_rows() -> None:
         ("not", r"character 4: the end"),
         ("category = 'a\\qb'", r"character 12: .*unknown escape"),
         ("category = 'a\\u12'", r"character 12: .*unknown escape"),
+        ("category = '\\ud83d\\ude00'", r"character 12: .*unknown escape"),
         ("year = 1e999", r"character 8: 1e999 is too great"),
         ("year = " + "9" * 5_000, r"character 8: the number is too long"),
         ("__import__('os').system('id')", r"character 17: '\.'"),

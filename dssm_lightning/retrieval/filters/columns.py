@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from itertools import chain
 from typing import Any
 
@@ -37,8 +38,12 @@ class Column:
         Raises:
             UserError: values of several kinds, or of none that can be compared.
         """
+        if isinstance(column, np.ma.MaskedArray):
+            column = column.tolist()  # None where a value is masked
         if isinstance(column, np.ndarray) and column.dtype != object:
             return cls._of_array(name, column)
+        if isinstance(column, str) or not hasattr(column, "__iter__") or getattr(column, "ndim", 1) == 0:
+            raise UserError(f"column {name!r} is {type(column).__name__}; it must be an array or a list")
         given: list[Any] = list(column)
         lists = any(isinstance(each, list | tuple | np.ndarray) for each in given)
         if lists and any(each is not None and not isinstance(each, list | tuple | np.ndarray) for each in given):
@@ -92,6 +97,8 @@ def _values(name: str, values: list[Any]) -> tuple[str, NDArray[Any]]:
         found = sorted({type(each).__name__ for each in values})
         raise UserError(f"column {name!r} holds {found}; a filter reads texts, numbers, truth values or times")
     kind = kinds.pop()
+    if kind == TIMES:
+        return kind, np.array(values, None if isinstance(values[0], np.datetime64) else "datetime64[us]")
     return kind, np.array(values, object if kind == TEXTS else None)  # object: of any length
 
 
@@ -100,6 +107,6 @@ def _kind(value: Any) -> str:
         return TRUTHS
     if isinstance(value, int | float | np.integer | np.floating):
         return NUMBERS
-    if isinstance(value, np.datetime64):
-        return TIMES
+    if isinstance(value, np.datetime64 | date) and getattr(value, "tzinfo", None) is None:
+        return TIMES  # a datetime is a date
     return TEXTS if isinstance(value, str) else ""

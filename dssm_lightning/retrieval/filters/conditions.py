@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dssm_lightning.retrieval.filters.columns import NOTHING, NUMBERS, TEXTS, TIMES, TRUTHS, Column, Mask
+from dssm_lightning.retrieval.filters.times import ORDERS, compared, seconds_of
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.suggestions import did_you_mean
 
 Value = str | int | float | bool | None
 """A value that stands in a filter."""
-_OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?")
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Filter:
         """The names of the columns that the filter reads, in the order of the alphabet."""
         return sorted({each.column for each in _comparisons(self.condition)})
 
-    def mask(self, columns: Mapping[str, ArrayLike]) -> Mask:
+    def mask(self, columns: Mapping[str, ArrayLike | Column]) -> Mask:
         """Return which rows (N,) the filter keeps.
 
         Args:
@@ -94,7 +91,8 @@ class Filter:
         for name in self.columns:
             if name not in columns:
                 raise UserError(f"filter: there is no column {name!r}; columns are {names}{did_you_mean(name, names)}")
-        read = {name: Column.of(name, columns[name]) for name in self.columns}
+        given = {name: columns[name] for name in self.columns}
+        read = {name: each if isinstance(each, Column) else Column.of(name, each) for name, each in given.items()}
         lengths = {name: len(column.missing) for name, column in read.items()}
         if len(set(lengths.values())) > 1:
             raise UserError(f"filter: the columns have different lengths: {lengths}")
@@ -129,8 +127,10 @@ def _compared(condition: Compare, column: Column) -> Mask:
     fits = np.zeros(len(column.values), bool)
     if column.kind == NOTHING:
         pass
+    elif column.kind == TIMES:
+        fits = compared(column.values, condition.operator, present)
     elif condition.operator != "=":
-        fits = np.asarray(_OPERATORS[condition.operator](column.values, present[0]), bool)
+        fits = np.asarray(ORDERS[condition.operator](column.values, present[0]), bool)
     elif len(present) == 1:
         fits = np.asarray(column.values == present[0], bool)
     elif present:
@@ -156,17 +156,21 @@ def _checked(value: Value, condition: Compare, column: Column) -> Any:
     name, kind = condition.column, column.kind
     of = TRUTHS if isinstance(value, bool) else TEXTS if isinstance(value, str) else NUMBERS
     if kind == TIMES and isinstance(value, str):
-        if not _TIME.fullmatch(value):
-            raise UserError(
-                f"filter: column {name!r} holds times; {value!r} is none: write 2024-12-31 or 2024-12-31 23:59"
-            )
-        try:
-            return np.datetime64(value)
-        except ValueError as error:
-            raise UserError(f"filter: column {name!r} holds times, and {value!r} does not exist") from error
+        return seconds_of(name, value)
     if kind not in (of, NOTHING):
         what = "its name alone stands for truth" if condition.bare else f"{value!r} is one of {of}"
         raise UserError(f"filter: column {name!r} holds {kind}, but {what}")
     if kind == TRUTHS and condition.operator != "=":
         raise UserError(f"filter: column {name!r} holds truth values, which have no order; use = or !=")
+    if column.values.dtype.kind == "f" and of == NUMBERS and kind == NUMBERS:
+        return _as_float(value, column.values.dtype)
     return value
+
+
+def _as_float(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a number in the column's precision: .1 in a filter is the .1 of the column. A great one is infinite."""
+    try:
+        with np.errstate(over="ignore"):
+            return dtype.type(value)
+    except OverflowError:  # a whole number above 1e308
+        return dtype.type(np.inf if value > 0 else -np.inf)

@@ -173,6 +173,7 @@ def _unescaped(token: Token) -> str:
                 escape = chr(int(digits, 16)) if len(digits) == 4 and digits.isalnum() else ""
             except ValueError:
                 escape = ""
+            escape = "" if "\ud800" <= escape <= "\udfff" else escape  # half of a character
         elif escape in _ESCAPES:
             escape = _ESCAPES[escape]
         elif escape not in "\\'\"":

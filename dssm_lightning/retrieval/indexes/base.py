@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -16,6 +15,7 @@ from dssm_lightning.retrieval.indexes.index_files import (
     INDEX,
     Manifest,
     corpus_checksum,
+    installed,
     read_array,
     read_manifest,
     require_corpus,
@@ -148,11 +148,16 @@ class Index(ABC):
             self._write(temporary, with_vectors)
             if self._rows is not None:
                 np.save(temporary / ROWS, self._rows)
-            versions = {name: _version(name) for name in ("dssm-lightning", "numpy", self.package)}
+            versions = installed("dssm-lightning", "numpy", self.package)
             write_manifest(
                 temporary,
                 Manifest(self.engine, self.settings, self.count, self.width, self._corpus, self.measured, versions),
             )
+
+    @property
+    def checksum(self) -> int:
+        """The CRC-32 of the vectors of which the index was built; 0 before it."""
+        return self._corpus or 0
 
     def same_vectors(self, other: Index) -> bool:
         """Return whether two indexes were built of the same vectors."""
@@ -165,28 +170,32 @@ class Index(ABC):
         return float(self.measured.get("build_seconds", 0.0))
 
     @classmethod
-    def load(cls: type[AnyIndex], folder: str | Path, vectors: ArrayLike | None = None, **settings: Any) -> AnyIndex:
-        """Open a saved index; its arrays are mapped from their files, not read.
+    def load(
+        cls: type[AnyIndex], folder: str | Path, vectors: ArrayLike | None = None, verify: bool = True, **settings: Any
+    ) -> AnyIndex:
+        """Open a saved index; its arrays are mapped from their files.
 
         Args:
             folder: the folder.
             vectors: the vectors of which the index was built: they are compared by a checksum, and used in place of
                 those in the folder.
+            verify: read the files and the vectors once, to compare their checksums. False: only sizes, shapes and
+                types are compared; choose it if you have verified them yourself.
             settings: arguments of the class, in place of those in the folder.
 
         Raises:
             UserError: a damaged, changed or newer folder; another engine; an index of other vectors.
         """
         path = Path(folder)
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, verify)
         if manifest.engine != cls.engine:
             raise UserError(
                 f"{path} is an index of the engine {manifest.engine!r}, and {cls.__name__} reads {cls.engine!r}"
             )
         index = cls._from_settings(manifest.settings, settings, str(path))
-        given = None if vectors is None else checked_vectors(vectors, "vectors")
+        given = None if vectors is None else checked_vectors(vectors, "vectors", finite=verify)
         if given is not None:
-            require_corpus(manifest, given, str(path))
+            require_corpus(manifest, given, str(path), verify)
         index.measured = manifest.measured
         index._read(path, manifest, given)
         index._rows = _read_rows(path, manifest)
@@ -236,10 +245,3 @@ def _read_rows(folder: Path, manifest: Manifest) -> NDArray[np.int64] | None:
         return None
     rows = read_array(folder, manifest, ROWS, (manifest.count,), np.int64)
     return checked_rows(np.array(rows), manifest.count)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

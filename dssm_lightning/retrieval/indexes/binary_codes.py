@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dssm_lightning.retrieval.indexes.row_stores import Floats, Places, parts_of
 
 Words = NDArray[np.uint64]
-_WORD, _AT_ONCE = 64, 1 << 16  # bits of a word, words compared at once
+_WORD, _AT_ONCE, _EACH = 64, 1 << 16, 64  # bits of a word, words compared at once; one word in 64 is a sample
 _COUNTS = np.array([bin(number).count("1") for number in range(1 << 8)], np.uint8)
 
 
@@ -58,15 +58,25 @@ class BinaryCodes(NamedTuple):
         """
         words = self.words if places is None else self.words[:, places]
         distances = _distances(words, query)
-        low, high = -1, len(query) * _WORD  # at most `most` codes are within `low`, more within `high`
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if np.count_nonzero(distances <= middle) <= most else (low, middle)
-        near = np.flatnonzero(distances <= low) if low >= 0 else np.empty(0, np.int64)
-        if len(near) < most:
-            rest = np.flatnonzero(distances == high)[: most - len(near)]
-            near = np.sort(np.concatenate([near, rest]))
+        high = _reached(distances, most)
+        near = np.flatnonzero(distances <= high)
+        if len(near) > most:
+            farthest = np.flatnonzero(distances[near] == high)
+            near = np.delete(near, farthest[most - len(near) :])
         return near if places is None else places[near]
+
+
+def _reached(distances: NDArray[Any], most: int) -> int:
+    """Return the least distance that at least ``most`` of the distances do not exceed."""
+    sample = np.sort(distances[::_EACH])
+    guess = int(sample[min(len(sample) - 1, most // _EACH)])
+    low, high = -1, int(np.iinfo(distances.dtype).max)
+    for middle in (guess, guess - 1, guess + 1, *[-1] * 16):  # -1: halve what is left
+        if high - low == 1:
+            break
+        middle = middle if low < middle < high else (low + high) // 2
+        low, high = (middle, high) if np.count_nonzero(distances <= middle) < most else (low, middle)
+    return high
 
 
 def _mean(vectors: Floats) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,13 +12,14 @@ from dssm_lightning.retrieval.indexes.row_stores import Floats, Places, parts_of
 from dssm_lightning.utils.errors import UserError, is_whole
 
 
-def checked_vectors(values: ArrayLike, name: str, empty: bool = False) -> Floats:
+def checked_vectors(values: ArrayLike, name: str, empty: bool = False, finite: bool = True) -> Floats:
     """Return finite vectors as a contiguous float32 table.
 
     Args:
         values: the vectors.
         name: what they are, for messages.
         empty: whether there may be no row.
+        finite: whether each number is looked at; False: the caller has done so.
 
     Raises:
         UserError: another number of dimensions, no number, no row, or a number that is not finite in float32.
@@ -35,13 +38,20 @@ def checked_vectors(values: ArrayLike, name: str, empty: bool = False) -> Floats
         raise UserError(f"{name} have the shape {array.shape}; it must be (rows, width), with at least one of each")
     if array.shape[1] > MOST_COLUMNS:
         raise UserError(f"{name} are {array.shape[1]:,} wide; at most {MOST_COLUMNS:,} is possible")
-    with np.errstate(over="ignore"):
-        floats: Floats = np.ascontiguousarray(array, np.float32)
-    for start, part in parts_of(floats):
-        finite = np.isfinite(part).all(1)
-        if not finite.all():
-            raise UserError(f"{name}: row {start + int(np.argmin(finite))} has a number that is not finite")
+    floats = _as_floats(array)
+    for start, part in parts_of(floats) if finite else ():
+        if not np.isfinite(part).all():
+            row = start + int(np.argmin(np.isfinite(part).all(1)))
+            raise UserError(f"{name}: row {row} has a number that is not finite")
     return floats
+
+
+def _as_floats(array: NDArray[Any]) -> Floats:
+    """Return the array as contiguous float32: the same memory, if it is that already."""
+    if array.dtype == np.float32 and array.flags.c_contiguous:
+        return np.asarray(array)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float32)
 
 
 def checked_rows(rows: ArrayLike, count: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dssm_lightning.retrieval.indexes.base import VECTORS, Index
 from dssm_lightning.retrieval.indexes.binary_codes import BinaryCodes
-from dssm_lightning.retrieval.indexes.group_search import best_places, search_rows
+from dssm_lightning.retrieval.indexes.group_search import best_of, search_rows
 from dssm_lightning.retrieval.indexes.index_files import INDEX, Manifest, read_array
 from dssm_lightning.retrieval.indexes.row_stores import FloatRows, Floats, Int8Rows, Places, RowStore
 from dssm_lightning.utils.errors import UserError, require_choice, require_whole
@@ -18,6 +18,7 @@ PRECISIONS = ("float32", "float16", "int8", "binary")
 """What a number of a vector takes: 4 bytes, 2, 1, and one bit."""
 RESCORES = PRECISIONS[:3]
 """The precisions in which the best rows can be scored again."""
+_ALL_AGAIN = 8  # times as many vectors as are scored again: of so few, all are scored with more precision
 
 
 class Exact(Index):
@@ -33,7 +34,8 @@ class Exact(Index):
         precision: of the vectors that are all scored: ``float32``, ``float16``, ``int8`` or ``binary``.
         rescore: the precision in which the best are scored again: ``float32``, ``float16`` or ``int8``. None: ``int8``
             after ``binary``, else nothing is scored again.
-        oversampling: how many times k vectors are scored again.
+        oversampling: how many times k vectors are scored again. Of at most 8 times as many vectors, as under a narrow
+            filter, all are scored in ``rescore``.
 
     Raises:
         UserError: an unknown precision, or an oversampling below 1.
@@ -82,10 +84,12 @@ class Exact(Index):
         self._stores = stores
 
     def _search(self, queries: Floats, k: int, places: Places | None) -> tuple[Floats, Places]:
-        count = len(self._store_of_count()) if places is None else len(places)
         if self.rescore is None or self.rescore == self.precision:
             return search_rows(self._stores[self.precision], queries, k, places)
+        count = len(self._stores[self.rescore]) if places is None else len(places)
         most = min(count, k * self.oversampling)
+        if count <= _ALL_AGAIN * most:  # about as fast, and finds more
+            return search_rows(self._stores[self.rescore], queries, k, places)
         if self._bits is not None:
             words = self._bits.words_of(queries)
             near = [self._bits.nearest(word, most, places) for word in words]
@@ -93,13 +97,8 @@ class Exact(Index):
             near = list(np.sort(search_rows(self._stores[self.precision], queries, most, places)[1], axis=1))
         scores, found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         for row, own in enumerate(near):
-            again = self._stores[self.rescore].take(own) @ queries[row]
-            best = best_places(again, k)
-            scores[row], found[row] = again[best], own[best]
+            scores[row], found[row] = best_of(self._stores[self.rescore], queries[row], own, k)
         return scores, found
-
-    def _store_of_count(self) -> RowStore:
-        return next(iter(self._stores.values()))
 
     def _write(self, folder: Path, with_vectors: bool) -> None:
         for precision, store in self._stores.items():

@@ -86,6 +86,8 @@ class Faiss(Index):
     def set_parameters(self, **parameters: float) -> None:
         """Search with other parameters from now on, such as ``efSearch=64``; the index is not built again.
 
+        The share below which masks are answered exactly is measured again, unless it was given.
+
         Raises:
             UserError: no index was built, or it has no such parameter.
         """
@@ -93,18 +95,24 @@ class Faiss(Index):
             raise UserError("Faiss: there is nothing to set parameters of; build or load the index first")
         _set_parameters(self._index, self.factory, parameters)
         self.parameters |= parameters
+        self._measure_masks()
+
+    def require_possible(self, width: int) -> None:
+        """Refuse settings that FAISS refuses, before there are vectors.
+
+        Raises:
+            UserError: an unknown factory string or parameter; FAISS is not installed.
+        """
+        self._empty(width)
 
     def num_bytes(self) -> int:
-        """Return the size of FAISS' index and of the vectors beside it."""
-        return len(_faiss().serialize_index(self._index)) + self._stored().num_bytes
+        """Return the size of FAISS' index, as a file, and of the vectors beside it."""
+        faiss, sizes = _faiss(), [0]
+        faiss.write_index(self._index, faiss.PyCallbackIOWriter(lambda part: sizes.append(len(part))))
+        return sum(sizes) + self._stored().num_bytes
 
     def _build(self, vectors: Floats) -> None:
-        faiss = _faiss()
-        try:
-            index = faiss.index_factory(vectors.shape[1], self.factory, faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError as error:
-            raise UserError(f"Faiss: FAISS knows no index {self.factory!r}: {_last_line(error)}") from error
-        _set_parameters(index, self.factory, self.parameters)
+        index = self._empty(vectors.shape[1])
         try:
             if not index.is_trained:
                 index.train(vectors)
@@ -115,22 +123,34 @@ class Faiss(Index):
                 f"{_last_line(error)}"
             ) from error
         self._index, self._vectors = index, FloatRows(vectors)
+        self._measure_masks()
+
+    def _measure_masks(self) -> None:
         if self.exact_below is None:
-            self.measured["exact_below"] = shares_that_keep_recall(vectors, self._search_masked)
+            self.measured["exact_below"] = shares_that_keep_recall(self._stored().values, self._search_masked)
+
+    def _empty(self, width: int) -> Any:
+        faiss = _faiss()
+        try:
+            index = faiss.index_factory(width, self.factory, faiss.METRIC_INNER_PRODUCT)
+        except RuntimeError as error:
+            raise UserError(f"Faiss: FAISS knows no index {self.factory!r}: {_last_line(error)}") from error
+        _set_parameters(index, self.factory, self.parameters)
+        return index
 
     def _search(self, queries: Floats, k: int, places: Places | None) -> tuple[Floats, Places]:
-        vectors = self._stored()
+        vectors, parameters = self._stored(), None
         if places is not None:
             least = self.measured.get("exact_below", 1.0) if self.exact_below is None else self.exact_below
-            if len(places) < least * len(vectors) or self._masked_parameters(places) is None:
+            parameters = None if len(places) < least * len(vectors) else self._masked_parameters(places)
+            if parameters is None:
                 return search_rows(vectors, queries, k, places)
-        found = self._search_masked(queries, k, places)
-        return score_again(vectors, queries, found, places)
+        return score_again(vectors, queries, self._index.search(queries, k, params=parameters)[1], places)
 
-    def _search_masked(self, queries: Floats, k: int, places: Places | None) -> Places:
-        """Return what FAISS finds, (Q, k); −1 where it found less."""
-        parameters = None if places is None else self._masked_parameters(places)
-        if places is not None and parameters is None:
+    def _search_masked(self, queries: Floats, k: int, places: Places) -> Places:
+        """Return what FAISS finds under a mask, (Q, k); −1 where it found less."""
+        parameters = self._masked_parameters(places)
+        if parameters is None:
             return np.full((len(queries), k), -1, np.int64)
         found: Places = self._index.search(queries, k, params=parameters)[1]
         return found
@@ -171,6 +191,8 @@ class Faiss(Index):
             raise UserError(f"{path} is not the index that index.json describes; build the index again")
         _set_parameters(index, self.factory, self.parameters)
         self._index, self._vectors = index, stored
+        if self.parameters != manifest.settings.get("parameters"):
+            self._measure_masks()
 
 
 def _faiss() -> Any:

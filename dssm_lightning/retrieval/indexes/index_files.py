@@ -10,6 +10,7 @@ import json
 import stat
 import zlib
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / INDEX).write_text(text + "\n", encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read ``index.json`` and check its types, and that its files are there with their sizes and checksums.
+def read_manifest(folder: Path, verify: bool = True) -> Manifest:
+    """Read ``index.json`` and check its types, and that its files are there with their sizes.
+
+    Args:
+        folder: the folder.
+        verify: also read the files, and compare their checksums.
 
     Raises:
         UserError: ``index.json`` is missing, damaged or of a newer format; a file is missing, changed or a link.
@@ -94,7 +99,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise
         raise UserError(f"{path} is damaged or not of a saved index; build the index again") from error
     for name, (size, checksum) in manifest.files.items():
-        _require_content(folder / name, size, checksum)
+        _require_content(folder / name, size, checksum if verify else None)
     return manifest
 
 
@@ -104,25 +109,51 @@ def read_array(folder: Path, manifest: Manifest, name: str, shape: tuple[int, ..
     Raises:
         UserError: it is missing, or has another shape or type.
     """
-    path, size = folder / name, int(np.prod([float(each) for each in shape])) * np.dtype(dtype).itemsize
-    found = _size(path) if name in manifest.files else None
+    return map_array(folder / name, shape, dtype, INDEX, listed=name in manifest.files)
+
+
+def map_array(
+    path: Path, shape: tuple[int, ...], dtype: Any, described_in: str, *, listed: bool = True
+) -> NDArray[Any]:
+    """Map an array of a file into memory, read-only.
+
+    Args:
+        path: the file.
+        shape: its shape, as another file describes it.
+        dtype: its type.
+        described_in: the name of the other file, for messages.
+        listed: whether the other file names this one; if not, it counts as missing.
+
+    Raises:
+        UserError: it is missing, too short or damaged, or has another shape or type.
+    """
+    size = int(np.prod([float(each) for each in shape])) * np.dtype(dtype).itemsize
+    found = _size(path) if listed else None
     if found is None or found < size:
         have = "is missing" if found is None else f"has {found:,} bytes"
-        raise UserError(f"{path} {have}; {INDEX} describes {_times(shape)} of {np.dtype(dtype)}: build the index again")
+        raise UserError(
+            f"{path} {have}; {described_in} describes {_times(shape)} of {np.dtype(dtype)}: build the index again"
+        )
     try:
         array: NDArray[Any] = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # never unpickles
     except (ValueError, OSError, EOFError, SyntaxError) as error:
         raise UserError(f"{path} is damaged; build the index again") from error
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise UserError(
-            f"{path} holds {_times(array.shape)} of {array.dtype}, and {INDEX} describes {_times(shape)} of "
+            f"{path} holds {_times(array.shape)} of {array.dtype}, and {described_in} describes {_times(shape)} of "
             f"{np.dtype(dtype)}: build the index again"
         )
     return array
 
 
-def require_corpus(manifest: Manifest, vectors: Floats, source: str) -> None:
+def require_corpus(manifest: Manifest, vectors: Floats, source: str, verify: bool = True) -> None:
     """Refuse vectors that are not those of which the index was built.
+
+    Args:
+        manifest: of the index.
+        vectors: the vectors.
+        source: the name of the index, for messages.
+        verify: compare their checksum, and not only their number and width.
 
     Raises:
         UserError: another number, another width, or other numbers.
@@ -132,7 +163,7 @@ def require_corpus(manifest: Manifest, vectors: Floats, source: str) -> None:
             f"{source} is an index of {manifest.count:,} × {manifest.width} vectors, and the corpus has "
             f"{_times(vectors.shape)}: build the index again"
         )
-    if corpus_checksum(vectors) != manifest.corpus:
+    if verify and corpus_checksum(vectors) != manifest.corpus:
         raise UserError(f"{source} is an index of another corpus, with other vectors: build the index again")
 
 
@@ -142,6 +173,22 @@ def corpus_checksum(vectors: Floats) -> int:
     for _, part in parts_of(vectors):
         checksum = zlib.crc32(part.view(np.uint8).data, checksum)
     return checksum
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """Return the installed version of each package, or ``unknown``.
+
+    Example:
+        >>> installed("no-such-package")
+        {'no-such-package': 'unknown'}
+    """
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
 
 
 def _require_types(manifest: Manifest) -> None:
@@ -165,13 +212,13 @@ def _require_types(manifest: Manifest) -> None:
         raise ValueError("wrong types or sizes")
 
 
-def _require_content(path: Path, size: int, checksum: int) -> None:
+def _require_content(path: Path, size: int, checksum: int | None) -> None:
     if path.is_symlink():
         raise UserError(f"{path} is a link; an index consists of files of its own folder")
     found = _size(path)
     if found is None:
         raise UserError(f"{path} is missing; build the index again")
-    if found != size or _content(path)[1] != checksum:
+    if found != size or (checksum is not None and _content(path)[1] != checksum):
         raise UserError(f"{path} has been changed since the index was saved; build the index again")
 
 

@@ -18,13 +18,14 @@ ENGINES: dict[str, type[Index]] = {each.engine: each for each in (Exact, Faiss, 
 """The engines by their names in ``index.json``."""
 
 
-def load_index(folder: str | Path, vectors: ArrayLike | None = None, **settings: Any) -> Index:
+def load_index(folder: str | Path, vectors: ArrayLike | None = None, verify: bool = True, **settings: Any) -> Index:
     """Open a saved index, whichever engine made it.
 
     Args:
         folder: the folder.
         vectors: the vectors of which the index was built: they are compared by a checksum, and used in place of those
             in the folder.
+        verify: read the files and the vectors once, to compare their checksums; see :meth:`Index.load`.
         settings: arguments of the engine's class, in place of those in the folder.
 
     Raises:
@@ -37,6 +38,6 @@ def load_index(folder: str | Path, vectors: ArrayLike | None = None, **settings:
         ...     load_index(folder).search([[1, 2]], k=1).rows.tolist()
         [[1]]
     """
-    manifest = read_manifest(Path(folder))
+    manifest = read_manifest(Path(folder), verify=False)  # the engine verifies
     require_choice(f"{folder}", "engine", manifest.engine, list(ENGINES))
-    return ENGINES[manifest.engine].load(folder, vectors, **settings)
+    return ENGINES[manifest.engine].load(folder, vectors, verify, **settings)

@@ -1,4 +1,4 @@
-"""Qdrant in this process, by ``qdrant-edge-py``, and Qdrant's server, by ``qdrant-client``."""
+"""What an index of Qdrant asks of it, and Qdrant in this process, by ``qdrant-edge-py``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from dssm_lightning.retrieval.indexes.row_stores import Floats, Places
 from dssm_lightning.utils.atomic_files import atomic_folder
 from dssm_lightning.utils.errors import UserError
 
-STAND_IN = ":memory:"
-"""A location: a small stand-in for a server in this process, for tests."""
-_AT_ONCE = 2048  # points sent at once
-_SHARD = "edge_config.json"
+AT_ONCE = 2048
+"""Points that are sent at once."""
+_SHARD, _CORPUS = "edge_config.json", "corpus.txt"  # Qdrant's own file, and the checksum of the vectors
 
 
 class Graph(NamedTuple):
@@ -41,7 +40,7 @@ class QdrantEngine(ABC):
 
     @abstractmethod
     def open(self, count: int, corpus: int) -> None:
-        """Use the vectors that are there."""
+        """Use the vectors that are there; refuse those with another number or checksum."""
 
     @abstractmethod
     def search(self, queries: Floats, k: int, ef: int) -> list[list[int]]:
@@ -71,12 +70,13 @@ class Embedded(QdrantEngine):
         )
         with atomic_folder(self.folder) as temporary:
             shard = edge.EdgeShard.create(str(temporary), config)
-            for start in range(0, len(vectors), _AT_ONCE):
-                part = enumerate(vectors[start : start + _AT_ONCE].tolist(), start)
+            for start in range(0, len(vectors), AT_ONCE):
+                part = enumerate(vectors[start : start + AT_ONCE].tolist(), start)
                 shard.update(edge.UpdateOperation.upsert_points([edge.Point(id, vector) for id, vector in part]))
             shard.optimize()
             shard.flush()
             shard.close()
+            (temporary / _CORPUS).write_text(f"{corpus_checksum(vectors):08x}\n", encoding="utf-8")
             if self._shard is not None:
                 self._shard.close()
                 self._shard = None
@@ -84,8 +84,13 @@ class Embedded(QdrantEngine):
 
     def open(self, count: int, corpus: int) -> None:
         """Open the folder."""
-        if not (self.folder / _SHARD).is_file():
-            raise UserError(f"{self.folder} is no folder of Qdrant; build the index again")
+        marker = self.folder / _CORPUS
+        if not (marker.is_file() and (self.folder / _SHARD).is_file()):
+            raise UserError(f"{self.folder} is no folder of Qdrant that this package wrote; build the index again")
+        with marker.open(encoding="ascii", errors="replace") as file:
+            found = file.read(9)
+        if found.strip() != f"{corpus:08x}":
+            raise UserError(f"{self.folder} holds the vectors of another corpus; build the index again")
         self._open(count)
 
     def _open(self, count: int) -> None:
@@ -94,7 +99,7 @@ class Embedded(QdrantEngine):
             shard = edge.EdgeShard.load(str(self.folder))
             found = shard.count(edge.CountRequest(exact=True))
         except Exception as error:  # Qdrant raises nothing narrower
-            raise UserError(f"{self.folder}: Qdrant cannot open it: {_one_line(error)}") from error
+            raise UserError(f"{self.folder}: Qdrant cannot open it: {one_line(error)}") from error
         if found != count:
             shard.close()
             raise UserError(f"{self.folder} holds {found:,} points instead of {count:,}; build the index again")
@@ -112,114 +117,6 @@ class Embedded(QdrantEngine):
     def num_bytes(self) -> int:
         """Return the size of the files of the folder."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-
-
-class Server(QdrantEngine):
-    """A collection of a server.
-
-    The vectors are sent to a collection whose name ends with their checksum. A build that broke off continues where it
-    stopped. When all vectors are there, the alias, which is the name that users know, is switched to it in one step.
-    """
-
-    def __init__(self, client: Any, location: str, collection: str) -> None:
-        self.client, self.location, self.collection = client, location, collection
-
-    def build(self, vectors: Floats, graph: Graph) -> None:
-        """Send the vectors, switch the alias, and remove the collection that it named before."""
-        from qdrant_client import models
-
-        name = f"{self.collection}-{corpus_checksum(vectors):08x}-{len(vectors)}x{vectors.shape[1]}"
-        with self._errors("the build continues where it stopped when it is run again"):
-            if not self.client.collection_exists(name):
-                hnsw = models.HnswConfigDiff(m=graph.m, ef_construct=graph.ef_construct)
-                params = models.VectorParams(size=vectors.shape[1], distance=models.Distance.DOT, hnsw_config=hnsw)
-                self.client.create_collection(name, vectors_config=params)
-            there = self.client.count(name, exact=True).count
-            for start in range(there // _AT_ONCE * _AT_ONCE, len(vectors), _AT_ONCE):
-                part = vectors[start : start + _AT_ONCE].tolist()
-                ids: list[Any] = list(range(start, start + len(part)))
-                self.client.upsert(name, models.Batch(ids=ids, vectors=part), wait=True)
-            self._require_count(name, len(vectors))
-            self._switch(name)
-
-    def _switch(self, name: str) -> None:
-        from qdrant_client import models
-
-        before = self._target()
-        if before is None and self.client.collection_exists(self.collection):
-            raise UserError(
-                f"Qdrant at {self.location}: {self.collection!r} is a collection, not an alias; choose another name"
-            )
-        steps: list[Any] = []
-        if before is not None:
-            steps.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self.collection)))
-        create = models.CreateAlias(collection_name=name, alias_name=self.collection)
-        self.client.update_collection_aliases([*steps, models.CreateAliasOperation(create_alias=create)])
-        if before not in (None, name):
-            self.client.delete_collection(before)
-
-    def _target(self) -> str | None:
-        aliases = self.client.get_aliases().aliases
-        return next((each.collection_name for each in aliases if each.alias_name == self.collection), None)
-
-    def open(self, count: int, corpus: int) -> None:
-        """Check that the alias names the collection of these vectors."""
-        with self._errors("is the server running?"):
-            target = self._target()
-            if target is None or not target.startswith(f"{self.collection}-{corpus:08x}-{count}x"):
-                raise UserError(
-                    f"Qdrant at {self.location}: {self.collection!r} does not hold these vectors; build the index again"
-                )
-            self._require_count(target, count)
-
-    def search(self, queries: Floats, k: int, ef: int) -> list[list[int]]:
-        """Send the queries in one request."""
-        from qdrant_client import models
-
-        parameters = None if self.location == STAND_IN else models.SearchParams(hnsw_ef=ef)
-        requests = [models.QueryRequest(query=query, limit=k, params=parameters) for query in queries.tolist()]
-        with self._errors("is the server running?"):
-            answers = self.client.query_batch_points(self.collection, requests=requests)
-        return [[point.id for point in answer.points] for answer in answers]
-
-    def num_bytes(self) -> int:
-        """Return 0: the server does not tell."""
-        return 0
-
-    def _require_count(self, name: str, count: int) -> None:
-        found = self.client.count(name, exact=True).count
-        if found != count:
-            raise UserError(
-                f"Qdrant at {self.location}: {name!r} holds {found:,} points instead of {count:,}; delete it"
-            )
-
-    def _errors(self, remedy: str) -> _ServerErrors:
-        return _ServerErrors(self.location, remedy)
-
-
-class _ServerErrors:
-    """Turns errors of the connection and of the server into one line."""
-
-    def __init__(self, location: str, remedy: str) -> None:
-        self.location, self.remedy = location, remedy
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and type(error).__module__.partition(".")[0] in ("qdrant_client", "httpx"):
-            raise UserError(f"Qdrant at {self.location}: {_one_line(error)} ({self.remedy})") from error
-
-
-def connect(url: str) -> Any:
-    """Return a client of the server at a URL, or of :data:`STAND_IN`."""
-    try:
-        from qdrant_client import QdrantClient
-    except ImportError as error:
-        raise require_engine("qdrant_client", "qdrant", error) from error
-    if url == STAND_IN:
-        return QdrantClient(url)
-    return QdrantClient(url=url, timeout=60, check_compatibility=False)
 
 
 def padded(found: list[list[int]], k: int) -> Places:
@@ -243,5 +140,6 @@ def _edge() -> Any:
     return qdrant_edge
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return what an engine says, in one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]

@@ -14,15 +14,8 @@ from dssm_lightning.retrieval.indexes.base import VECTORS, Index
 from dssm_lightning.retrieval.indexes.exact import read_vectors
 from dssm_lightning.retrieval.indexes.group_search import score_again, search_rows
 from dssm_lightning.retrieval.indexes.index_files import Manifest
-from dssm_lightning.retrieval.indexes.qdrant_engines import (
-    STAND_IN,
-    Embedded,
-    Graph,
-    QdrantEngine,
-    Server,
-    connect,
-    padded,
-)
+from dssm_lightning.retrieval.indexes.qdrant_engines import Embedded, Graph, QdrantEngine, padded
+from dssm_lightning.retrieval.indexes.qdrant_server import STAND_IN, Server, connect
 from dssm_lightning.retrieval.indexes.row_stores import FloatRows, Floats, Places
 from dssm_lightning.utils.errors import UserError, require_whole
 

@@ -71,11 +71,12 @@ def recall_table(
         if not (is_number(share) and 0 < share <= 1):
             raise UserError(f"filters: {share!r} is no share of the vectors, above 0 and at most 1")
     rng = np.random.default_rng(0)
-    rows = [_row(index, exact, checked, k, 1.0, None)]
+    size = index.num_bytes()
+    rows = [_row(index, exact, checked, k, 1.0, None)._replace(size=size)]
     for share in filters:
         allowed = np.zeros(index.count, bool)
         allowed[rng.choice(index.count, max(k, round(share * index.count)), replace=False)] = True
-        rows.append(_row(index, exact, checked, k, float(share), allowed))
+        rows.append(_row(index, exact, checked, k, float(share), allowed)._replace(size=size))
     return rows
 
 
@@ -89,7 +90,7 @@ def _row(
     one = _rate(lambda turn: index.search(queries[turn % len(queries)][None], k, allowed))
     batch = len(queries) * _rate(lambda turn: index.search(queries, k, allowed))
     settings = " ".join(f"{name}={value}" for name, value in index.settings.items())
-    return RecallRow(index.engine, settings, share, k, recall, one, batch, index.build_seconds, index.num_bytes())
+    return RecallRow(index.engine, settings, share, k, recall, one, batch, index.build_seconds, 0)
 
 
 def _rate(work: Callable[[int], Any]) -> float:

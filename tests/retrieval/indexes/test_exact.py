@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_one_query_and_many_threads_find_what_a_batch_finds(precision: str) -> N
     with ThreadPoolExecutor(4) as pool:
         single = list(pool.map(lambda query: index.search(query[None], 5), queries))
     np.testing.assert_array_equal(np.concatenate([each.rows for each in single]), rows)
-    np.testing.assert_allclose(np.concatenate([each.scores for each in single]), scores, atol=1e-6)
+    np.testing.assert_array_equal(np.concatenate([each.scores for each in single]), scores)
 
 
 def test_no_query_has_no_answer() -> None:
@@ -174,6 +175,16 @@ def test_vectors_are_not_copied() -> None:
     store = Exact().build(vectors)._stores["float32"]
     assert isinstance(store, FloatRows)
     assert np.shares_memory(store.values, vectors)
+
+
+def test_vectors_that_are_mapped_from_a_file_stay_there(tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", clustered(100)[0])
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    index = Exact().build(mapped)
+    store = index._stores["float32"]
+    assert isinstance(store, FloatRows)
+    assert np.shares_memory(store.values, mapped)
+    assert index.search(mapped[[7]], 1).rows.tolist() == [[7]]
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------

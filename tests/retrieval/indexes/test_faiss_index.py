@@ -120,6 +120,29 @@ def test_parameters_change_what_is_found(data: tuple[np.ndarray, np.ndarray], tm
     assert read_manifest(tmp_path / "index").settings["parameters"] == {"nprobe": 32}
 
 
+def test_masks_are_measured_again_with_other_parameters(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    """A search that finds less under a mask is not used where a better one was."""
+    vectors, queries = data
+    allowed = np.random.default_rng(1).random(COUNT) < 0.5
+    expected = brute_force(vectors, queries, 10, allowed)[1]
+    index = Faiss("HNSW16", {"efSearch": 256}).build(vectors)
+    high = index.measured["exact_below"]
+    index.save(tmp_path / "index")
+    index.set_parameters(efSearch=10)
+    assert index.measured["exact_below"] > high
+    assert recall(index.search(queries, 10, allowed).rows, expected) > 0.99
+    loaded = load_index(tmp_path / "index", parameters={"efSearch": 10})
+    assert loaded.measured["exact_below"] == index.measured["exact_below"]
+    assert load_index(tmp_path / "index").measured["exact_below"] == high
+
+
+def test_the_size_is_that_of_the_files(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    index = Faiss("HNSW16").build(data[0])
+    index.save(tmp_path / "index")
+    found = [(tmp_path / "index" / name).stat().st_size for name in ("index.faiss", "vectors.npy")]
+    assert index.num_bytes() == sum(found) - 128  # the header of numpy
+
+
 @pytest.mark.parametrize("with_vectors", [True, False])
 def test_it_is_saved_and_loaded(data: tuple[np.ndarray, np.ndarray], tmp_path: Path, with_vectors: bool) -> None:
     vectors, queries = data
@@ -201,5 +224,5 @@ def test_a_graph_built_with_one_thread_is_the_same_each_time() -> None:
 def test_scores_are_those_of_the_exact_index(data: tuple[np.ndarray, np.ndarray]) -> None:
     vectors, queries = data
     ours, exact = Faiss("Flat").build(vectors).search(queries, 10), Exact().build(vectors).search(queries, 10)
-    np.testing.assert_allclose(ours.scores, exact.scores, atol=1e-6)
+    np.testing.assert_array_equal(ours.scores, exact.scores)
     np.testing.assert_array_equal(ours.rows, exact.rows)

@@ -15,7 +15,7 @@ from helpers.index_folders import change_manifest
 from helpers.vectors import brute_force, clustered, recall
 
 from dssm_lightning.retrieval.indexes import Exact, Qdrant, load_index, recall_table
-from dssm_lightning.retrieval.indexes.qdrant_engines import Server
+from dssm_lightning.retrieval.indexes.qdrant_server import Server
 from dssm_lightning.utils.errors import UserError
 
 pytest.importorskip("qdrant_edge")
@@ -66,8 +66,33 @@ def test_it_is_saved_and_loaded(data: tuple[np.ndarray, np.ndarray], tmp_path: P
     np.testing.assert_array_equal(loaded.search(queries, 5).rows, found.rows)
     index.build(vectors[:100])  # in place of the folder that `loaded` has open
     assert index.search(queries, 5).rows.max() < 100
-    with pytest.raises(UserError, match=r"qdrant holds 100 points instead of 3,000"):
+    with pytest.raises(UserError, match=r"qdrant holds the vectors of another corpus"):
         load_index(tmp_path / "index")
+
+
+def test_a_folder_of_another_corpus_of_the_same_size(tmp_path: Path) -> None:
+    Qdrant(str(tmp_path / "qdrant")).build(np.eye(3)).save(tmp_path / "index")
+    Qdrant(str(tmp_path / "qdrant")).build(-np.eye(3))
+    for verify in (True, False):
+        with pytest.raises(UserError, match=r"qdrant holds the vectors of another corpus"):
+            load_index(tmp_path / "index", verify=verify)
+
+
+def test_a_build_that_breaks_off_leaves_the_folder_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import qdrant_edge
+
+    index = Qdrant(str(tmp_path / "qdrant")).build(np.eye(3))
+    index.save(tmp_path / "index")
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(qdrant_edge, "Point", full)
+    with pytest.raises(OSError, match="No space"):
+        index.build(np.eye(4))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "qdrant"]
+    assert index.search([[0, 0, 1]], 1).rows.tolist() == [[2]]
+    assert load_index(tmp_path / "index").search([[0, 0, 1]], 1).rows.tolist() == [[2]]
 
 
 def test_a_folder_with_something_else_is_not_replaced(tmp_path: Path) -> None:
@@ -203,6 +228,26 @@ def test_a_collection_of_that_name_is_not_touched(server: Qdrant) -> None:
     with pytest.raises(UserError, match="is a collection, not an alias"):
         server.build(np.eye(3))
     assert client.collection_exists(server.collection)
+
+
+def test_a_graph_of_other_settings_is_not_continued(server: Qdrant) -> None:
+    server.build(np.eye(3))
+    before = names(server)
+    server.m = 8
+    server.build(np.eye(3))
+    assert names(server) != before
+    assert len(names(server)) == 1
+
+
+def test_another_process_gave_the_server_other_vectors(server: Qdrant) -> None:
+    """Its places mean nothing here: an error, not a wrong answer."""
+    server.build(np.eye(3))
+    other = Qdrant(server.location, server.collection)
+    other._engine = Server(engine_of(server).client, str(server.location), server.collection)
+    other.build(np.eye(3)[::-1])
+    with pytest.raises((UserError, ValueError), match=r"not found|doesn't exist"):
+        server.search([[0, 0, 1]], 1)
+    assert other.search([[0, 0, 1]], 1).rows.tolist() == [[0]]
 
 
 def test_the_server_holds_other_vectors(server: Qdrant) -> None:

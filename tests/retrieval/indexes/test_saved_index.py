@@ -225,6 +225,29 @@ def test_a_changed_a_missing_and_a_linked_file(folder: Path, tmp_path: Path) -> 
         load_index(folder)
 
 
+def test_what_the_caller_has_verified_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``verify=False``, sizes, shapes and links are still compared."""
+    path, vectors = folder / "vectors.npy", np.eye(4, dtype=np.float32)
+    read: list[object] = []
+    monkeypatch.setattr("dssm_lightning.retrieval.indexes.index_files._content", lambda *a: read.append(a) or (0, 0))
+    monkeypatch.setattr("dssm_lightning.retrieval.indexes.index_files.corpus_checksum", lambda *a: read.append(a) or 0)
+    loaded = load_index(folder, vectors, verify=False)
+    assert np.shares_memory(loaded._stores["float32"].values, vectors)
+    assert loaded.search([[0, 0, 1, 0]], 1).rows.tolist() == [[2]]
+    assert not read
+    with pytest.raises(UserError, match="has been changed"):
+        load_index(folder)
+    assert len(read) == 1  # each file once
+    with pytest.raises(UserError, match=r"4 × 4 vectors.*3 × 4"):
+        load_index(folder, vectors[:3], verify=False)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UserError, match=r"vectors\.npy has been changed"):
+        load_index(folder, verify=False)
+    path.unlink()
+    with pytest.raises(UserError, match=r"vectors\.npy is missing"):
+        load_index(folder, verify=False)
+
+
 def test_nothing_is_unpickled(folder: Path) -> None:
     np.save(folder / "vectors.npy", np.array([[print] * 4] * 4, object), allow_pickle=True)
     replace_file(folder / "vectors.npy", (folder / "vectors.npy").read_bytes())

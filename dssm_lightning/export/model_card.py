@@ -1,0 +1,125 @@
+"""The model card of a bundle: what it is, how good it is, and how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dssm_lightning.evaluation.metric_names import MAIN
+from dssm_lightning.export.run_facts import RunFacts
+from dssm_lightning.features.schema import Schemas
+from dssm_lightning.retrieval.bundle.manifest import Manifest
+from dssm_lightning.retrieval.indexes import RecallRow
+
+
+def model_card(manifest: Manifest, schemas: Schemas, facts: RunFacts, recalls: Sequence[RecallRow]) -> str:
+    """Return the text of ``README.md``.
+
+    Args:
+        manifest: the bundle's.
+        schemas: the features of both sides.
+        facts: what the run says of the model.
+        recalls: what each precision of the vectors finds.
+    """
+    run = manifest.source.get("run", "a model")
+    parts = [
+        f"# {run}",
+        "A two-tower retrieval model and the candidates that it searches, written by "
+        f"[dssm_lightning](https://github.com/dssm-lightning/dssm-lightning) {manifest.versions['dssm-lightning']}.",
+        *([f"**{manifest.source['status']}.**"] if "status" in manifest.source else []),
+        _use(manifest, schemas),
+        _inputs(schemas),
+        _corpus(manifest),
+        _quality(facts.metrics, facts.intervals, facts.baselines),
+        _precisions(recalls),
+        "## Data and licence\n\nThe candidates' values in `corpus/` come from the training data, and their licence "
+        "holds for this bundle: see the source in `config.yaml`. `query_sample.safetensors` has embeddings of "
+        "held-out queries, without their values.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _use(manifest: Manifest, schemas: Schemas) -> str:
+    columns = list(dict.fromkeys(feature.source_column for feature in schemas.query))
+    query = '"…"' if len(columns) == 1 else "{" + ", ".join(f'"{name}": …' for name in columns) + "}"
+    lines = [
+        "## Use",
+        "```python",
+        "from dssm_lightning import Retriever",
+        "",
+        'retriever = Retriever.load("path/of/this/folder")',
+        f"hits = retriever.search({query}, k=10)",
+        "```",
+    ]
+    if not manifest.num_indexes:
+        lines += [
+            "",
+            f"`{manifest.scorer}` does not rank by inner products, so that no index can serve this model: a search "
+            "scores every candidate by `scorer.onnx`.",
+        ]
+    return "\n".join(lines)
+
+
+def _inputs(schemas: Schemas) -> str:
+    rows = [
+        f"| {side} | {_code(feature.source_column)} | {type(feature).__name__} |"
+        for side, schema in (("query", schemas.query), ("candidate", schemas.candidate))
+        for feature in schema
+    ]
+    return "\n".join(["## What it reads", "", "| side | column | feature |", "|---|---|---|", *dict.fromkeys(rows)])
+
+
+def _code(name: str) -> str:
+    """Return the name of a column as code in one line, also in a table."""
+    text = " ".join(name.split()).replace("|", "\\|")
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def _corpus(manifest: Manifest) -> str:
+    facts = manifest.corpus
+    columns = ", ".join(_code(name) for name in facts.columns)
+    return (
+        f"## Candidates\n\n{facts.count:,} candidates with embeddings of width {facts.width}. Their id is "
+        f"{_code(facts.id_column)}; filters read {columns}."
+    )
+
+
+def _quality(
+    metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]], baselines: Mapping[str, Mapping[str, float]]
+) -> str:
+    names = [name for name in MAIN if f"test/{name}" in metrics]
+    if not names:
+        return "## Quality\n\nThe run was not tested before the export: `python -m dssm_lightning test` measures it."
+    lines = ["## Quality", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines.append("| this model | " + " | ".join(_measured(f"test/{name}", metrics, intervals) for name in names) + " |")
+    for baseline, values in baselines.items():
+        found = [values.get(f"test/{name}", values.get(name)) for name in names]
+        lines.append(f"| {baseline} | " + " | ".join("" if each is None else f"{each:.4f}" for each in found) + " |")
+    lines += ["", "From the run's last test, against all candidates; in brackets the 95 % interval over queries."]
+    if not baselines:
+        lines.append("Baselines were not measured: `python -m dssm_lightning baseline` does.")
+    return "\n".join(lines)
+
+
+def _measured(name: str, metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> str:
+    if name not in intervals:
+        return f"{metrics[name]:.4f}"
+    low, high = intervals[name]
+    return f"{metrics[name]:.4f} ({low:.4f} – {high:.4f})"
+
+
+def _precisions(recalls: Sequence[RecallRow]) -> str:
+    if not recalls:
+        return ""
+    named = {row.settings.split()[0].partition("=")[2]: row for row in recalls}
+    rows = [f"| {name} | {row.recall:.4f} | {row.size / 2**20:.1f} |" for name, row in named.items()]
+    return "\n".join(
+        [
+            "## Precision of the vectors",
+            "",
+            f"Share of the exact {recalls[0].k} best candidates that a search with less precise vectors finds:",
+            "",
+            "| vectors | recall | MiB |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )

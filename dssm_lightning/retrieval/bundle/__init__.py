@@ -1,0 +1,1 @@
+"""A trained model in one folder that describes itself and answers without torch."""
