@@ -18,7 +18,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "baseline": Command("Measure baselines, which need no training, by the same evaluation as a model."),
     "search": Command("Answer queries with a trained model."),
+    "similar": Command("Show the candidates whose embeddings have the greatest cosine with that of a candidate."),
     "score": Command("Embed a query and candidates given as raw values, and compare them."),
+    "export": Command("Write a trained model and its candidates as a bundle: a folder that answers without torch."),
+    "inspect": Command("Show what is in a bundle, and compare its files with their checksums."),
+    "index": Command("Build indexes of a bundle's candidates, measure them, and keep one in the bundle."),
+    "push": Command("Copy a bundle to a file system, such as an object store, by its URL."),
+    "pull": Command("Copy a bundle from a file system, such as an object store, into a folder."),
     "summary": Command("Show the output shape and the parameters of every branch and layer of a model."),
     "compare": Command("Compare the tests of two runs query by query.", positional=True),
     "curves": Command("Draw a metric of several runs, epoch by epoch."),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dssm_lightning.cli.opened_retriever import OpenedRetriever
 from dssm_lightning.utils.atomic_files import atomic_write
 from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
@@ -14,29 +15,31 @@ from dssm_lightning.utils.text_files import parse_json, read_utf8
 
 
 def score(
-    input: str, config: list[str] | None = None, ckpt_path: str = "best", output: str | None = None
+    input: str,
+    bundle: str | None = None,
+    config: list[str] | None = None,
+    ckpt_path: str | None = None,
+    output: str | None = None,
 ) -> dict[str, Any]:
     """Embed a query and candidates given as raw values, and compare them.
 
     Args:
         input: a JSON file {"query": …, "positive_doc": …, "negative_docs": […]}. Each value is an object of columns, or
             a bare text if the model reads one column of that side.
+        bundle: a bundle, which export wrote: a folder or a URL. It needs neither torch nor the training data.
         config: configs: the newest run of the first one is chosen, and their data are used, later ones over earlier
             ones; None = the newest run of any config, with its own data.
-        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
+        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config); None = best.
         output: a file for the result; None = print it.
 
     Returns:
         the same keys; each value has its vector, and a candidate also its similarity to the query.
     """
-    from dssm_lightning.api import make_retriever
-    from dssm_lightning.cli.checkpoint_arguments import load_chosen
-
     given = _read_score_input(Path(input))
-    retriever = make_retriever(*load_chosen(ckpt_path, config))
+    retriever = OpenedRetriever(bundle, ckpt_path, config).retriever()
     documents = [given["positive_doc"], *given["negative_docs"]]
-    query = retriever.embed("query", [given["query"]])
-    candidates = retriever.embed("candidate", documents)
+    query = retriever.encode_query([given["query"]])
+    candidates = retriever.encode_candidate(documents)
     similarities = retriever.similarity(query, candidates)[0].tolist()
     described = [
         {"value": value, "similarity": similarity, "vector": vector}

@@ -2,76 +2,118 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dssm_lightning.cli.command_arguments import require_with
-from dssm_lightning.utils.console import cell, console, show, show_text
+from dssm_lightning.cli.hit_tables import LONGEST_CELL, show_json, show_table
+from dssm_lightning.cli.opened_retriever import OpenedRetriever, joined_filter
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import log_file
 from dssm_lightning.utils.text_files import parse_json
 
 if TYPE_CHECKING:
     from dssm_lightning.data.retrieval_data import RetrievalData
-    from dssm_lightning.retrieval.retriever import Hit, RawValues
-
-LONGEST_CELL = 80
-"""Characters of a value that the table shows; the rest is replaced by …."""
-FIXED_WIDTH, NARROWEST = 16, 10
-"""Width of the columns rank and score; the least width of another column of the table."""
+    from dssm_lightning.retrieval.retriever import Hit, RawValues, SearchOptions
 
 
 def search(
-    query: list[str],
+    query: list[str] | None = None,
+    bundle: str | None = None,
     config: list[str] | None = None,
-    ckpt_path: str = "best",
+    ckpt_path: str | None = None,
     k: int | None = None,
     json: bool = False,
     picture: str | None = None,
+    exclude: list[str] | None = None,
     exclude_history: bool = False,
+    filter: list[str] | None = None,
     hybrid: bool = False,
     hybrid_weight: float | None = None,
-) -> list[list[Hit]]:
+    queries: str | None = None,
+    output: str | None = None,
+    id_column: str | None = None,
+) -> list[list[Hit]] | Path:
     """Answer queries with a trained model.
 
     Args:
         query: raw values as a JSON object such as '{"query": "grinning cat"}', or a bare text if the model reads one
             column of queries. Repeat the option for further queries.
+        bundle: a bundle, which export wrote: a folder or a URL. It needs neither torch nor the training data.
         config: configs: the newest run of the first one is chosen, and their data are used, later ones over earlier
             ones; None = the newest run of any config, with its own data.
-        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
+        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config); None = best.
         k: number of answers; None = 10, or the whole corpus if it is smaller.
         json: print JSON lines instead of tables.
-        picture: a PNG file for the pictures of the answers, one row for each query.
+        picture: a PNG file for the pictures of the answers, one row for each query; not with a bundle.
+        exclude: ids of candidates that are left out. Repeat the option for further ids.
         exclude_history: leave out the candidates in the history of the query.
+        filter: a condition on the candidates' columns, such as "year > 1990 and genre in ('War', 'Drama')". Repeat the
+            option for further conditions; all of them must hold.
         hybrid: rank by the reciprocal rank fusion of the model with BM25.
         hybrid_weight: weight of BM25's list in the fusion; None = 1.
+        queries: a file of many queries, in place of query: CSV, TSV, JSON Lines or Parquet with their raw columns, or
+            stored vectors: the Parquet that predict writes, or safetensors with one tensor.
+        output: a file for the answers of queries: .parquet, .csv or .jsonl.
+        id_column: the column of queries that identifies a query in the output; None = the first one that the model does
+            not read, or else the number of the row.
 
     Returns:
-        the hits of each query, best first.
+        the hits of each query, best first; or the path of the output.
     """
-    from dssm_lightning.api import make_retriever
-    from dssm_lightning.cli.checkpoint_arguments import load_chosen
-
-    values = [_raw_values(text) for text in query]
+    values = _asked(query, queries, output, id_column, json, picture)
     require_with("--hybrid_weight", hybrid_weight, "--hybrid", hybrid)
-    weight = (1.0 if hybrid_weight is None else hybrid_weight) if hybrid else None
-    model, data = load_chosen(ckpt_path, config)
-    total = len(data.candidates)
-    if k is not None and not 1 <= k <= total:  # before the corpus is embedded
-        raise UserError(f"search: k is {k}; the corpus has {total:,} candidates: choose a k from 1 to {total:,}")
-    if picture is not None:
-        _require_picture(picture, data)
-    retriever = make_retriever(model, data, weight)
-    k = min(10, total) if k is None else k
-    answers = [retriever.search(value, k, exclude_history) for value in values]
-    for text, hits in zip(query, answers, strict=True):
-        _show_json(text, hits) if json else show_table(text, hits)
-    if picture is not None:
-        _draw(picture, values, answers, data)
+    options: SearchOptions = {
+        "exclude": list(dict.fromkeys(exclude or ())),
+        "exclude_history": exclude_history,
+        "filter": joined_filter(filter),
+        "hybrid": (1.0 if hybrid_weight is None else hybrid_weight) if hybrid else None,
+    }
+    if picture is not None and bundle is not None:
+        raise UserError(
+            f"--picture {picture} needs the training data, which --bundle {bundle} has not: use --ckpt_path"
+        )
+    opened = OpenedRetriever(bundle, ckpt_path, config)
+    k = opened.require_k("search", k, len(options["exclude"]))  # before the corpus is embedded
+    if queries is not None and output is not None:
+        return _answer_file(opened, queries, Path(output), id_column, k, options)
+    if picture is not None and opened.data is not None:
+        _require_picture(picture, opened.data)
+    retriever = opened.retriever()
+    answers = [retriever.search(value, k, **options) for value in values]
+    for text, hits in zip(query or (), answers, strict=True):
+        show_json("query", text, hits) if json else show_table(text, hits)
+    if picture is not None and opened.data is not None:
+        _draw(picture, values, answers, opened.data)
         log_file("the hits as pictures", picture)
     return answers
+
+
+def _asked(
+    query: Sequence[str] | None,
+    queries: str | None,
+    output: str | None,
+    id_column: str | None,
+    json: bool,
+    picture: str | None,
+) -> list[RawValues]:
+    """Return the queries of the command line; check that the options fit each other."""
+    if queries is not None:
+        if query:
+            raise UserError(f"--query {query[0]} and --queries {queries}: leave one of them out")
+        require_with("--queries", queries, "--output", output is not None)
+        for name, given in (("--json", json or None), ("--picture", picture)):
+            require_with(name, given, "--query", False)
+        from dssm_lightning.cli.topk_files import require_output
+
+        require_output(Path(str(output)))
+        return []
+    for name, value in (("--output", output), ("--id_column", id_column)):
+        require_with(name, value, "--queries", False)
+    if not query:
+        raise UserError("search needs --query TEXT, or --queries FILE with --output FILE")
+    return [_raw_values(text) for text in query]
 
 
 def _raw_values(text: str) -> RawValues:
@@ -82,35 +124,17 @@ def _raw_values(text: str) -> RawValues:
     return value
 
 
-# -- tables ------------------------------------------------------------------------------------------------------------
+# -- files of queries --------------------------------------------------------------------------------------------------
 
 
-def show_table(query: str, hits: list[Hit]) -> None:
-    """Show the query and a table of its hits; display columns that do not fit beside each other are lines of a cell."""
-    from rich.box import SIMPLE_HEAD
-    from rich.styled import Styled
-    from rich.table import Column, Table
+def _answer_file(
+    opened: OpenedRetriever, queries: str, output: Path, id_column: str | None, k: int, options: SearchOptions
+) -> Path:
+    from dssm_lightning.cli.query_answers import answer_file
 
-    show(Styled(query, "italic"))
-    if not hits:
-        show_text("no answers")
-        return
-    shown = list(hits[0].display)
-    fits = (console().width - FIXED_WIDTH) // (len(shown) + 1) >= NARROWEST
-    fixed = [Column(name, justify="right", no_wrap=True) for name in ("rank", "score")]
-    headers = [Column(cell(name), overflow="fold") for name in ("id", *(shown if fits else ["values"]))]
-    table = Table(*fixed, *headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for rank, hit in enumerate(hits, 1):
-        values = [cell(hit.display[name], LONGEST_CELL) for name in shown]
-        if not fits:
-            values = ["\n".join(f"{cell(name)}: {value}" for name, value in zip(shown, values, strict=True))]
-        table.add_row(str(rank), f"{hit.score:.4f}", cell(hit.id, LONGEST_CELL), *values)
-    show(table)
-
-
-def _show_json(query: str, hits: list[Hit]) -> None:
-    found = {"query": query, "hits": [hit._asdict() for hit in hits]}
-    show_text(json.dumps(found, ensure_ascii=False, default=str))
+    count = answer_file(opened.retriever(), queries, output, id_column, k, options)
+    log_file(f"the best {k:,} candidates of {count:,} queries", output)
+    return output
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

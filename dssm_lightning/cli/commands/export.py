@@ -1,0 +1,59 @@
+"""The command that writes a bundle."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dssm_lightning.utils.logger import log_info
+
+if TYPE_CHECKING:
+    from dssm_lightning.features.schema import Schema
+
+
+def export(
+    output: str,
+    config: list[str] | None = None,
+    ckpt_path: str = "best",
+    vectors: Literal["float32", "float16", "int8", "binary"] = "float32",
+    pt2: bool = False,
+) -> Path:
+    """Write a trained model and its candidates as a bundle: a folder that answers without torch.
+
+    Args:
+        output: the folder; an older bundle in it is replaced.
+        config: configs: the newest run of the first one is chosen, and their data are used, later ones over earlier
+            ones; None = the newest run of any config, with its own data.
+        ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
+        vectors: what a number of a searched vector takes: float32, float16, int8 or binary. With less than float32, the
+            best candidates are scored again with float32.
+        pt2: also write both towers as torch.export programs, query.pt2 and candidate.pt2.
+
+    Returns:
+        the folder.
+    """
+    from dssm_lightning.retrieval.bundle.writing import require_bundle_or_nothing
+
+    folder = Path(output)
+    require_bundle_or_nothing(folder)  # before the corpus is embedded
+    from dssm_lightning import api
+    from dssm_lightning.cli.checkpoint_arguments import require_checkpoint
+    from dssm_lightning.features.schema import Schemas
+    from dssm_lightning.retrieval.bundle.files import names_in
+    from dssm_lightning.retrieval.bundle.reading import SCHEMA
+
+    checkpoint = require_checkpoint(ckpt_path, config[0] if config else None)
+    api.export_bundle(checkpoint, folder, config or (), vectors=vectors, pt2=pt2)
+    size = sum((folder / name).stat().st_size for name in names_in(folder))
+    query = _example(Schemas.from_json((folder / SCHEMA).read_text(encoding="utf-8")).query)
+    line = f"python -m dssm_lightning search --bundle {shlex.quote(output)} --query {query}"
+    log_info(f"bundle: {output} ({size / 2**20:,.1f} MiB); search it: {line}")
+    return folder
+
+
+def _example(schema: Schema) -> str:
+    columns = list(dict.fromkeys(feature.source_column for feature in schema))
+    text = "…" if len(columns) == 1 else json.dumps(dict.fromkeys(columns, "…"), ensure_ascii=False)
+    return shlex.quote(text)
