@@ -26,13 +26,13 @@ retriever = make_retriever(model, data)  # embeds the corpus: (N, D)
 
 store = sqlite3.connect("pages.sqlite")
 store.execute("CREATE TABLE IF NOT EXISTS pages (id TEXT PRIMARY KEY, vector BLOB)")
-vectors = (vector.tobytes() for vector in retriever.corpus.numpy())
+vectors = (vector.tobytes() for vector in retriever.corpus.embeddings)
 store.executemany("REPLACE INTO pages VALUES (?, ?)", zip(data.candidates["page_id"], vectors, strict=True))
 store.commit()
 
 ids, blobs = zip(*store.execute("SELECT id, vector FROM pages"), strict=True)
 corpus = np.frombuffer(b"".join(blobs), np.float32).reshape(len(ids), -1)
-query = retriever.embed("query", ["show free disk space"])[0].numpy()
+query = retriever.encode_query("show free disk space")[0]
 found = [ids[row] for row in np.argsort(-(corpus @ query))[:5]]
 print(f"{corpus.shape[0]:,} vectors of {corpus.shape[1]} numbers; the store finds {found}")
 print("the retriever finds the same:", found == [hit.id for hit in retriever.search("show free disk space", k=5)])

@@ -22,6 +22,7 @@ import polars as pl
 import torch
 from benchmarks.batches import batches
 from benchmarks.big_batches import big_batches
+from benchmarks.bundles import bundle
 from benchmarks.deep_retrieval import deep_retrieval
 from benchmarks.evaluation import evaluation
 from benchmarks.gpu import TITLE, gpu
@@ -49,6 +50,7 @@ ALL: list[Callable[..., Section]] = [
     large_corpus,
     search,
     indexes,
+    bundle,
     deep_retrieval,
     lightning_step,
     step_profile,

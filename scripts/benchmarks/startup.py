@@ -29,7 +29,7 @@ def startup(
         partial(subprocess.run, [sys.executable, *each], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
         for each in arguments
     ]
-    both, alone, shown = alternate(starts, repeats, clock=_children_clock)
+    both, alone, shown = alternate(starts, repeats, clock=children_clock)
     added = [a - b for a, b in zip(both, alone, strict=True)]
     note = f"`{ours}` adds {median(added):.2f} s ({min(added):.2f} – {max(added):.2f}) to the import of `{base}`."
     rows = [
@@ -39,6 +39,6 @@ def startup(
     return Section("Start-up", rows, [note])
 
 
-def _children_clock() -> float:
+def children_clock() -> float:
     times = os.times()
     return times.children_user + times.children_system
