@@ -77,10 +77,7 @@ def _code(name: str) -> str:
 def _corpus(manifest: Manifest) -> str:
     facts = manifest.corpus
     columns = ", ".join(_code(name) for name in facts.columns)
-    return (
-        f"## Candidates\n\n{facts.count:,} candidates with embeddings of width {facts.width}. Their id is "
-        f"{_code(facts.id_column)}; filters read {columns}."
-    )
+    return f"## Candidates\n\n{facts.size}. Their id is {_code(facts.id_column)}; filters read {columns}."
 
 
 def _quality(

@@ -200,7 +200,7 @@ class Searcher:
     # -- helpers -------------------------------------------------------------------------------------------------------
 
     def _hits(self, corpus: Corpus, found: Sequence[tuple[Floats, Any]]) -> list[list[Hit]]:
-        return [hits_of(corpus.rows, self.display, scores.tolist(), rows.tolist()) for scores, rows in found]
+        return hits_of(corpus.rows, self.display, found)
 
     def _rows_of(self, corpus: Corpus, ids: Sequence[Any]) -> frozenset[int]:
         rows = [corpus.rows.find(candidate_id) for candidate_id in ids]

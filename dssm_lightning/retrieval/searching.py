@@ -67,8 +67,9 @@ class Search:
         if self.hybrid is not None:
             return self._fused(self.hybrid, queries, excluded, values)
         found = self.corpus.search(queries, self.k, self.allowed, excluded if any(excluded) else ())
-        for number, (scores, _) in enumerate(found):
-            require_finite(scores[None], values[number : number + 1], "a score of query")
+        if not np.isfinite(np.concatenate([scores for scores, _ in found])).all():
+            for number, (scores, _) in enumerate(found):
+                require_finite(scores[None], values[number : number + 1], "a score of query")
         return found
 
     def _fused(

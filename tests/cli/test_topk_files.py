@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -30,7 +31,7 @@ def write(output: Path, query_name: str = "q") -> None:
     corpus = cast("Corpus", SimpleNamespace(rows=rows, kinds=KINDS))
     with topk_file(output, corpus, COLUMNS[1:], query_name) as writer:
         for number, found in enumerate([[0], [1, 2], [0, 0, 0], []]):  # the first batch has no values
-            hits: list[Hit] = hits_of(rows, COLUMNS[1:], [0.5] * len(found), found)
+            hits: list[Hit] = hits_of(rows, COLUMNS[1:], [(np.full(len(found), 0.5), np.array(found))])[0]
             writer.add(pl.Series([f"q{number}"]), [hits])
 
 

@@ -222,7 +222,7 @@ def test_the_card_shows_what_was_measured(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_columns_with_odd_names(tmp_path: Path) -> None:
-    table = shop_table().rename({"text": "te|xt\n`x`", "price": "the price"})
+    table = shop_table().rename({"text": "na|me\n`x`", "price": "the price"})
     pairs = [(f"q{q}", f"i{(5 * q + step) % 30}") for q in range(12) for step in range(4)]
     interactions = pl.DataFrame(pairs, schema=["search", "item"], orient="row")
     queries = pl.DataFrame({"search": [f"q{q}" for q in range(12)], "wo'rds": ["list files"] * 12})
@@ -231,7 +231,7 @@ def test_columns_with_odd_names(tmp_path: Path) -> None:
         tmp_path / "cache",
         source=source,
         query=[HashedWords(name="words", column="wo'rds", num_buckets=99)],
-        candidate=[HashedWords(name="text", column="te|xt\n`x`", num_buckets=99)],
+        candidate=[HashedWords(name="text", column="na|me\n`x`", num_buckets=99)],
     )
     bundle = export(model, data, tmp_path / "bundle")
     same_answers(Retriever.load(bundle), make_retriever(model, data), [{"wo'rds": "list"}])

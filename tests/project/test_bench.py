@@ -92,6 +92,9 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleTyp
         ("large_corpus", {"num_candidates": 500, "dim": 8, "num_events": 40, "repeats": 1}, 1),
         ("search", {"num_queries": 3, "num_candidates": 400, "dim": 8, "k": 5, "repeats": 1}, 2),
         ("indexes", {"num_candidates": 900, "num_queries": 4, "dim": 8, "bits_dim": 8, "k": 5, "repeats": 1}, 5),
+        pytest.param(
+            *("bundle", {"config": "configs/tldr.yaml", "num_queries": 3, "repeats": 1}, 5), marks=pytest.mark.slow
+        ),
         ("deep_retrieval", {"epochs": 1, "repeats": 1, "num_ratings": 800, "batch_size": 64, "ks": (1, 100)}, 2),
         ("lightning_step", {"epochs": 1, "num_ratings": 800, "batch_size": 64}, 1),
         ("step_profile", {"num_ratings": 800, "batch_size": 300, "repeats": 1}, 5),

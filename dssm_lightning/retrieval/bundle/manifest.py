@@ -49,6 +49,11 @@ class CorpusFacts:
     checksums: list[int] = field(default_factory=list)
     """CRC-32 of the vectors of each index."""
 
+    @property
+    def size(self) -> str:
+        """How the model card says how many candidates there are."""
+        return f"{self.count:,} candidates with embeddings of width {self.width}"
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -139,6 +139,11 @@ def save_corpus(source: Path, target: Path, corpus: Corpus) -> None:
         towers.require_same_programs(manifest)
         write_corpus(folder, corpus, manifest.programs.vectors is not None)
         facts = facts_of(corpus, manifest.corpus.display)
+        card = folder / CARD
+        if card.is_file():
+            text = card.read_text(encoding="utf-8", errors="surrogateescape")
+            text = text.replace(manifest.corpus.size, facts.size)
+            card.write_text(text, encoding="utf-8", errors="surrogateescape")
         return replace(manifest, corpus=facts)
 
     rewrite(source, target, change, (CORPUS, INDEX, TERMS))

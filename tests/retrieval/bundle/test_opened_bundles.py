@@ -122,7 +122,7 @@ def test_changed_candidates_are_saved(bundle: Path, tmp_path: Path) -> None:
         opened.add([{**NEW, "item": "newer"}])
     manifest = read_manifest(bundle)
     assert manifest.corpus.count == 29
-    assert (bundle / CARD).is_file()
+    assert "29 candidates with embeddings of width 16" in (bundle / CARD).read_text(encoding="utf-8")
     retriever.remove(["new"])  # the retriever is open still, on files that are gone
     retriever.save(bundle)
     assert len(Retriever.load(bundle)) == 28
