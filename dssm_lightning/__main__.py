@@ -12,12 +12,15 @@ def run() -> None:
 
     atexit.register(end_quietly)
     with end_on_signals():
-        from dssm_lightning.cli.main import main
         from dssm_lightning.utils.console import printable
         from dssm_lightning.utils.errors import UserError
+        from dssm_lightning.utils.optional_packages import naming_packages
 
         try:
-            main()
+            with naming_packages("this command"):
+                from dssm_lightning.cli.main import main
+
+                main()
         except (UserError, OSError, FloatingPointError) as error:  # the last: a loss that is not finite
             sys.exit(printable(f"error: {' '.join(str(error).splitlines())}"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -115,3 +116,4 @@ def portable_model(model: TwoTowerModel) -> Iterator[TwoTowerModel]:
     finally:
         for module, training in modes.items():
             module.training = training
+        gc.collect()  # torch's tracer leaves subclasses with our names, and YAML would find two classes `Tower`

@@ -19,6 +19,7 @@ from dssm_lightning.retrieval.indexes.exact import Exact
 from dssm_lightning.retrieval.term_search import BM25
 from dssm_lightning.retrieval.towers import Floats, Towers
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.optional_packages import naming_packages
 from dssm_lightning.utils.suggestions import did_you_mean
 
 Mask = NDArray[np.bool_]
@@ -77,7 +78,8 @@ class Corpus:
         """
         if filter is None:
             return None
-        parsed = parse_filter(filter)
+        with naming_packages("a filter"):
+            parsed = parse_filter(filter)
         names = self.rows.columns
         for name in parsed.columns:
             if name not in names:

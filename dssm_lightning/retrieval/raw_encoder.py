@@ -15,6 +15,7 @@ from dssm_lightning.retrieval.candidate_rows import CandidateRows
 from dssm_lightning.retrieval.raw_records import RawValues, columns_of, needed_columns, record_of
 from dssm_lightning.retrieval.towers import Floats, Side, Towers
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.optional_packages import naming_packages
 from dssm_lightning.utils.ragged_arrays import ArrayColumn, Arrays, RaggedArray
 
 BATCH = 1024
@@ -69,7 +70,8 @@ class RawEncoder:
         for feature in self.schema(side):
             values = [record.get(feature.source_column) for record in records]
             try:
-                features[feature.name] = _encoded(feature, values, rows, embeddings)
+                with naming_packages(f"{feature._label} of {len(values):,} rows"):
+                    features[feature.name] = _encoded(feature, values, rows, embeddings)
             except UserError as error:
                 raise self._with_needed(side, feature, records, error) from error
         return features

@@ -14,7 +14,7 @@ from helpers.retrievers import shop
 from helpers.small import write_config
 from torch import Tensor
 
-from dssm_lightning import Retriever
+from dssm_lightning import Retriever, Tower
 from dssm_lightning.api import export_bundle, load_retriever
 from dssm_lightning.cli.main import main
 from dssm_lightning.export import bundle as bundle_module
@@ -68,6 +68,7 @@ def test_the_same_model_gives_the_same_bytes(made: Any, shop_bundle: Path, tmp_p
     found, wanted = content(export(*made, tmp_path / "again")), content(shop_bundle)
     assert sorted(found) == sorted(wanted)
     assert [name for name in wanted if found[name] != wanted[name]] == []
+    assert [each for each in Tower.__subclasses__() if each.__name__ == "Tower"] == []  # YAML finds one Tower
 
 
 @pytest.mark.usefixtures("quick")
