@@ -44,6 +44,22 @@ def shop_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shop_bundle(tmp_path_factory.mktemp("shop"))
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a run of texts, and ``bundle``; do not change it."""
+    from helpers.exported_runs import TEXT, exported_run
+
+    return exported_run(tmp_path_factory.mktemp("exported"), query=[TEXT], candidate=[TEXT])
+
+
+@pytest.fixture(scope="session")
+def exported_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with queries of a text and a history of candidate ids."""
+    from helpers.exported_runs import HISTORY, ID, TEXT, exported_run
+
+    return exported_run(tmp_path_factory.mktemp("exported"), query=[TEXT, HISTORY], candidate=[ID, TEXT])
+
+
 @pytest.fixture(autouse=True)
 def _seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests draw the same numbers whatever ran before them."""

@@ -1,4 +1,4 @@
-"""A small run with its bundle, which the tests of bundles share and do not change."""
+"""Small runs with their bundles, which the tests of bundles share and do not change."""
 
 from __future__ import annotations
 
@@ -14,19 +14,8 @@ ID = {"class_path": "Categorical", "init_args": {"name": "candidate_id"}}
 TEXT = {"class_path": "HashedTrigrams", "init_args": {"name": "text", "num_buckets": 2000}}
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with a run of texts, and ``bundle``."""
-    return _exported(tmp_path_factory.mktemp("exported"), query=[TEXT], candidate=[TEXT])
-
-
-@pytest.fixture(scope="session")
-def exported_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with queries of a text and a history of candidate ids."""
-    return _exported(tmp_path_factory.mktemp("exported"), query=[TEXT, HISTORY], candidate=[ID, TEXT])
-
-
-def _exported(place: Path, **features: list[dict[str, object]]) -> Path:
+def exported_run(place: Path, **features: list[dict[str, object]]) -> Path:
+    """Train on small tables in a folder, write ``bundle`` into it, and return the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("PL_GLOBAL_SEED", "0")
