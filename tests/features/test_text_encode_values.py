@@ -189,8 +189,7 @@ for each in json.loads(sys.stdin.read()):
 
 
 def test_a_process_that_serves_texts_loads_neither_torch_nor_polars() -> None:
-    saved = [replace(feature, max_characters=100_000).to_dict() for feature in FEATURES]
-    result = subprocess.run(
-        [sys.executable, "-c", ALONE], input=json.dumps(saved), capture_output=True, text=True, timeout=120
-    )
+    saved = json.dumps([replace(feature, max_characters=100_000).to_dict() for feature in FEATURES])
+    words = [sys.executable, "-c", ALONE]
+    result = subprocess.run(words, input=saved, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
