@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,8 @@ def indexes(
     dim: int = 64,
     bits_dim: int = 128,
     k: int = 100,
+    small: Sequence[tuple[int, int]] = ((1_911, 300), (17_000, 128)),
+    filtered: int = 50_000,
     repeats: int = 5,
 ) -> Section:
     """`dssm_lightning.retrieval.indexes` over vectors in clusters, which overlap but for the binary codes.
@@ -42,7 +44,7 @@ def indexes(
     exact = Exact().build(vectors)
     rows = [*_batches(exact, vectors, queries, k, repeats), *_graph(exact, vectors, queries, repeats)]
     rows += _binary(num_candidates, num_queries, bits_dim, k, repeats)
-    return Section("Indexes", [*rows, *_small(repeats)], [_filtered()])
+    return Section("Indexes", [*rows, *_small(small, repeats)], [_filtered(filtered)])
 
 
 def _batches(exact: Exact, vectors: Vectors, queries: Vectors, k: int, repeats: int) -> list[Row]:
@@ -91,10 +93,10 @@ def _binary(num_candidates: int, num_queries: int, dim: int, k: int, repeats: in
         return [_one_at_a_time(what, index, exact, queries, k, repeats)]
 
 
-def _small(repeats: int, k: int = 10) -> list[Row]:
+def _small(sizes: Sequence[tuple[int, int]], repeats: int, k: int = 10) -> list[Row]:
     """Corpora of the size of the examples, against the product alone."""
     rows = []
-    for count, dim in ((1_911, 300), (17_000, 128)):
+    for count, dim in sizes:
         vectors, queries = _clustered(count, 1_000, dim, _EASY)
         exact = Exact().build(vectors)
         sides = [partial(exact.search, queries, k), partial(np.matmul, queries, vectors.T)]
@@ -121,7 +123,7 @@ def _times(columns: Vectors, queries: Vectors) -> object:
     return queries @ columns
 
 
-def _filtered(count: int = 50_000, dim: int = 64, k: int = 10) -> str:
+def _filtered(count: int, dim: int = 64, k: int = 10) -> str:
     """The recall under filters, in one sentence."""
     vectors, queries = _clustered(count, 256, dim, _HARD)
     exact = Exact().build(vectors)

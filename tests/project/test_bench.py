@@ -22,6 +22,10 @@ from dssm_lightning.utils.ragged import Ragged
 TLDR = ROOT / "configs" / "tldr.yaml"
 
 
+INDEXES = {"num_candidates": 900, "num_queries": 4, "dim": 8, "bits_dim": 8, "k": 5, "repeats": 1}
+INDEXES |= {"small": [(60, 8)], "filtered": 2500}
+
+
 @pytest.fixture(scope="module")
 def bench() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
@@ -91,7 +95,7 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleTyp
         ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
         ("large_corpus", {"num_candidates": 500, "dim": 8, "num_events": 40, "repeats": 1}, 1),
         ("search", {"num_queries": 3, "num_candidates": 400, "dim": 8, "k": 5, "repeats": 1}, 2),
-        ("indexes", {"num_candidates": 900, "num_queries": 4, "dim": 8, "bits_dim": 8, "k": 5, "repeats": 1}, 5),
+        ("indexes", INDEXES, 7),
         pytest.param(
             *("bundle", {"config": "configs/tldr.yaml", "num_queries": 3, "repeats": 1}, 5), marks=pytest.mark.slow
         ),
