@@ -113,8 +113,12 @@ def _with_precision(retriever: Retriever, precision: str) -> Corpus:
     corpus = retriever.corpus
     if precision == "float32" or not corpus.indexes:
         return corpus
-    like = [Exact(precision, rescore="float32")] * len(corpus.indexes)
+    like = [_index_of(precision)] * len(corpus.indexes)
     return Corpus.build(retriever.towers, corpus.rows, corpus.embeddings, corpus.terms, corpus.kinds, like)
+
+
+def _index_of(precision: str) -> Exact:
+    return Exact(precision, rescore=None if precision == "float32" else "float32")
 
 
 def _query_sample(model: TwoTowerModel, data: RetrievalData) -> Floats:
@@ -134,12 +138,12 @@ def _query_sample(model: TwoTowerModel, data: RetrievalData) -> Floats:
 
 
 def _recalls(corpus: Corpus, retriever: Retriever, sample: Floats) -> list[RecallRow]:
-    """Return what each precision finds of the exact 10 best candidates of the sample."""
+    """Return what an export with each precision finds of the exact 10 best candidates of the sample."""
     if len(corpus.indexes) != 1 or not len(sample):
         return []
     vectors, queries = (retriever.towers.vectors(each)[0] for each in (corpus.embeddings, sample))
     exact, k = Exact().build(vectors), min(10, len(vectors))
-    indexes = [Exact(each).build(vectors) for each in PRECISIONS]
+    indexes = [_index_of(each).build(vectors) for each in PRECISIONS]
     return [recall_table(index, exact, queries, k, ())[0] for index in indexes]
 
 

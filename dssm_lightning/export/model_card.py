@@ -10,6 +10,8 @@ from dssm_lightning.features.schema import Schemas
 from dssm_lightning.retrieval.bundle.manifest import Manifest
 from dssm_lightning.retrieval.indexes import RecallRow
 
+_BITS = {"float32": 32, "float16": 16, "int8": 8, "binary": 1}
+
 
 def model_card(manifest: Manifest, schemas: Schemas, facts: RunFacts, recalls: Sequence[RecallRow]) -> str:
     """Return the text of ``README.md``.
@@ -108,14 +110,15 @@ def _precisions(recalls: Sequence[RecallRow]) -> str:
     if not recalls:
         return ""
     named = {row.settings.split()[0].partition("=")[2]: row for row in recalls}
-    rows = [f"| {name} | {row.recall:.4f} | {row.size / 2**20:.1f} |" for name, row in named.items()]
+    rows = [f"| {name} | {_BITS[name]} | {row.recall:.4f} |" for name, row in named.items()]
     return "\n".join(
         [
             "## Precision of the vectors",
             "",
-            f"Share of the exact {recalls[0].k} best candidates that a search with less precise vectors finds:",
+            f"Share of the exact {recalls[0].k} best candidates that a search finds if it reads vectors of this "
+            "precision and scores the best again with float32 (`export --vectors`):",
             "",
-            "| vectors | recall | MiB |",
+            "| vectors | bits of a number | recall |",
             "|---|---|---|",
             *rows,
         ]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dssm_lightning.features.schema import Schemas
 from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.corpus_changes import replaced, with_candidates, without_candidates
 from dssm_lightning.retrieval.hits import Hit
@@ -37,7 +35,7 @@ class Retriever(Searcher):
     Example:
         >>> import numpy as np
         >>> from dssm_lightning.features import Vector
-        >>> from dssm_lightning.features.schema import Schema
+        >>> from dssm_lightning.features.schema import Schema, Schemas
         >>> from dssm_lightning.retrieval.candidate_rows import CandidateRows
         >>> class Unchanged:
         ...     num_indexes, vector_width, scorer = 1, 2, "Dot"
@@ -54,17 +52,6 @@ class Retriever(Searcher):
         >>> [hit.id for hit in retriever.search({"direction": [0.0, 0.5]}, k=2, filter="name != 'ant'")]
         ['c', 'b']
     """
-
-    def __init__(
-        self,
-        schemas: Schemas,
-        corpus: Corpus,
-        display: Sequence[str],
-        query_texts: Sequence[str] = (),
-        folder: Path | None = None,
-    ) -> None:
-        super().__init__(schemas, corpus, display, query_texts, folder)
-        self._changing = threading.Lock()
 
     @classmethod
     def load(cls, bundle: str | Path, *, verify: bool = True, threads: int = 1) -> Retriever:
@@ -126,7 +113,7 @@ class Retriever(Searcher):
         save_corpus(self.folder, Path(bundle), self.corpus)
 
     def _change(self, changed: Callable[[Corpus], Corpus]) -> None:
-        with self._changing:  # one change after the other; a search keeps the corpus that it began with
+        with self._changing:  # a search keeps the corpus that it began with
             self._corpus = changed(self.corpus)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, overload
@@ -52,6 +53,7 @@ class Searcher:
         self.display, self.query_texts = list(display), list(query_texts)
         self._encoder = RawEncoder(schemas, corpus.towers)
         self._corpus: Corpus | None = corpus
+        self._changing = threading.Lock()  # one change of the corpus after the other
 
     @property
     def corpus(self) -> Corpus:

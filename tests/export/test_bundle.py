@@ -216,7 +216,7 @@ def test_the_card_shows_what_was_measured(tmp_path: Path) -> None:
     for baseline, value in (("BM25", "0.3000"), ("popularity", "0.1000")):
         [line] = [line for line in card.splitlines() if line.startswith(f"| {baseline} ")]
         assert value in line
-    for precision in ("float32 | 1.0000", "float16", "int8", "binary"):
+    for precision in ("float32 | 32 | 1.0000", "float16 | 16", "int8 | 8", "binary | 1"):
         assert f"| {precision}" in card
 
 

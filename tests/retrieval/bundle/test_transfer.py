@@ -213,7 +213,7 @@ def test_a_manifest_that_leaves_the_folder_writes_nothing(shop_bundle: Path, mem
     push(shop_bundle, MEMORY)
     memory.pipe("/models/evil", b"evil")
     evil = copied(shop_bundle, tmp_path / "evil")
-    for name in ("../evil", "/tmp/evil", "a/../../evil"):
+    for name in ("../evil", "/evil", "a/../../evil"):
         change_manifest(evil, lambda values, name=name: values["files"].update({name: {"size": 4, "sha256": "0" * 64}}))
         memory.pipe("/models/shop/manifest.json", (evil / MANIFEST).read_bytes())
         with pytest.raises(UserError, match="leaves the bundle's folder"):
