@@ -14,4 +14,4 @@ make_environment "[docs,test]" "$root"
 .venv/bin/python -m ruff format --check .
 .venv/bin/python -m ruff check .
 .venv/bin/python -m mypy
-.venv/bin/python -m pytest "$@"
+.venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal "$@"
