@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from helpers.case_names import named
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def test_it_is_the_text_of_a_table(data: st.DataObject) -> None:
     assert join_text_values(records, names) == join_text_columns(table, names)
 
 
-@pytest.mark.parametrize("value", [[1, 2], ["a", 7], {"a": 1}, b"a", object(), [["a"]]], ids=repr)
+@pytest.mark.parametrize("value", [[1, 2], ["a", 7], {"a": 1}, b"a", object(), [["a"]]], ids=named)
 def test_what_is_no_text_is_refused(value: Any) -> None:
     with pytest.raises(UserError, match=r"column 'title': .* is no text"):
         join_text_values([{"title": "a"}, {"title": value}], ["title"])

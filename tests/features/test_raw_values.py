@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from helpers.case_names import named
 from torch import Tensor
 
 from dssm_lightning.features import Categorical, CategoricalList, History, LikedBy
 from dssm_lightning.features.base import feature_from_dict
 from dssm_lightning.features.iso_dates import date_texts, parse_dates
 from dssm_lightning.features.raw_columns import as_strings
-from dssm_lightning.features.raw_values import shown, text_of
+from dssm_lightning.features.raw_values import text_of
 from dssm_lightning.features.schema import changes
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError
@@ -71,7 +72,7 @@ class Colour(str, enum.Enum):
         (np.datetime64("NaT"), None),
         (Decimal("NaN"), None),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_the_text_of_a_value_alone_and_beside_others(value: Any, text: str | None) -> None:
     assert text_of(value) == text
@@ -83,7 +84,7 @@ def test_the_text_of_a_value_alone_and_beside_others(value: Any, text: str | Non
 @pytest.mark.parametrize(
     "value",
     [b"a", [1], {"a": 1}, {1}, float("inf"), 1e300, 10**500, Decimal("Infinity"), "\ud800", 1j, object()],
-    ids=shown,
+    ids=named,
 )
 def test_what_is_no_category_is_one_line(value: Any) -> None:
     with pytest.raises(UserError, match=r"^[^\n]+$"):

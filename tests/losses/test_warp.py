@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.case_names import named
 from helpers.scores import make_scores, negative_columns, random_scores
 
 from dssm_lightning.losses import WARP, HardestNegative, Loss, SampledSoftmax, TripletMargin
@@ -97,7 +98,7 @@ def test_hardest_and_its_siblings() -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", [WARP(2.0), WARP(2.0, weight="log"), HardestNegative(2), HardestNegative(2, margin=0.5)], ids=repr
+    "loss", [WARP(2.0), WARP(2.0, weight="log"), HardestNegative(2), HardestNegative(2, margin=0.5)], ids=named
 )
 def test_gradients_are_finite_and_zero_where_nothing_is_compared(loss: Loss) -> None:
     logits = torch.tensor([[1.0, 2.0, 3.0], [-90.0, 90.0, 90.0], [1.0, 1.0, 1.0]], requires_grad=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.case_names import named
 from torch import Tensor, nn
 
 from dssm_lightning.data.batch import Batch, Candidates
@@ -56,7 +57,7 @@ def test_a_row_with_own_negatives_has_no_others() -> None:
         BinaryCrossEntropy(),
         SigLIP(),
     ],
-    ids=repr,
+    ids=named,
 )
 @pytest.mark.parametrize("C", [1, 4])
 def test_without_a_mask_an_expanded_value_and_a_full_matrix_are_equal(loss: Loss, C: int) -> None:
@@ -162,7 +163,7 @@ KNOWN = Ragged(torch.tensor([1, 2, 0, 3, 1, 5]), torch.tensor([0, 2, 3, 3, 4, 6]
         SampledSoftmax("inclusion"),
         SampledSoftmax("refined"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_scoring_only_own_columns_changes_neither_losses_nor_gradients(scorer: Scorer, loss: Loss) -> None:
     """Compared with scoring all columns, where only the own columns are valid."""

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from helpers.case_names import named
 from helpers.small import small_data
 from polars.testing import assert_frame_equal
 
@@ -129,7 +130,7 @@ def assert_equal(a: Any, b: Any, path: str = "") -> None:
 
 
 @pytest.mark.parametrize(
-    "split", [RandomRows(), RandomQueries(0.2, 0.2), PerQuery(0.2, 0.2), LeaveLastN(), ByTime()], ids=str
+    "split", [RandomRows(), RandomQueries(0.2, 0.2), PerQuery(0.2, 0.2), LeaveLastN(), ByTime()], ids=named
 )
 def test_a_cache_is_the_same_from_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split) -> None:
     raw = Synthetic(num_queries=60, num_candidates=40, labels=True).tables()

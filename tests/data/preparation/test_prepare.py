@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from helpers.case_names import named
 from helpers.small import small_data
 
 from dssm_lightning import RetrievalDataModule
@@ -223,7 +224,7 @@ def test_the_same_inputs_find_the_same_cache(tmp_path: Path, monkeypatch: pytest
         {"candidate": [Categorical(name="group")]},
         {"negatives": FromColumn("negatives")},
     ],
-    ids=str,
+    ids=named,
 )
 def test_other_inputs_have_another_cache(tmp_path: Path, changes: dict[str, Any]) -> None:
     base, other = small_data(tmp_path).recipe, small_data(tmp_path, **changes).recipe
