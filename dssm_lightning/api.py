@@ -159,6 +159,7 @@ def export_bundle(
     *,
     vectors: str = "float32",
     pt2: bool = False,
+    picture: str | None = None,
     trust: Sequence[str] = (),
 ) -> None:
     """Write the bundle of a checkpoint: a folder that answers queries without torch, Lightning or the training data.
@@ -169,6 +170,8 @@ def export_bundle(
         configs: the data in place of those of the run, later configs over earlier ones.
         vectors: precision of the vectors that are searched: ``float32``, ``float16``, ``int8`` or ``binary``.
         pt2: also write both towers as ``torch.export`` programs.
+        picture: the candidates' column of the small pictures to show; None = that of a feature of pictures, if there is
+            one; "" = no pictures.
         trust: modules of your own that the checkpoint and the run's config may name.
 
     Raises:
@@ -176,6 +179,7 @@ def export_bundle(
     """
     from dssm_lightning.export.bundle import export_bundle as write
     from dssm_lightning.export.bundle import require_exportable
+    from dssm_lightning.export.candidate_pictures import picture_column
     from dssm_lightning.export.run_facts import run_facts
 
     require_exportable(output, vectors)
@@ -184,7 +188,10 @@ def export_bundle(
         model = model_of(read_checkpoint(path), str(path))
         data = load_data(configs) if configs else data_of(path, model.schemas)
         data.encode_with(model.schemas)
-        write(model, data, make_retriever(model, data), output, run_facts(path, configs), vectors=vectors, pt2=pt2)
+        assert model.schemas is not None
+        picture_column(model.schemas.candidate, data, picture)  # before the corpus is embedded
+        retriever, facts = make_retriever(model, data), run_facts(path, configs)
+        write(model, data, retriever, output, facts, vectors=vectors, pt2=pt2, picture=picture)
 
 
 def _instantiate(kind: type[T], key: str, configs: Sequence[str | Path]) -> T:

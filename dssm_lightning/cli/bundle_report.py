@@ -11,7 +11,7 @@ from dssm_lightning.cli.index_table import read_table, show_index_table
 from dssm_lightning.evaluation.metric_names import MAIN, name_column
 from dssm_lightning.retrieval.bundle.files import CARD, MANIFEST, names_in, verify_files
 from dssm_lightning.retrieval.bundle.manifest import Manifest, read_manifest
-from dssm_lightning.retrieval.bundle.reading import CONFIG, INDEX, METRICS, SCHEMA, WEIGHTS
+from dssm_lightning.retrieval.bundle.reading import CONFIG, INDEX, METRICS, SCHEMA, WEIGHTS, read_pictures
 from dssm_lightning.utils.console import cell, show, show_text
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.text_files import parse_json, read_utf8
@@ -44,6 +44,7 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
         "scorer": manifest.scorer,
         "indexable": manifest.programs.indexable,
         "corpus": asdict(manifest.corpus),
+        "pictures": _pictures(folder, manifest),
         "vectors": {"heads": manifest.num_indexes, "candidate_numbers": manifest.vector_width},
         "query_texts": manifest.query_texts,
         "programs": {name: each for name, each in programs.items() if isinstance(each, dict)},
@@ -94,6 +95,12 @@ def _features(folder: Path) -> dict[str, list[dict[str, str]]]:
     }
 
 
+def _pictures(folder: Path, manifest: Manifest) -> int:
+    """Return the number of candidates that have a picture."""
+    pictures = read_pictures(folder, manifest)
+    return 0 if pictures is None else pictures.count
+
+
 def _index(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
     """Return the engine, the settings and the size of the index of the first head; None: no index can serve."""
     from dssm_lightning.retrieval.indexes import index_files
@@ -119,6 +126,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     yield "model", f"{found['scorer']}, embeddings of width {corpus['width']}, {_heads(found)}"
     yield "corpus", f"{corpus['count']:,} candidates by {corpus['id_column']}"
+    yield "pictures", _pictures_line(found)
     yield "columns", ", ".join(f"{name} ({kind})" for name, kind in corpus["columns"].items())
     yield "shown", ", ".join(corpus["display"]) or "nothing beside the id"
     texts = ", ".join(found["query_texts"])
@@ -131,6 +139,13 @@ def _heads(found: Mapping[str, Any]) -> str:
     if not heads:
         return "no inner product ranks as the scorer does"
     return "one vector each" if heads == 1 else f"{heads} vectors each"
+
+
+def _pictures_line(found: Mapping[str, Any]) -> str:
+    column = found["corpus"]["picture_column"]
+    if column is None:
+        return "none: export --picture COLUMN keeps small ones"
+    return f"{found['pictures']:,} small ones, from column {column}"
 
 
 def _index_line(index: Mapping[str, Any] | None) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dssm_lightning.utils.console import cell, console, show, show_text
 
 if TYPE_CHECKING:
+    from dssm_lightning.features.readings import Reading
     from dssm_lightning.retrieval.retriever import Hit
 
+MOST_UNKNOWN = 20
+"""Unknown values of a query that are shown."""
 LONGEST_CELL = 80
 """Characters of a value that the table shows; the rest is replaced by …."""
 FIXED_WIDTH, NARROWEST = 16, 10
@@ -40,7 +43,21 @@ def show_table(title: str, hits: Sequence[Hit]) -> None:
     show(table)
 
 
-def show_json(name: str, value: str, hits: Sequence[Hit]) -> None:
-    """Show a line of JSON: what was asked, by its name, and its hits."""
-    found = {name: value, "hits": [hit._asdict() for hit in hits]}
+def show_readings(readings: Sequence[Reading]) -> None:
+    """Show which values of a query the model does not know, and what it does not read; nothing if there is neither."""
+    unknown = [f"{cell(text, LONGEST_CELL)} ({cell(each.feature)})" for each in readings for text in each.unknown]
+    more = f" and {len(unknown) - MOST_UNKNOWN:,} more" if len(unknown) > MOST_UNKNOWN else ""
+    lines = [f"unknown: {', '.join(unknown[:MOST_UNKNOWN])}{more}"] if unknown else []
+    lines += [f"cut off: {cell(str(cut))}" for each in readings for cut in each.truncations]
+    if lines:
+        show_text("\n".join(lines) + "\n")
+
+
+def show_json(name: str, value: str, hits: Sequence[Hit], readings: Sequence[Reading] = ()) -> None:
+    """Show a line of JSON: what was asked, by its name, its hits, and what the model did not know or read of it."""
+    found: dict[str, Any] = {name: value, "hits": [hit._asdict() for hit in hits]}
+    if readings:
+        pairs = [(each, text) for each in readings for text in each.unknown]
+        found["unknown"] = [{"feature": each.feature, "column": each.column, "text": text} for each, text in pairs]
+        found["truncated"] = [cut._asdict() for each in readings for cut in each.truncations]
     show_text(json.dumps(found, ensure_ascii=False, default=str))

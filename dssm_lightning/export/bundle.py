@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.evaluation.result_files import write_json
+from dssm_lightning.export.candidate_pictures import corpus_pictures, picture_column
 from dssm_lightning.export.flat_columns import example_columns
 from dssm_lightning.export.model_card import model_card
 from dssm_lightning.export.run_facts import RunFacts
@@ -47,6 +49,7 @@ def export_bundle(
     *,
     vectors: str = "float32",
     pt2: bool = False,
+    picture: str | None = None,
 ) -> None:
     """Write a bundle, whole or not at all.
 
@@ -59,17 +62,21 @@ def export_bundle(
         vectors: what a number of a vector takes in the index: ``float32``, ``float16``, ``int8`` or ``binary``. With
             less than float32, the best candidates are scored again with float32.
         pt2: also write both towers as ``torch.export`` programs.
+        picture: the candidates' column of the small pictures to show, paths or bytes of picture files; None = that of a
+            feature of pictures, if there is one; "" = no pictures.
 
     Raises:
-        UserError: an unknown precision; a part that ONNX cannot hold; the folder holds something else; a package that
-            is not installed.
+        UserError: an unknown precision or column; a part that ONNX cannot hold; the folder holds something else; a
+            package that is not installed.
         OSError: the folder cannot be written, for example because the disk is full.
     """
     require_exportable(folder, vectors)
     assert model.schemas is not None
     schemas = model.schemas
+    column = picture_column(schemas.candidate, data, picture)
     sample = _query_sample(model, data)
-    corpus = _with_precision(retriever, vectors)
+    pictures = corpus_pictures(schemas.candidate, data, column)
+    corpus = replace(_with_precision(retriever, vectors), pictures=pictures)
     with bundle_folder(Path(folder)) as written:
         query, candidate = (example_columns(each, schemas.candidate) for each in (schemas.query, schemas.candidate))
         programs = export_towers(model, written, examples=(query, candidate))

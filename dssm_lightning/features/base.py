@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from dssm_lightning.features.readings import Reading, Truncation, plain_values, reading_of
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged_arrays import ArrayColumn
 
@@ -113,6 +114,17 @@ class Feature:
 
         return self._encode_column(raw_column(values, self.source_column))
 
+    @property
+    def needs_value(self) -> bool:
+        """Whether a missing value is refused. Neither torch nor Polars is loaded to tell."""
+        if _way(type(self)) == "_encode_few":
+            return self._few([None]) is None
+        try:
+            self.encode_values([None])
+        except UserError:
+            return True
+        return False
+
     def _encode_few(self, values: Sequence[Any]) -> ArrayColumn | None:
         """Encode raw values (B,) in plain Python, without Polars.
 
@@ -140,6 +152,29 @@ class Feature:
         from dssm_lightning.utils.array_columns import as_arrays
 
         return as_arrays(self.encode(column))
+
+    # -- what a value becomes ------------------------------------------------------------------------------------------
+
+    def read(self, value: Any) -> Reading:
+        """Return what a raw value becomes: which of its parts are known, and what is cut off.
+
+        Raises:
+            UserError: as for :meth:`encode_values`.
+
+        Example:
+            >>> from dssm_lightning.features import Categorical
+            >>> Categorical(name="city", vocabulary=("Bonn",)).read("Rome").values
+            [ReadValue(text='Rome', known=False)]
+        """
+        self.encode_values([value])
+        return reading_of(self, "values", plain_values(value), truncations=self.truncations(value))
+
+    def truncations(self, value: Any) -> list[Truncation]:
+        """Return what the feature cuts off a raw value, within microseconds; by default, nothing.
+
+        A value that the feature refuses has no truncation.
+        """
+        return []
 
     @classmethod
     def completed(cls, values: dict[str, Any]) -> dict[str, Any]:

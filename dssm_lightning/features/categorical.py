@@ -11,8 +11,9 @@ import numpy as np
 from dssm_lightning.features.categories import Categories, Ids
 from dssm_lightning.features.few_values import flatten_values
 from dssm_lightning.features.iso_dates import BLANKS
-from dssm_lightning.features.raw_columns import as_strings, flatten
+from dssm_lightning.features.raw_columns import as_strings, category_text, flatten
 from dssm_lightning.features.raw_values import plain
+from dssm_lightning.features.readings import Reading, ids_of, reading_of, value_text
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_at_least
 from dssm_lightning.utils.ragged_arrays import RaggedArray
@@ -61,6 +62,12 @@ class Categorical(Categories):
 
     def _encode_few(self, values: Sequence[Any]) -> Ids:
         return self._few_ids(values, self.prefix)
+
+    def read(self, value: Any) -> Reading:
+        """Return the text of the value, and whether the vocabulary has it. Errors as for the base class."""
+        ids = ids_of(self.encode_values([value]))
+        text = category_text(value, self.dates)
+        return reading_of(self, "values", [] if text is None else self._read_values([text[: self.prefix]], ids))
 
     def _strings(self, column: pl.Series) -> pl.Series:
         strings = as_strings(self, column, self.dates)
@@ -119,6 +126,13 @@ class CategoricalList(Categories):
     def _encode_few(self, values: Sequence[Any]) -> RaggedArray:
         entries, offsets = flatten_values([self._list(plain(value)) for value in values])
         return RaggedArray(self._few_ids(entries), offsets)
+
+    def read(self, value: Any) -> Reading:
+        """Return the values as texts, and whether the vocabulary has them. Errors as for the base class."""
+        ids = ids_of(self.encode_values([value]))
+        entries, _ = flatten_values([self._list(plain(value))])
+        texts = [category_text(entry, self.dates) or value_text(entry) for entry in entries]
+        return reading_of(self, "values", self._read_values(texts, ids))
 
     def _list(self, value: Any) -> Any:
         """Split a text at the separators, as :meth:`_lists` does."""

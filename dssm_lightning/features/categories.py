@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.raw_columns import DateTexts, category_text
+from dssm_lightning.features.readings import ReadValue
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_choice
 from dssm_lightning.utils.hashing import MAX_BUCKETS, hash_strings, hash_text, require_buckets
@@ -185,6 +186,11 @@ class Categories(Feature):
             return np.array([known.get(text, 0) for text in texts], np.int32)
         hashed = [0 if text is None else hash_text(text) % self.num_buckets + 1 for text in texts]
         return np.array(hashed, np.int32)
+
+    def _read_values(self, texts: Iterable[str], ids: Iterable[int]) -> list[ReadValue]:
+        """Return the values (T,) of which the texts and the ids are given."""
+        known = (None if number and self.num_buckets is not None else number != 0 for number in ids)
+        return [ReadValue(*pair) for pair in zip(texts, known, strict=True)]
 
     @cached_property
     def _id_of(self) -> dict[str | None, int]:

@@ -12,13 +12,24 @@ from numpy.typing import NDArray
 from dssm_lightning.features.base import Feature, has_ids, table_rows
 from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.few_values import flatten_values, read_number_values
+from dssm_lightning.features.history_entries import (
+    ages_of,
+    cut_entries,
+    dated_entries,
+    events_ago,
+    grouped,
+    id_and_seconds,
+    read_candidates,
+    read_entries,
+    read_seconds,
+)
 from dssm_lightning.features.numeric import Bucketized
-from dssm_lightning.features.raw_columns import ENTRY, as_strings, by_value, flatten
-from dssm_lightning.features.raw_numbers import read_numbers
-from dssm_lightning.features.raw_values import NUMBERS, shown, text_of
+from dssm_lightning.features.raw_columns import as_strings, flatten
+from dssm_lightning.features.raw_values import NUMBERS, text_of
+from dssm_lightning.features.readings import Reading, Truncation
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_fraction
-from dssm_lightning.utils.ragged_arrays import ArrayColumn, RaggedArray
+from dssm_lightning.utils.ragged_arrays import RaggedArray
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +37,6 @@ if TYPE_CHECKING:
 CANDIDATE = "candidate"
 """Value of ``of`` for a history of whole candidates."""
 
-_ENTRY = 'an object {"id": …, "seconds": seconds ago}'
 _CHOICES = {"events": ("liked", "shown", "all"), "order": ("time", "leave_one_out"), "age": ("events", "seconds")}
 
 
@@ -97,6 +107,11 @@ class History(Feature):
         return self.of_candidates or (self.item is not None and self.item.is_fitted)
 
     @property
+    def needs_value(self) -> bool:
+        """Whether a missing history is refused: never, it is an empty one."""
+        return False
+
+    @property
     def has_one_id_each(self) -> bool:
         """Whether each entry has exactly one id."""
         return self.item is None or isinstance(self.item, Categorical | Bucketized)
@@ -132,13 +147,13 @@ class History(Feature):
         """
         assert self.item is not None
         values, offsets, age = self._served(column)
-        return _grouped(self.item._encode_column(values), offsets, age)
+        return grouped(self.item._encode_column(values), offsets, age)
 
     def _encode_few(self, values: Sequence[Any]) -> RaggedArray | None:
         assert self.item is not None
         entries, offsets, age = self._few_served(values)
         ids = self.item._encode_entries(entries)
-        return None if ids is None else _grouped(ids, offsets, age)
+        return None if ids is None else grouped(ids, offsets, age)
 
     def encode_rows(self, column: pl.Series, ids: pl.Series) -> RaggedArray:
         """Encode lists (B,) of raw candidate ids as positions in ``ids`` (N,), for a history of whole candidates.
@@ -177,14 +192,41 @@ class History(Feature):
         found = np.array([-1 if row is None else row for row in rows], np.int64)
         return RaggedArray(found, offsets, age).only(found >= 0)
 
+    # -- what a history becomes ----------------------------------------------------------------------------------------
+
+    def read(self, value: Any, row_of: Callable[[str], int | None] | None = None) -> Reading:
+        """Return the values that the newest entries become, and which of them are known.
+
+        Args:
+            value: a raw list.
+            row_of: as for :meth:`encode_ids`. Without it, nobody knows which whole candidates there are.
+
+        Raises:
+            UserError: as for :meth:`encode_values`.
+        """
+        if self.item is not None:
+            self.encode_values([value])
+            return read_entries(self, self.item, self._raw_ids(value), self.max_length, self.truncations(value))
+        self.encode_ids([value], row_of or (lambda text: 0))
+        return read_candidates(self, self._raw_ids(value), self.max_length, row_of, self.truncations(value))
+
+    def truncations(self, value: Any) -> list[Truncation]:
+        """Return whether there are more than ``max_length`` entries, and what the feature of the entries cuts off."""
+        return cut_entries(self, self.item, value, self.max_length, self._raw_ids)
+
+    def _raw_ids(self, value: Any) -> list[Any]:
+        """Return the raw ids of all entries of a list."""
+        entries, _ = flatten_values([value])
+        return entries if self.age == "events" else [id_and_seconds(entry)[0] for entry in entries]
+
     def _few_served(self, values: Sequence[Any]) -> tuple[list[Any], NDArray[np.int64], NDArray[np.float32]]:
         """Return what :meth:`_served` returns for the column of a few raw values (B,)."""
         entries, offsets = flatten_values(values, self.max_length)
         if self.age == "events":
-            return entries, offsets, _events_ago(offsets)
-        pairs = [_id_and_seconds(entry) for entry in entries]
+            return entries, offsets, events_ago(offsets)
+        pairs = [id_and_seconds(entry) for entry in entries]
         seconds = np.array(read_number_values([pair[1] for pair in pairs], NUMBERS), np.float64)
-        age, wrong = _ages(seconds)
+        age, wrong = ages_of(seconds)
         if len(wrong):
             raise UserError("`seconds` is negative or not finite")
         return [pair[0] for pair in pairs], offsets, age
@@ -193,56 +235,6 @@ class History(Feature):
         """Return raw values (T,), offsets (B + 1,) and ages (T,) of lists that the caller gives."""
         values, offsets = flatten(self, column, self.max_length)
         if self.age == "seconds":
-            ids, seconds = self._dated_entries(values)
-            return ids, offsets, self._seconds(seconds)
-        return values, offsets, _events_ago(offsets)
-
-    def _dated_entries(self, values: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """Return the ids (T,) and the seconds (T,) of entries ``{"id": …, "seconds": …}``."""
-        import polars as pl
-
-        if isinstance(values.dtype, pl.Struct) and {f.name for f in values.dtype.fields} == {"id", "seconds"}:
-            return values.struct.field("id"), values.struct.field("seconds")
-        if values.dtype not in (pl.Object, pl.Null) and len(values):
-            raise UserError(
-                f"{self._label}: column {self.source_column!r} holds lists of {values.dtype}; with `age: seconds`, an "
-                f"entry must be {_ENTRY}"
-            )
-        pairs = by_value(self, values, _id_and_seconds)
-        ids, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
-        return raw_column(ids, ENTRY), raw_column(seconds, ENTRY)
-
-    def _seconds(self, column: pl.Series) -> NDArray[np.float32]:
-        seconds, wrong = _ages(read_numbers(self, column, NUMBERS).values)
-        if len(wrong):
-            raise UserError(
-                f"{self._label}: `seconds` is {shown(column[int(wrong[0])])} in {len(wrong):,} of {len(seconds):,} "
-                "entries; it must be the time since the entry: at least 0 and finite in float32"
-            )
-        return seconds
-
-
-def _id_and_seconds(value: Any) -> tuple[Any, Any]:
-    if not isinstance(value, dict) or value.keys() != {"id", "seconds"}:
-        raise UserError(f"with `age: seconds`, an entry must be {_ENTRY}")
-    return value["id"], value["seconds"]
-
-
-def _ages(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return ages in seconds (T,), and the places of those that are none."""
-    with np.errstate(over="ignore"):
-        seconds = numbers.astype(np.float32)
-    return seconds, np.flatnonzero(~(np.isfinite(seconds) & (seconds >= 0)))
-
-
-def _events_ago(offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return ages (T,) in events: the newest entry of a row, its last one, has age 1."""
-    ends = np.repeat(offsets[1:], offsets[1:] - offsets[:-1])
-    return (ends - np.arange(len(ends))).astype(np.float32)
-
-
-def _grouped(ids: ArrayColumn, offsets: NDArray[np.int64], age: NDArray[np.float32]) -> RaggedArray:
-    """Group the ids of T entries into B rows that begin at ``offsets`` (B + 1,), with the age (T,) of each entry."""
-    if isinstance(ids, RaggedArray):
-        return RaggedArray(ids.values, ids.offsets[offsets], np.repeat(age, ids.lengths))
-    return RaggedArray(ids, offsets, age)
+            ids, seconds = dated_entries(self, values)
+            return ids, offsets, read_seconds(self, seconds)
+        return values, offsets, events_ago(offsets)

@@ -15,6 +15,7 @@ import numpy as np
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.raw_columns import by_value
 from dssm_lightning.features.raw_values import is_unicode, plain
+from dssm_lightning.features.readings import Reading, ReadValue, reading_of
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
 from dssm_lightning.utils.logger import LOGGER
 from dssm_lightning.utils.progress import track
@@ -83,10 +84,23 @@ class Image(Feature):
         return self._encoded(self._pictures(column))
 
     def _encode_few(self, values: Sequence[Any]) -> Pixels | None:
-        root = self._folder()
-        pictures = [_picture(value, root) for value in values]
+        root = self._folder(any(isinstance(value, str) for value in values))
+        pictures = [picture_of(value, root) for value in values]
         valid = all(is_unicode(str(picture)) for picture in pictures if isinstance(picture, Path))
         return self._encoded(pictures) if valid else None
+
+    def read(self, value: Any) -> Reading:
+        """Return the size of the picture; a picture that is skipped, since it cannot be read, is unknown."""
+        from dssm_lightning.features.picture_files import header_of
+
+        encoded = self.encode_values([value])
+        picture = picture_of(value, self._folder(isinstance(value, str)))
+        if picture is None:
+            return reading_of(self, "pixels", [])
+        if not np.asarray(encoded)[0, -1].any():  # no pixel is covered: it was skipped
+            return reading_of(self, "pixels", [ReadValue(describe_picture(picture), False)], kept=0)
+        width, height = header_of(picture)
+        return reading_of(self, "pixels", [ReadValue(f"{width:,} × {height:,}", True)], kept=width * height)
 
     def _encoded(self, pictures: Sequence[Picture]) -> Pixels:
         encoded = np.zeros((len(pictures), self.channels, self.size, self.size), dtype=np.uint8)
@@ -106,12 +120,13 @@ class Image(Feature):
                 f"{self._label}: column {self.source_column!r} holds {column.dtype}; it must hold paths (strings) or "
                 "the bytes of picture files"
             )
-        root = self._folder()
-        return by_value(self, column, lambda value: _picture(value, root))
+        root = self._folder(column.dtype not in (pl.Binary, pl.Null))
+        return by_value(self, column, lambda value: picture_of(value, root))
 
-    def _folder(self) -> Path:
+    def _folder(self, has_paths: bool) -> Path:
+        """Return the folder of relative paths; who gives pictures as bytes, such as a server, need not have it."""
         root = Path(self.root or "").expanduser()
-        if self.root is not None and not root.is_dir():
+        if has_paths and self.root is not None and not root.is_dir():
             raise UserError(f"{self._label}: root is {self.root!r}; it must be an existing folder")
         return root
 
@@ -124,11 +139,11 @@ class Image(Feature):
             try:
                 encode_picture(pictures[row], self.mode, encoded[row])
             except Exception as error:  # Pillow raises many kinds of errors for damaged files
-                return f"{_describe(pictures[row])} in row {row} (counted from 0): {reason(error)}"
+                return f"{describe_picture(pictures[row])} in row {row} (counted from 0): {reason(error)}"
             return None
 
         problems = []
-        with _pool(len(pictures)) as pool:
+        with picture_threads(len(pictures)) as pool:
             results = (map if pool is None else pool.map)(read, range(len(pictures)))
             for problem in track(results, f"pictures of {self.name}", len(pictures), least=_LONG):
                 if problem is None:
@@ -142,7 +157,12 @@ class Image(Feature):
         return problems
 
 
-def _picture(value: Any, root: Path) -> Picture:
+def picture_of(value: Any, root: Path) -> Picture:
+    """Return the picture file of a raw value: its bytes, its path, or None if there is none.
+
+    Raises:
+        UserError: neither a path nor bytes. The message has only the reason.
+    """
     value = plain(value)
     if not isinstance(value, str | bytes | None):
         raise UserError("it must be a path (a string) or the bytes of a picture file")
@@ -150,7 +170,7 @@ def _picture(value: Any, root: Path) -> Picture:
 
 
 @contextmanager
-def _pool(pictures: int) -> Iterator[ThreadPoolExecutor | None]:
+def picture_threads(pictures: int) -> Iterator[ThreadPoolExecutor | None]:
     """Yield a pool of threads, because Pillow decodes and resizes without the GIL; cancel pending work on an error.
 
     One picture needs none.
@@ -165,5 +185,6 @@ def _pool(pictures: int) -> Iterator[ThreadPoolExecutor | None]:
         pool.shutdown(cancel_futures=True)  # and wait for the pictures that are being read
 
 
-def _describe(picture: Picture) -> str:
+def describe_picture(picture: Picture) -> str:
+    """Return a picture file for a message."""
     return f"the {len(picture):,} bytes" if isinstance(picture, bytes) else f"'{picture}'"

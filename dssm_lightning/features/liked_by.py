@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dssm_lightning.features.base import Feature, has_ids, table_rows
 from dssm_lightning.features.few_values import flatten_values
 from dssm_lightning.features.history import History
+from dssm_lightning.features.history_entries import cut_entries, grouped, read_entries
 from dssm_lightning.features.raw_columns import flatten
+from dssm_lightning.features.readings import Reading, Truncation
 from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction
-from dssm_lightning.utils.ragged_arrays import ArrayColumn, RaggedArray
+from dssm_lightning.utils.ragged_arrays import RaggedArray
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,17 +81,24 @@ class LikedBy(Feature):
         """Encode lists (B,) of raw values of the query feature's column as B rows of ids; null becomes an empty row."""
         assert self.item is not None
         values, offsets = flatten(self, column, self.max_length)
-        return _grouped(self.item._encode_column(values), offsets)
+        return grouped(self.item._encode_column(values), offsets)
 
     def _encode_few(self, values: Sequence[Any]) -> RaggedArray | None:
         assert self.item is not None
         entries, offsets = flatten_values(values, self.max_length)
         ids = self.item._encode_entries(entries)
-        return None if ids is None else _grouped(ids, offsets)
+        return None if ids is None else grouped(ids, offsets)
+
+    def read(self, value: Any) -> Reading:
+        """Return the values that the last queries become. Errors as for the base class."""
+        assert self.item is not None
+        self.encode_values([value])
+        return read_entries(self, self.item, _entries(value), self.max_length, self.truncations(value))
+
+    def truncations(self, value: Any) -> list[Truncation]:
+        """Return whether there are more than ``max_length`` queries, and what the feature of the queries cuts off."""
+        return cut_entries(self, self.item, value, self.max_length, _entries)
 
 
-def _grouped(ids: ArrayColumn, offsets: NDArray[np.int64]) -> RaggedArray:
-    """Group the ids of T entries into B rows that begin at ``offsets`` (B + 1,)."""
-    if isinstance(ids, RaggedArray):
-        return RaggedArray(ids.values, ids.offsets[offsets])
-    return RaggedArray(ids, offsets)
+def _entries(value: Any) -> list[Any]:
+    return flatten_values([value])[0]

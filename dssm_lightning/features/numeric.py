@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.few_values import read_number_values
+from dssm_lightning.features.number_readings import read_bucket, read_number
 from dssm_lightning.features.number_statistics import deviation_of, mean_of, present, refuse_large, require_no_missing
 from dssm_lightning.features.raw_numbers import Numbers, read_numbers
 from dssm_lightning.features.raw_values import shown
+from dssm_lightning.features.readings import Reading
 from dssm_lightning.utils.errors import MAX_FLOAT32, UserError, is_number, require_at_least, require_choice
 
 if TYPE_CHECKING:
@@ -124,6 +126,10 @@ class Numeric(Feature):
             rows.append((standardised, float(missing)) if marks else (standardised,))
         return np.array(rows, np.float32).reshape(len(rows), self.width)
 
+    def read(self, value: Any) -> Reading:
+        """Return the number as text; none if it is missing. Errors as for the base class."""
+        return read_number(self, value, self.holds)
+
     def _read(self, column: pl.Series) -> Numbers:
         numbers = read_numbers(self, column, self.holds)
         if self.missing == "error":
@@ -175,7 +181,7 @@ class Bucketized(Feature):
             return
         object.__setattr__(self, "boundaries", tuple(map(float, self.boundaries)))
         if not (np.isfinite(self.boundaries).all() and (np.diff(self.boundaries) > 0).all()):
-            raise UserError(f"{self._label}: boundaries are {_short(self.boundaries)}; they must be finite and ascend")
+            raise UserError(f"{self._label}: boundaries are {shown(self.boundaries)}; they must be finite and ascend")
         if self.num_buckets is not None and len(self.boundaries) >= self.num_buckets:
             raise UserError(
                 f"{self._label}: num_buckets is {self.num_buckets}, but {len(self.boundaries)} boundaries make "
@@ -231,12 +237,12 @@ class Bucketized(Feature):
         ids = [0 if gone else 1 + bisect_right(self.boundaries, n) for n, gone in zip(numbers, missing, strict=True)]
         return np.array(ids, np.int32)
 
+    def read(self, value: Any) -> Reading:
+        """Return the number and its bucket as text; none if it is missing. Errors as for the base class."""
+        return read_bucket(self, value, self.cardinality - 1)
+
     def _read(self, column: pl.Series) -> Numbers:
         numbers = read_numbers(self, column, self.holds)
         if self.missing == "error":
             require_no_missing(self, numbers.values, "`missing: bucket` gives them a separate bucket")
         return numbers
-
-
-def _short(values: tuple[float, ...]) -> str:
-    return str(values) if len(values) <= 6 else f"({', '.join(map(str, values[:6]))}, …)"

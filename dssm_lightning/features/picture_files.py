@@ -77,7 +77,7 @@ def encode_picture(source: Picture, mode: str, out: Pixels) -> None:
     if source is None:
         return
     size = out.shape[-1]
-    picture = _shrunk(source, size)
+    picture = shrunk(source, size)
     height, width = picture.height, picture.width
     top, left = (size - height) // 2, (size - width) // 2
     canvas = PIL.Image.new("RGBA", (size, size), (255, 255, 255, 0))
@@ -99,25 +99,57 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _shrunk(source: Path | bytes, size: int) -> PIL.Image.Image:
-    """Return the picture as RGBA with a longer side of ``size`` pixels."""
+def header_of(source: Path | bytes) -> tuple[int, int]:
+    """Return the width and the height of a picture, which its header says; nothing is decoded.
+
+    Raises:
+        UserError: no picture, or one that :func:`encode_picture` refuses by its header. The message has the reason.
+    """
+    try:
+        with _opened(source) as file:
+            return file.size
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files
+        raise UserError(reason(error)) from error
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[PIL.Image.Image]:
+    """Open a picture whose header is accepted. Errors as for :func:`encode_picture`."""
     if isinstance(source, Path):
         _require_file(source)
     with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-        pixels = file.width * file.height
-        if pixels > MAX_PIXELS:
+        if file.width * file.height > MAX_PIXELS:
             raise UserError(f"{file.width:,} × {file.height:,} pixels; at most {MAX_PIXELS:,} are possible")
         if file.mode == "F":
             raise UserError("its pixels are floats, whose range is unknown; convert the picture to 8 bits")
         if file.format in _PROGRAMS:
             raise UserError(f"{file.format} files need another program to be read; convert the picture to PNG")
-        with _DECODED.reserve(pixels):
-            file.draft(None, (2 * size, 2 * size))  # JPEG only: decode at a lower resolution, but at least at this size
-            PIL.ImageOps.exif_transpose(file, in_place=True)
-            picture = _plain(file)
-            scale = size / max(picture.size)
-            width, height = (max(1, round(side * scale)) for side in picture.size)
-            return picture.resize((width, height), PIL.Image.Resampling.BICUBIC).convert("RGBA")
+        yield file
+
+
+def shrunk(source: Path | bytes, size: int, *, enlarge: bool = True) -> PIL.Image.Image:
+    """Return the picture as RGBA with a longer side of ``size`` pixels.
+
+    Args:
+        source: the file.
+        size: the longer side.
+        enlarge: also a picture that is smaller; else it keeps its size, and a picture without transparency is RGB.
+
+    Raises:
+        Exception: as for :func:`encode_picture`.
+    """
+    with _opened(source) as file, _DECODED.reserve(file.width * file.height):
+        file.draft(None, (2 * size, 2 * size))  # JPEG only: decode at a lower resolution, but at least at this size
+        PIL.ImageOps.exif_transpose(file, in_place=True)
+        picture = _plain(file)
+        scale = size / max(picture.size)
+        if scale >= 1 and not enlarge:
+            return picture.copy()
+        width, height = (max(1, round(side * scale)) for side in picture.size)
+        resized = picture.resize((width, height), PIL.Image.Resampling.BICUBIC)
+        return resized.convert("RGBA") if enlarge else resized
 
 
 def _require_file(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dssm_lightning.features.base import Feature, feature_from_dict
 from dssm_lightning.features.module_names import is_module_name
+from dssm_lightning.features.readings import Reading, Truncation
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged_arrays import Arrays
 
@@ -96,6 +97,25 @@ class Schema:
         columns = {feature.source_column for feature in self.features}
         values = {column: [record.get(column) for record in records] for column in columns}
         return {feature.name: feature.encode_values(values[feature.source_column]) for feature in self.features}
+
+    def read(self, record: Mapping[str, Any]) -> list[Reading]:
+        """Return what the raw values of a record become in each feature. An absent column is a missing value.
+
+        Raises:
+            UserError: a feature refuses a value.
+        """
+        return [feature.read(record.get(feature.source_column)) for feature in self.features]
+
+    def truncations(self, record: Mapping[str, Any]) -> list[Truncation]:
+        """Return what the features cut off the raw values of a record, within microseconds.
+
+        Example:
+            >>> from dssm_lightning.features import Words
+            >>> schema = Schema((Words(name="title", vocabulary=("red",), max_length=2),))
+            >>> [str(each) for each in schema.truncations({"title": "red and green"})]
+            ["feature 'title' reads 2 of 3 words of column 'title'"]
+        """
+        return [cut for each in self.features for cut in each.truncations(record.get(each.source_column))]
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return plain values for JSON."""

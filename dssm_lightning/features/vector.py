@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
+from dssm_lightning.features.number_readings import read_vector
 from dssm_lightning.features.raw_columns import ENTRY, by_value
 from dssm_lightning.features.raw_numbers import read_numbers
 from dssm_lightning.features.raw_values import NUMBERS, plain
+from dssm_lightning.features.readings import Reading
 from dssm_lightning.features.value_columns import raw_column
 from dssm_lightning.utils.errors import UserError, require_at_least
 
@@ -93,6 +95,10 @@ class Vector(Feature):
         with np.errstate(over="ignore"):
             encoded = matrix.astype(np.float32)
         return encoded if np.isfinite(encoded).all() else None
+
+    def read(self, value: Any) -> Reading:
+        """Return the first numbers as one value. Errors as for the base class."""
+        return read_vector(self, value, self.width)
 
     def _lists(self, column: pl.Series) -> pl.Series:
         import polars as pl

@@ -165,7 +165,9 @@ class CandidateRows:
         Raises:
             UserError: a file is missing or damaged, or has another number of rows than ``count``.
         """
-        offsets, hashes = (_array(folder / name, dtype) for name, dtype in ((OFFSETS, np.int64), (HASHES, np.uint64)))
+        offsets, hashes = (
+            map_array(folder / name, dtype) for name, dtype in ((OFFSETS, np.int64), (HASHES, np.uint64))
+        )
         try:
             lines = np.memmap(folder / LINES, np.uint8, "r")
         except (OSError, ValueError) as error:  # ValueError: an empty file
@@ -177,7 +179,12 @@ class CandidateRows:
         return cls(columns, lines, offsets, hashes, str(folder))
 
 
-def _array(path: Path, dtype: Any) -> NDArray[Any]:
+def map_array(path: Path, dtype: Any) -> NDArray[Any]:
+    """Map a one-dimensional array of a bundle into memory.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds another type.
+    """
     try:
         array: NDArray[Any] = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # never unpickles
     except (ValueError, OSError, EOFError, SyntaxError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dssm_lightning.retrieval.best_places import best_places
+from dssm_lightning.retrieval.candidate_pictures import CandidatePictures
 from dssm_lightning.retrieval.candidate_rows import CandidateRows
 from dssm_lightning.retrieval.column_kinds import TIMES
 from dssm_lightning.retrieval.filters.columns import Column
@@ -38,6 +39,7 @@ class Corpus:
         indexes: H indexes of the vectors that rank as the scorer does; none if no index can serve the model.
         terms: the index of words, for a hybrid search; None = no texts.
         kinds: of the columns by name, as :data:`~dssm_lightning.retrieval.column_kinds.KINDS` has them.
+        pictures: small pictures of the candidates; None if no column has pictures.
     """
 
     towers: Towers
@@ -46,6 +48,7 @@ class Corpus:
     indexes: tuple[Index, ...]
     terms: BM25 | None = None
     kinds: dict[str, str] = field(default_factory=dict)
+    pictures: CandidatePictures | None = None
     _columns: dict[str, Column] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -57,6 +60,7 @@ class Corpus:
         terms: BM25 | None = None,
         kinds: dict[str, str] | None = None,
         like: Sequence[Index] = (),
+        pictures: CandidatePictures | None = None,
     ) -> Corpus:
         """Index embeddings (N, D): exactly, or with the settings of the indexes ``like``.
 
@@ -64,11 +68,11 @@ class Corpus:
             UserError: embeddings that are not finite, or an index that cannot be built.
         """
         if not towers.num_indexes:
-            return cls(towers, rows, embeddings, (), terms, kinds or {})
+            return cls(towers, rows, embeddings, (), terms, kinds or {}, pictures)
         makers = like or [Exact()] * towers.num_indexes
         vectors = towers.vectors(embeddings)
         built = [type(each)(**each.settings).build(part) for each, part in zip(makers, vectors, strict=True)]
-        return cls(towers, rows, embeddings, tuple(built), terms, kinds or {})
+        return cls(towers, rows, embeddings, tuple(built), terms, kinds or {}, pictures)
 
     def allowed(self, filter: str | None) -> Mask | None:
         """Return which candidates (N,) a filter keeps; None without a filter.

@@ -9,6 +9,7 @@ import numpy as np
 
 from dssm_lightning.features.raw_values import shown
 from dssm_lightning.features.text.joined_columns import join_text_values
+from dssm_lightning.retrieval.candidate_pictures import CandidatePictures, make_pictures
 from dssm_lightning.retrieval.candidate_rows import CandidateRows
 from dssm_lightning.retrieval.column_kinds import id_of_kind, of_kind
 from dssm_lightning.retrieval.corpus import Corpus
@@ -34,9 +35,11 @@ def with_candidates(corpus: Corpus, encoder: RawEncoder, candidates: Sequence[Ma
     rows = corpus.rows.with_rows(added)
     embeddings = encoder.embed("candidate", records, corpus.rows, corpus.embeddings)
     terms = None if corpus.terms is None else corpus.terms.extended(_texts(encoder, records))
-    return Corpus.build(
-        encoder.towers, rows, np.concatenate([corpus.embeddings, embeddings]), terms, corpus.kinds, corpus.indexes
-    )
+    embeddings = np.concatenate([corpus.embeddings, embeddings])
+    pictures = _pictures(corpus, encoder, records)
+    if corpus.pictures is not None and pictures is not None:
+        pictures = corpus.pictures.with_pictures(pictures)
+    return Corpus.build(encoder.towers, rows, embeddings, terms, corpus.kinds, corpus.indexes, pictures)
 
 
 def without_candidates(corpus: Corpus, encoder: RawEncoder, ids: Iterable[Any]) -> Corpus:
@@ -56,7 +59,9 @@ def without_candidates(corpus: Corpus, encoder: RawEncoder, ids: Iterable[Any]) 
     kept = np.delete(np.arange(len(corpus.rows)), sorted(gone))
     terms = None if corpus.terms is None else corpus.terms.without(sorted(gone))
     embeddings = np.ascontiguousarray(corpus.embeddings[kept])
-    return Corpus.build(encoder.towers, corpus.rows.without(gone), embeddings, terms, corpus.kinds, corpus.indexes)
+    pictures = None if corpus.pictures is None else corpus.pictures.without(gone)
+    rows = corpus.rows.without(gone)
+    return Corpus.build(encoder.towers, rows, embeddings, terms, corpus.kinds, corpus.indexes, pictures)
 
 
 def replaced(corpus: Corpus, encoder: RawEncoder, candidates: Sequence[Mapping[str, Any]]) -> Corpus:
@@ -67,16 +72,18 @@ def replaced(corpus: Corpus, encoder: RawEncoder, candidates: Sequence[Mapping[s
     rows = _rows(corpus, records)
     embeddings = encoder.embed("candidate", records, corpus.rows, corpus.embeddings)
     terms = None if corpus.terms is None else corpus.terms.refitted(_texts(encoder, records))
-    return Corpus.build(encoder.towers, rows, embeddings, terms, corpus.kinds, corpus.indexes)
+    pictures = _pictures(corpus, encoder, records)
+    return Corpus.build(encoder.towers, rows, embeddings, terms, corpus.kinds, corpus.indexes, pictures)
 
 
 def _records(corpus: Corpus, encoder: RawEncoder, candidates: Sequence[Mapping[str, Any]]) -> list[Record]:
     columns, key = encoder.columns["candidate"], corpus.rows.columns[0]
+    others = [*corpus.rows.columns, *([] if corpus.pictures is None else [corpus.pictures.column])]
     records = []
     for candidate in candidates:
         if not isinstance(candidate, Mapping):
             raise UserError(f"candidate {shown(candidate)} is no object of columns; give its {key!r} and its values")
-        record = record_of("candidate", candidate, columns, corpus.rows.columns)
+        record = record_of("candidate", candidate, columns, others)
         if key not in record:
             raise UserError(f"the candidate {shown(dict(record))} has no {key!r}, which is its id")
         records.append(record)
@@ -90,6 +97,13 @@ def _rows(corpus: Corpus, records: Sequence[Record]) -> CandidateRows:
         for record in records
     )
     return CandidateRows.of(corpus.rows.columns, values)
+
+
+def _pictures(corpus: Corpus, encoder: RawEncoder, records: Sequence[Record]) -> CandidatePictures | None:
+    if corpus.pictures is None:
+        return None
+    column = corpus.pictures.column
+    return make_pictures(encoder.schemas.candidate, column, [record.get(column) for record in records])
 
 
 def _texts(encoder: RawEncoder, records: Sequence[Record]) -> list[str]:

@@ -24,7 +24,7 @@ def history_rows(schema: Schema, record: Record, rows: CandidateRows) -> frozens
         UserError: no query feature is a history of candidates.
     """
     key = rows.columns[0]
-    histories = [each for each in schema if isinstance(each, History) and _names_candidates(each, key)]
+    histories = [each for each in schema if isinstance(each, History) and names_candidates(each, key)]
     if not histories:
         raise UserError(f"exclude_history: no query feature is a history of {key!r}; query features are {schema.names}")
     found: set[int] = set()
@@ -34,8 +34,13 @@ def history_rows(schema: Schema, record: Record, rows: CandidateRows) -> frozens
     return frozenset(found)
 
 
-def _names_candidates(history: History, key: str) -> bool:
-    """Return whether the entries are whole candidates or their ids, and not values of an attribute."""
+def names_candidates(history: History, key: str) -> bool:
+    """Return whether the entries are whole candidates or their ids, and not values of an attribute.
+
+    Args:
+        history: of a query.
+        key: the column of the candidates' ids.
+    """
     item = history.item
     by_id = isinstance(item, Categorical) and item.source_column == key and item.prefix is None
     return item is None or by_id

@@ -16,10 +16,12 @@ from dssm_lightning.retrieval.raw_records import RawValues, columns_of, needed_c
 from dssm_lightning.retrieval.towers import Floats, Side, Towers
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.optional_packages import naming_packages
-from dssm_lightning.utils.ragged_arrays import ArrayColumn, Arrays, RaggedArray
+from dssm_lightning.utils.ragged_arrays import ArrayColumn, Arrays, RaggedArray, parts_of
 
 BATCH = 1024
 """Rows that are encoded at once."""
+VALUES = 1 << 16
+"""Values of a list or text that a tower reads at once, each row counted as the longest one; a row is never split."""
 Record = Mapping[str, Any]
 
 
@@ -61,7 +63,9 @@ class RawEncoder:
         parts = []
         for start in range(0, len(records), BATCH):
             part = records[start : start + BATCH]
-            parts.append(self.towers.encode(side, self._features(side, part, rows, embeddings)))
+            features = self._features(side, part, rows, embeddings)
+            encoded = [self.towers.encode(side, each) for each in parts_of(features, len(part), VALUES)]
+            parts.append(encoded[0] if len(encoded) == 1 else np.concatenate(encoded))
             require_finite(parts[-1], part, f"the embedding of {side}")
         return np.concatenate(parts) if parts else np.empty((0, embeddings.shape[1]), np.float32)
 

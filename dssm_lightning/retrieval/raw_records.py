@@ -63,13 +63,7 @@ def record_of(side: str, value: RawValues, columns: Sequence[str], others: Seque
 
 def needed_columns(schema: Schema) -> list[str]:
     """Return the columns that every row must have, since a feature refuses a missing value."""
-    needed = []
-    for feature in schema:
-        try:
-            feature.encode_values([None])
-        except UserError:
-            needed.append(feature.source_column)
-    return list(dict.fromkeys(needed))
+    return list(dict.fromkeys(feature.source_column for feature in schema if feature.needs_value))
 
 
 def are_several(values: Any) -> bool:

@@ -6,12 +6,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from dssm_lightning.features.raw_values import shown
+from dssm_lightning.features.readings import Reading, Truncation
+from dssm_lightning.retrieval.candidate_lookup import CandidateLookup
 from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.corpus_changes import replaced, with_candidates, without_candidates
 from dssm_lightning.retrieval.hits import Hit
 from dssm_lightning.retrieval.raw_records import RawValues, require_ids
+from dssm_lightning.retrieval.readings import read_record
 from dssm_lightning.retrieval.searcher import Searcher, SearchOptions
-from dssm_lightning.utils.errors import UserError
+from dssm_lightning.retrieval.towers import Side
+from dssm_lightning.utils.errors import UserError, is_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -70,6 +77,64 @@ class Retriever(Searcher):
 
         return open_bundle(bundle, verify=verify, threads=threads)
 
+    # -- what is shown beside answers ----------------------------------------------------------------------------------
+
+    def read(self, values: RawValues, side: Side = "query") -> list[Reading]:
+        """Return what a raw query becomes in each feature: known and unknown values, and what is cut off.
+
+        Args:
+            values: raw values, as for :meth:`search`.
+            side: "query", or "candidate" for a raw candidate.
+
+        Raises:
+            UserError: as for :meth:`encode_query`.
+        """
+        (record,) = self._encoder.records(side, [values])
+        return read_record(self._encoder.schema(side), record, self.corpus.rows)
+
+    def truncations(self, values: RawValues, side: Side = "query") -> list[Truncation]:
+        """Return what the features cut off a raw query, within microseconds; arguments as for :meth:`read`.
+
+        Raises:
+            UserError: an unknown column. A value that a feature refuses has no truncation.
+        """
+        (record,) = self._encoder.records(side, [values])
+        return self._encoder.schema(side).truncations(record)
+
+    def picture(self, candidate_id: Any) -> bytes | None:
+        """Return the small picture of a candidate, a WebP or PNG file; None if the bundle has none.
+
+        Raises:
+            UserError: an id that no candidate has.
+        """
+        corpus = self.corpus
+        (row,) = self._rows_of(corpus, [candidate_id])
+        return None if corpus.pictures is None else corpus.pictures.at(row)
+
+    def find(self, text: str, k: int = 10) -> list[Hit]:
+        """Return at most k candidates whose shown columns or id contain every word of a text, for a person who picks.
+
+        Case and accents do not count. Exact names come first, then names that begin with the text, then shorter names.
+        The score of every hit is 0. An empty text finds the first k candidates.
+
+        Raises:
+            UserError: no text; k is not a whole number, or below 1.
+        """
+        if not isinstance(text, str):
+            raise UserError(f"find: {shown(text)} is no text")
+        if not is_whole(k) or k < 1:
+            raise UserError(f"find: k is {k!r}; it must be a whole number, at least 1")
+        corpus = self.corpus
+        rows = self._lookup_of(corpus).find(text, k)
+        return self._hits(corpus, [(np.zeros(len(rows), np.float32), np.array(rows, np.int64))])[0]
+
+    def _lookup_of(self, corpus: Corpus) -> CandidateLookup:
+        """Return the folded texts of a corpus, which are made at the first call; other threads wait for them."""
+        with self._looking_up:
+            if self._lookup is None or self._lookup.rows is not corpus.rows:
+                self._lookup = CandidateLookup(corpus.rows, self.display)
+            return self._lookup
+
     # -- other candidates ----------------------------------------------------------------------------------------------
 
     def add(self, candidates: Sequence[Mapping[str, Any]]) -> None:
@@ -115,11 +180,13 @@ class Retriever(Searcher):
     def _change(self, changed: Callable[[Corpus], Corpus]) -> None:
         with self._changing:  # a search keeps the corpus that it began with
             self._corpus = changed(self.corpus)
+        self._lookup = None
 
     def close(self) -> None:
         """Release the corpus; searches that have begun come to their end, and a change that has begun is waited for."""
         with self._changing:
             self._corpus = None
+        self._lookup = None
 
     def __enter__(self) -> Self:
         """Return the retriever, which is closed at the end of the block."""

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from dssm_lightning.features.raw_values import shown
 from dssm_lightning.features.schema import Schemas
+from dssm_lightning.retrieval.candidate_lookup import CandidateLookup
 from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.history_rows import history_rows
 from dssm_lightning.retrieval.hits import Hit, hits_of
@@ -54,6 +55,8 @@ class Searcher:
         self._encoder = RawEncoder(schemas, corpus.towers)
         self._corpus: Corpus | None = corpus
         self._changing = threading.Lock()  # one change of the corpus after the other
+        self._looking_up = threading.Lock()
+        self._lookup: CandidateLookup | None = None
 
     @property
     def corpus(self) -> Corpus:

@@ -59,3 +59,39 @@ class RaggedArray(NamedTuple):
 
 ArrayColumn: TypeAlias = NDArray[Any] | RaggedArray
 Arrays: TypeAlias = dict[str, ArrayColumn]
+
+
+def parts_of(columns: Arrays, count: int, most: int) -> list[Arrays]:
+    """Return the rows of columns in parts of consecutive rows, so that each part needs little memory.
+
+    Args:
+        columns: of the same rows.
+        count: B, the number of rows.
+        most: values that a ragged column may have in a part if all its rows were as long as the longest. A part has at
+            least one row.
+
+    Example:
+        >>> column = RaggedArray.from_lengths(np.arange(6), [1, 1, 3, 1])
+        >>> [part["x"].lengths.tolist() for part in parts_of({"x": column}, 4, most=4)]
+        [[1, 1], [3], [1]]
+    """
+    lengths = [column.lengths for column in columns.values() if isinstance(column, RaggedArray)]
+    if count < 2 or not lengths or count * max(int(each.max()) for each in lengths) <= most:
+        return [columns]
+    starts, longest = [0], 0
+    for row, length in enumerate(np.max(lengths, axis=0).tolist()):
+        longest = max(longest, length)
+        if row > starts[-1] and (row + 1 - starts[-1]) * longest > most:
+            starts.append(row)
+            longest = length
+    stops = [*starts[1:], count]
+    return [{name: _rows(each, *part) for name, each in columns.items()} for part in zip(starts, stops, strict=True)]
+
+
+def _rows(column: ArrayColumn, start: int, stop: int) -> ArrayColumn:
+    if not isinstance(column, RaggedArray):
+        return column[start:stop]
+    offsets = column.offsets[start : stop + 1]
+    values = slice(int(offsets[0]), int(offsets[-1]))
+    age = None if column.age is None else column.age[values]
+    return RaggedArray(column.values[values], offsets - offsets[0], age, column.items)

@@ -121,6 +121,16 @@ def some_values() -> st.SearchStrategy[list[Any]]:
 
 
 @pytest.mark.parametrize("feature", FITTED, ids=label)
+def test_what_needs_a_value_refuses_a_missing_one(feature: Feature) -> None:
+    refused = False
+    try:
+        feature._encode_column(raw_column([None], "x"))
+    except UserError:
+        refused = True
+    assert feature.needs_value == refused
+
+
+@pytest.mark.parametrize("feature", FITTED, ids=label)
 def test_raw_values_are_encoded_as_their_column(feature: Feature) -> None:
     @QUICK
     @given(some_values())

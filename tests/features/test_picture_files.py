@@ -200,6 +200,6 @@ FILES = {
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("size", [7, 32, 100])
 def test_a_picture_is_resized_in_its_own_channels_to_the_same_pixels(kind: str, size: int) -> None:
-    found, expected = picture_files._shrunk(FILES[kind], size), reference(FILES[kind], size)
+    found, expected = picture_files.shrunk(FILES[kind], size), reference(FILES[kind], size)
     assert found.mode == expected.mode
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))

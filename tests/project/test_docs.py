@@ -157,7 +157,7 @@ def test_the_page_of_bundles(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             compile(text.replace('QdrantClient("http://localhost:6333")', 'QdrantClient(":memory:")'), name, "exec"), {}
         )
         names.append(name)
-    assert names == ["answers.py", "refresh.py", "to_faiss.py", "to_qdrant.py"]
+    assert names == ["answers.py", "readings.py", "refresh.py", "to_faiss.py", "to_qdrant.py"]
     printed = capsys.readouterr().out
     assert all(hit.id in printed for hit in retriever.search("grinning cat", k=3))
     tonight = Retriever.load(tmp_path / "tonight")

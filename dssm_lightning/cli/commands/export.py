@@ -19,6 +19,7 @@ def export(
     ckpt_path: str = "best",
     vectors: Literal["float32", "float16", "int8", "binary"] = "float32",
     pt2: bool = False,
+    picture: str | None = None,
 ) -> Path:
     """Write a trained model and its candidates as a bundle: a folder that answers without torch.
 
@@ -30,6 +31,8 @@ def export(
         vectors: what a number of a searched vector takes: float32, float16, int8 or binary. With less than float32, the
             best candidates are scored again with float32.
         pt2: also write both towers as torch.export programs, query.pt2 and candidate.pt2.
+        picture: the candidates' column of the small pictures to show, paths or bytes of picture files; None = that of a
+            feature of pictures, if there is one; an empty text = no pictures.
 
     Returns:
         the folder.
@@ -45,7 +48,7 @@ def export(
     from dssm_lightning.retrieval.bundle.reading import SCHEMA
 
     checkpoint = require_checkpoint(ckpt_path, config[0] if config else None)
-    api.export_bundle(checkpoint, folder, config or (), vectors=vectors, pt2=pt2)
+    api.export_bundle(checkpoint, folder, config or (), vectors=vectors, pt2=pt2, picture=picture)
     size = sum((folder / name).stat().st_size for name in names_in(folder))
     query = _example(Schemas.from_json((folder / SCHEMA).read_text(encoding="utf-8")).query)
     line = f"python -m dssm_lightning search --bundle {shlex.quote(output)} --query {query}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dssm_lightning.cli.command_arguments import require_with
-from dssm_lightning.cli.hit_tables import LONGEST_CELL, show_json, show_table
+from dssm_lightning.cli.hit_tables import LONGEST_CELL, show_json, show_readings, show_table
 from dssm_lightning.cli.opened_retriever import OpenedRetriever, joined_filter
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import log_file
@@ -15,6 +15,7 @@ from dssm_lightning.utils.text_files import parse_json
 
 if TYPE_CHECKING:
     from dssm_lightning.data.retrieval_data import RetrievalData
+    from dssm_lightning.features.readings import Reading
     from dssm_lightning.retrieval.retriever import Hit, RawValues, SearchOptions
 
 
@@ -82,12 +83,20 @@ def search(
         _require_picture(picture, opened.data)
     retriever = opened.retriever()
     answers = [retriever.search(value, k, **options) for value in values]
-    for text, hits in zip(query or (), answers, strict=True):
-        show_json("query", text, hits) if json else show_table(text, hits)
+    for text, value, hits in zip(query or (), values, answers, strict=True):
+        _show(text, hits, retriever.read(value), json)
     if picture is not None and opened.data is not None:
         _draw(picture, values, answers, opened.data)
         log_file("the hits as pictures", picture)
     return answers
+
+
+def _show(text: str, hits: list[Hit], readings: list[Reading], json: bool) -> None:
+    if json:
+        show_json("query", text, hits, readings)
+        return
+    show_table(text, hits)
+    show_readings(readings)
 
 
 def _asked(

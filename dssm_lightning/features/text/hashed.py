@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from dssm_lightning.features.text.ngrams import ngrams
+from dssm_lightning.features.text.ngrams import ngram_texts, ngrams
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_sizes
 from dssm_lightning.features.text.words_and_letters import Letters
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice
@@ -61,6 +61,9 @@ class HashedNgrams(TextFeature):
 
     def _encode_pieces(self, pieces: Iterable[Letters]) -> RaggedArray:
         return _hashed(pieces, self.unit, self.min_n, self.max_n, self.num_buckets)
+
+    def _read_letters(self, letters: Letters) -> tuple[list[str], str]:
+        return ngram_texts(letters, self.unit, self.min_n, self.max_n), "n-grams"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +138,11 @@ class HashedTrigrams(TextFeature):
         pieces = list(pieces)  # read twice
         words = _hashed(pieces, "words", 1, self.max_word_n, self.num_buckets)
         return _concatenate_rows(_hashed(pieces, "letters", 3, 3, self.num_buckets), words)
+
+    def _read_letters(self, letters: Letters) -> tuple[list[str], str]:
+        trigrams = ngram_texts(letters, "letters", 3, 3)
+        words = ngram_texts(letters, "words", 1, self.max_word_n) if self.max_word_n else []
+        return trigrams + words, "n-grams" if words else "trigrams"
 
 
 def _concatenate_rows(first: RaggedArray, second: RaggedArray) -> RaggedArray:

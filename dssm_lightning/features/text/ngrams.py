@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dssm_lightning.features.text.words_and_letters import Counts, Letters, word_places
+from dssm_lightning.features.text.words_and_letters import Counts, Letters, word_places, words_of
 from dssm_lightning.utils.hashing import GOLDEN, HashKeys, mix64_
 
 BASE = (1 << 21) + 1
@@ -46,6 +46,27 @@ def ngrams(letters: Letters, unit: Literal["letters", "words"], min_n: int, max_
     np.cumsum(is_ngram, dtype=np.int32, out=before[1:])
     first = before[starts * len(exists)].astype(np.int64)  # number of each text's first n-gram
     return keys, first[1:] - first[:-1]
+
+
+def ngram_texts(letters: Letters, unit: Literal["letters", "words"], min_n: int, max_n: int) -> list[str]:
+    """Return the n-grams of one text as texts, in the order of :func:`ngrams`; ``#`` is the boundary of a word.
+
+    Example:
+        >>> from dssm_lightning.features.text.words_and_letters import pieces_of
+        >>> letters = next(pieces_of(["the cat"]))
+        >>> ngram_texts(letters, "letters", 3, 3), ngram_texts(letters, "words", 1, 2)
+        (['#th', 'the', 'he#', '#ca', 'cat', 'at#'], ['the', 'the cat', 'cat'])
+    """
+    if unit == "words":
+        words = words_of(letters)
+        sizes = range(min_n, max_n + 1)
+        return [
+            " ".join(words[place : place + n]) for place in range(len(words)) for n in sizes if place + n <= len(words)
+        ]
+    is_ngram = _interleaved(_letter_windows(letters, min_n, max_n))
+    text = "".join(map(chr, letters.codes.tolist())).replace("\0", "#")
+    places, extra = np.divmod(np.flatnonzero(is_ngram), max_n - min_n + 1)
+    return [text[place : place + min_n + more] for place, more in zip(places.tolist(), extra.tolist(), strict=True)]
 
 
 def _interleaved(columns: list[NDArray[Any]]) -> NDArray[Any]:

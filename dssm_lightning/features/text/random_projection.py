@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dssm_lightning.features.raw_columns import flatten
+from dssm_lightning.features.raw_values import plain
+from dssm_lightning.features.readings import Reading, ReadValue, reading_of
 from dssm_lightning.features.text.ngrams import word_hashes
 from dssm_lightning.features.text.text_feature import TextFeature, require_sizes
 from dssm_lightning.features.text.words_and_letters import Letters
@@ -114,6 +116,14 @@ class BagOfWordsRandomProjection(TextFeature):
             return None
         lengths = [sum(entry is not None for entry in value or ()) for value in values]
         return self._sums_of_ids(np.array(entries, np.int64), np.cumsum([0, *lengths]))
+
+    def read(self, value: Any) -> Reading:
+        """Return the words of a text, or the word ids of a list without its padding."""
+        ids = plain(value)
+        if not isinstance(ids, list):
+            return super().read(value)
+        self.encode_values([value])
+        return reading_of(self, "words", [ReadValue(str(each), None) for each in ids if each])
 
     def _encode_pieces(self, pieces: Iterable[Letters]) -> NDArray[np.float32]:
         return np.concatenate([self._sums(*word_hashes(letters)) for letters in pieces])

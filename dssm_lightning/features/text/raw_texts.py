@@ -70,6 +70,12 @@ def few_texts(
     return texts
 
 
+def text_value(value: Any) -> str | None:
+    """Return a raw value that is a text which can be encoded; None for any other value."""
+    text = plain(value)
+    return text if isinstance(text, str) and is_unicode(text) else None
+
+
 def _text(value: Any) -> str | None:
     value = plain(value)
     if value is not None and not isinstance(value, str):

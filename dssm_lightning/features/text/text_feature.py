@@ -6,21 +6,24 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.text.raw_texts import MAX_CHARACTERS, few_texts, text_column
+from dssm_lightning.features.readings import Reading, ReadValue, Truncation, ids_of, reading_of, truncated
+from dssm_lightning.features.text.raw_texts import MAX_CHARACTERS, few_texts, text_column, text_value
 from dssm_lightning.features.text.words_and_letters import (
     VERSION,
     Counts,
     Letters,
     has_foreign,
+    most_words,
     normalised,
     pieces,
     pieces_of,
+    words_of,
 )
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.hashing import require_buckets
@@ -82,6 +85,8 @@ class TextFeature(Feature):
     """
 
     reads_text = True
+    knows_values: ClassVar[bool] = False
+    """Whether row 0 is for the values that the vocabulary does not have."""
 
     on_empty: Literal["error", "allow"] = "error"
     """Treatment of a null, empty or blank text. "error": raise an error. "allow": encode it as a row without values,
@@ -131,6 +136,40 @@ class TextFeature(Feature):
         if self._of_other_unicode and not all(map(str.isascii, texts)):
             self._warn_of_unicode()
         return self._encode_pieces(pieces_of(texts))
+
+    # -- what a text becomes -------------------------------------------------------------------------------------------
+
+    @property
+    def longest(self) -> int | None:
+        """The most words that are kept of a text; None keeps all."""
+        return None
+
+    def read(self, value: Any) -> Reading:
+        """Return the values that a text becomes, in the order in which it is encoded. Errors as for the base class."""
+        text = text_value(value)
+        kept = text if text is None else text[: self.max_characters]  # without the warning of a truncated text
+        encoded = self.encode_values([value if kept is None else kept])
+        texts, unit = self._read_letters(next(iter(pieces_of([kept or ""]))))
+        values = [ReadValue(each, None) for each in texts[: self.longest]]
+        if self.knows_values and isinstance(encoded, RaggedArray):
+            pairs = zip(values, ids_of(encoded), strict=True)
+            values = [ReadValue(each.text, number != 0) for each, number in pairs]
+        return reading_of(self, unit, values, len(texts), truncations=self.truncations(value))
+
+    def _read_letters(self, letters: Letters) -> tuple[list[str], str]:
+        """Return the values of one text before ``longest`` cuts them, and their unit."""
+        return words_of(letters), "words"
+
+    def truncations(self, value: Any) -> list[Truncation]:
+        """Return whether the text has more than ``max_characters``, and more than ``longest`` words after that."""
+        text = text_value(value)
+        if text is None:
+            return []
+        cut = truncated(self, self.max_characters, len(text), "characters")
+        if self.longest is None or most_words(text[: self.max_characters]) <= self.longest:
+            return cut
+        words = words_of(next(iter(pieces_of([text[: self.max_characters]]))))
+        return cut + truncated(self, self.longest, len(words), "words")
 
     @property
     def _of_other_unicode(self) -> bool:

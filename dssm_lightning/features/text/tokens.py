@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from dssm_lightning.features.base import Feature
-from dssm_lightning.features.text.raw_texts import MAX_CHARACTERS, few_texts, text_column
+from dssm_lightning.features.readings import Reading, Truncation, reading_of, truncated
+from dssm_lightning.features.text.raw_texts import MAX_CHARACTERS, few_texts, text_column, text_value
 from dssm_lightning.features.text.text_feature import ragged, require_sizes
+from dssm_lightning.features.text.token_readings import most_tokens, read_tokens
 from dssm_lightning.utils.errors import UserError, require_choice
 from dssm_lightning.utils.ragged_arrays import RaggedArray
 
@@ -108,6 +110,33 @@ class Tokens(Feature):
         tokenizer = self._loaded()
         texts = few_texts(self, values, self.on_empty, self.max_characters)
         return None if texts is None else self._tokens(tokenizer, texts)
+
+    def read(self, value: Any) -> Reading:
+        """Return the tokens; an unknown one as the text that it stands for. Errors as for the base class."""
+        given = text_value(value)
+        text = (given or "")[: self.max_characters]  # without the warning of a truncated text
+        self.encode_values([value if given is None else text])
+        values = read_tokens(self._loaded(), self.tokenizer or "", text, self.add_special_tokens)
+        cuts = self.truncations(value)
+        total = next((cut.total for cut in cuts if cut.unit == "tokens"), len(values))
+        return reading_of(self, "tokens", values, total, truncations=cuts)
+
+    def truncations(self, value: Any) -> list[Truncation]:
+        """Return whether the text has more than ``max_characters``, and more than ``max_length`` tokens after that."""
+        text = text_value(value)
+        if text is None:
+            return []
+        cut, text = truncated(self, self.max_characters, len(text), "characters"), text[: self.max_characters]
+        if self.max_length is None or self.tokenizer is None:
+            return cut
+        limited = self._loaded()
+        special = limited.num_special_tokens_to_add(is_pair=False) if self.add_special_tokens else 0
+        most = most_tokens(self.tokenizer, text, special)
+        if most is not None and most <= self.max_length:
+            return cut
+        whole = _load(self.tokenizer, None)
+        kept, total = (len(each.encode(text, add_special_tokens=self.add_special_tokens)) for each in (limited, whole))
+        return cut + truncated(self, kept, total, "tokens")
 
     def _tokens(self, tokenizer: Tokenizer, texts: list[str]) -> RaggedArray:
         rows = list(

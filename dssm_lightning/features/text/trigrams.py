@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dssm_lightning.features.text.ngrams import BASE, lookup, ngrams, salt
+from dssm_lightning.features.text.ngrams import BASE, lookup, ngram_texts, ngrams, salt
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_sizes
 from dssm_lightning.features.text.words_and_letters import Counts, Letters, pieces, word_lengths
 from dssm_lightning.utils.errors import UserError, require_at_least
@@ -37,6 +37,8 @@ class Trigrams(TextFeature):
         >>> feature.encode(pl.Series(["cats"])).values.tolist()
         [1, 3, 0, 0]
     """
+
+    knows_values = True
 
     min_frequency: int = 0
     """Do not learn trigrams in fewer texts."""
@@ -101,6 +103,9 @@ class Trigrams(TextFeature):
         keys, lengths = _trigram_keys(pieces)
         return ragged(lookup(keys, *self._known), lengths)
 
+    def _read_letters(self, letters: Letters) -> tuple[list[str], str]:
+        return ngram_texts(letters, "letters", 3, 3), "trigrams"
+
 
 @dataclass(frozen=True, kw_only=True)
 class WordTrigrams(TextFeature):
@@ -128,6 +133,11 @@ class WordTrigrams(TextFeature):
     def cardinality(self) -> int:
         """Number of rows of the embedding table; row 0 is the end of a word."""
         return self.num_buckets + 1
+
+    @property
+    def longest(self) -> int | None:
+        """The most words that are kept of a text: ``max_length``."""
+        return self.max_length
 
     def _encode_pieces(self, pieces: Iterable[Letters]) -> RaggedArray:
         ids, lengths = [], []

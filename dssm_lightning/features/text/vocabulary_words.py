@@ -45,6 +45,8 @@ class Words(TextFeature):
         [2, 1, 0]
     """
 
+    knows_values = True
+
     vectors: str | None = None
     """Path of a file of word vectors (:mod:`~dssm_lightning.features.text.word_vector_files`). Its words, in its order,
     are the vocabulary, including words that no training text contains."""
@@ -90,6 +92,11 @@ class Words(TextFeature):
     def _needed(self) -> int:
         """Number of rows that the known words need."""
         return len(self.vocabulary or ()) + 1
+
+    @property
+    def longest(self) -> int | None:
+        """The most words that are kept of a text: ``max_length``."""
+        return self.max_length
 
     @cached_property
     def _known(self) -> tuple[HashKeys, NDArray[np.int32]]:

@@ -38,6 +38,7 @@ _PIECE = 1 << 16  # number of characters processed at once, so that the arrays f
 _UTF32 = f"utf-32-{sys.byteorder[0]}e"
 _SPACE, _LETTER, _JOINER, _MARK = range(4)
 _JOINERS, _LETTERS, _MARKS = frozenset(".'’&@*:·"), frozenset("#%+"), frozenset("<=>^`|~")
+_ALPHANUMERIC = bytes(range(48, 58)) + bytes(range(65, 91)) + bytes(range(97, 123))
 _LAST = 0x1FFFF  # a letter that represents all higher code points, none of which is punctuation or whitespace
 
 
@@ -156,6 +157,20 @@ def _ascii_kinds() -> bytes:
     return _kinds(128).tobytes().ljust(256, b"\0")
 
 
+def most_words(text: str) -> int:
+    """Return a number that the words of a text do not exceed, without splitting it.
+
+    A word ends at a character that is neither a letter nor a digit.
+
+    Example:
+        >>> most_words("red shoes"), most_words("a, b"), most_words("ﷺ")  # a character that stands for four words
+        (2, 3, 4)
+    """
+    if not text.isascii():
+        return 1 + sum(not letter.isalnum() for letter in folded_texts([text])[0])
+    return 1 + len(text.encode().translate(None, _ALPHANUMERIC))
+
+
 def is_visible(text: str) -> bool:
     """Return whether a text has a character that is neither whitespace nor a control character."""
     return any(_kind(letter) != _SPACE for letter in text)
@@ -192,7 +207,7 @@ def word_strings(texts: pl.Series) -> tuple[pl.Series, Counts]:
 
     words, counts = [], []
     for letters in pieces(texts):
-        words.append(pl.Series(_words(letters), dtype=pl.String))
+        words.append(pl.Series(words_of(letters), dtype=pl.String))
         counts.append(np.diff(word_places(letters)[1]))
     return pl.concat(words), np.concatenate(counts)
 
@@ -201,12 +216,13 @@ def word_texts(texts: Sequence[str]) -> tuple[list[str], Counts]:
     """Return what :func:`word_strings` returns, without Polars."""
     words, counts = [], []
     for letters in spelled_pieces(texts):
-        words += _words(letters)
+        words += words_of(letters)
         counts.append(np.diff(word_places(letters)[1]))
     return words, np.concatenate(counts)
 
 
-def _words(letters: Letters) -> list[str]:
+def words_of(letters: Letters) -> list[str]:
+    """Return the words (W,) of texts, in order."""
     real = letters.codes != 0
     kept = letters.codes[1:][real[1:] | real[:-1]]  # each word, and one boundary after it
     text: str = kept.astype(np.uint32).tobytes().decode(_UTF32)

@@ -48,6 +48,8 @@ class CorpusFacts:
     """The columns that are shown beside an answer."""
     checksums: list[int] = field(default_factory=list)
     """CRC-32 of the vectors of each index."""
+    picture_column: str | None = None
+    """The candidates' column of which the small pictures are made; None: there are none."""
 
     @property
     def size(self) -> str:
@@ -196,7 +198,9 @@ def _corpus(values: Mapping[str, Any], source: str) -> CorpusFacts:
     checksums = list(values["checksums"])
     if not all(is_whole(each) and 0 <= each < 1 << 32 for each in checksums):
         raise ValueError("a checksum is none")
-    return CorpusFacts(values["count"], values["width"], values["id_column"], columns, display, checksums)
+    picture = values.get("picture_column")  # new in 0.2
+    picture = None if picture is None else _text(picture)
+    return CorpusFacts(values["count"], values["width"], values["id_column"], columns, display, checksums, picture)
 
 
 def _text(value: Any) -> str:

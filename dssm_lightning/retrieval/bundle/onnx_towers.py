@@ -89,6 +89,8 @@ class OnnxTowers:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised, too
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
+        # Both keep memory for good, of the largest call, and of each new length of a text; neither saves time here.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         try:
             session = onnxruntime.InferenceSession(self._folder / file, options, providers=["CPUExecutionProvider"])
         except Exception as error:

@@ -9,6 +9,7 @@ from dssm_lightning.retrieval.bundle.files import MANIFEST, verify_files
 from dssm_lightning.retrieval.bundle.manifest import Manifest, read_manifest
 from dssm_lightning.retrieval.bundle.onnx_towers import OnnxTowers
 from dssm_lightning.retrieval.bundle.tensors import map_tensor
+from dssm_lightning.retrieval.candidate_pictures import PICTURES, CandidatePictures
 from dssm_lightning.retrieval.candidate_rows import HASHES, LINES, OFFSETS, CandidateRows
 from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.indexes.base import Index
@@ -66,6 +67,20 @@ def read_embeddings(folder: Path, manifest: Manifest) -> Floats:
     return embeddings
 
 
+def read_pictures(folder: Path, manifest: Manifest) -> CandidatePictures | None:
+    """Map the small pictures of a bundle's candidates into memory; None if no column has pictures.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    column, count = manifest.corpus.picture_column, manifest.corpus.count
+    if column is None:
+        return None
+    if f"{CORPUS}/{PICTURES}" not in manifest.files:
+        return CandidatePictures.of(column, [None] * count)
+    return CandidatePictures.load(folder / CORPUS, column, count)
+
+
 def read_indexes(folder: Path, manifest: Manifest, embeddings: Floats, verify: bool = True) -> tuple[Index, ...]:
     """Open the indexes of a bundle.
 
@@ -102,4 +117,4 @@ def _corpus(folder: Path, manifest: Manifest, towers: OnnxTowers, verify: bool) 
     if terms is not None and terms.count != facts.count:
         raise UserError(f"{folder / TERMS} is an index of {terms.count:,} texts; the corpus has {facts.count:,}")
     indexes = read_indexes(folder, manifest, embeddings, verify)
-    return Corpus(towers, rows, embeddings, indexes, terms, facts.columns)
+    return Corpus(towers, rows, embeddings, indexes, terms, facts.columns, read_pictures(folder, manifest))

@@ -85,7 +85,7 @@ def _make_readable(path: Path) -> None:
 
 
 def write_corpus(folder: Path, corpus: Corpus, own_vectors: bool) -> None:
-    """Write the candidates, their embeddings, their indexes and the index of words into a bundle's folder.
+    """Write the candidates, their pictures, embeddings and indexes, and the index of words into a bundle's folder.
 
     Args:
         folder: the folder.
@@ -96,6 +96,8 @@ def write_corpus(folder: Path, corpus: Corpus, own_vectors: bool) -> None:
 
     (folder / CORPUS).mkdir(exist_ok=True)
     corpus.rows.save(folder / CORPUS)
+    if corpus.pictures is not None:
+        corpus.pictures.save(folder / CORPUS)
     save_file({"embeddings": np.ascontiguousarray(corpus.embeddings)}, folder / CORPUS / EMBEDDINGS)
     table_of(corpus.rows, corpus.kinds).write_parquet(folder / CORPUS / CANDIDATES)  # for other tools
     write_indexes(folder, [_reproducible(index) for index in corpus.indexes], own_vectors)
@@ -153,7 +155,8 @@ def facts_of(corpus: Corpus, display: Sequence[str]) -> CorpusFacts:
     """Return what the manifest says of a corpus."""
     count, width = corpus.embeddings.shape
     checksums = [index.checksum for index in corpus.indexes]
-    return CorpusFacts(count, width, corpus.rows.columns[0], corpus.kinds, list(display), checksums)
+    column = None if corpus.pictures is None else corpus.pictures.column
+    return CorpusFacts(count, width, corpus.rows.columns[0], corpus.kinds, list(display), checksums, column)
 
 
 def rewrite(source: Path, target: Path, change: Callable[[Path, Manifest], Manifest], parts: Sequence[str]) -> None:
