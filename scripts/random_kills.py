@@ -110,7 +110,7 @@ def of_checkpoint(path: Path) -> dict[str, str]:
     """What a run that was interrupted must have in common with one that was not."""
     content = torch.load(path, weights_only=True, map_location="cpu")
     keys = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step", "RetrievalDataModule")
-    keys = (*keys, "rows_without_negatives", "current_model_state", "averaging_state")
+    keys = (*keys, "rows_without_negatives", "negative_counts", "current_model_state", "averaging_state")
     found = {key: digest(content.get(key)) for key in keys}
     for name, state in content["callbacks"].items():
         if "best_model_score" in state:

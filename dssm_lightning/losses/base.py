@@ -52,9 +52,14 @@ class Scores(NamedTuple):
     @property
     def has_negative(self) -> Tensor:
         """(Q,) bool: whether any column besides the target is valid."""
+        return self.num_negatives > 0
+
+    @property
+    def num_negatives(self) -> Tensor:
+        """(Q,) int32: number of valid columns besides the target."""
         if self.all_valid:
-            return torch.full_like(self.target, self.valid.shape[1] > 1, dtype=torch.bool)
-        return self.valid.sum(1, dtype=torch.int32) > 1  # takes a third of the time of is_negative.any(1)
+            return torch.full_like(self.target, self.valid.shape[1] - 1, dtype=torch.int32)
+        return self.valid.sum(1, dtype=torch.int32) - 1  # takes a third of the time of is_negative.any(1)
 
 
 class Loss(nn.Module):

@@ -113,6 +113,11 @@ class TwoTowerModel(nn.Module):
         extra = sum(tower.bias is not None for tower in self.towers.values())
         return self.query_tower.output_dim + extra, self.candidate_tower.output_dim + extra
 
+    def direction_widths(self) -> tuple[int, int]:
+        """Return the dimensions of each side's embedding that layers make; codes of ``bypass`` and biases follow."""
+        query, candidate = (tower.output_dim - sum(tower.bypass_dims) for tower in self.towers.values())
+        return query, candidate
+
     # -- one batch ----------------------------------------------------------------------------------------------------
 
     def encode_query(self, features: Features) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -13,13 +14,15 @@ from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.trainer_access import datamodule_of
+from dssm_lightning.evaluation.embedding_geometry import EmbeddingGeometry
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, resolve_ks
 from dssm_lightning.evaluation.metric_tables import show_results
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.evaluation.result_files import Intervals, intervals
 from dssm_lightning.models.scorers import Scorer
+from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.training.trainer_checks import check_precision
-from dssm_lightning.utils.ragged import Features
+from dssm_lightning.utils.ragged import Features, Ragged
 
 EQUAL_IN_ALL_PROCESSES: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
 """How to log a value that every process has computed: their maximum is equal to each to the last bit, their mean is
@@ -38,6 +41,7 @@ class EvaluationSteps(LightningModule):
     embed_rows: Callable[[Callable[[Features], Tensor], Features], Tensor]
     embed_corpus: Callable[[Iterable[Features], int], Tensor]
     score: Callable[[Features, Tensor], Tensor]
+    direction_widths: Callable[[], tuple[int, int]]
     ks: list[int] | None
     """Cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them."""
 
@@ -51,6 +55,7 @@ class EvaluationSteps(LightningModule):
         self._shows_results = False
         self._monitored: set[str | None] = set()  # metrics that choose checkpoints; a LearningRateFinder hides these
         self._corpus: Tensor | None = None  # (N, D) during an evaluation
+        self._geometry: EmbeddingGeometry | None = None  # during a validation
 
     @property
     def datamodule(self) -> RetrievalDataModule:
@@ -86,14 +91,19 @@ class EvaluationSteps(LightningModule):
         if self.trainer.state.fn == TrainerFn.VALIDATING:
             self._take_over(self.trainer.validate_loop)
         self._corpus = self.embed_ranked(VALIDATION)
+        self._geometry = EmbeddingGeometry(self._corpus, self.direction_widths())
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         """Rank a batch of queries."""
         self._rank("val", batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of all queries; ``validate`` shows them as a table."""
+        """Log the metrics of all queries, and how embeddings lie; ``validate`` shows the metrics as a table."""
         metrics = self._log_metrics("val")
+        assert self._geometry is not None
+        for name, value in self._geometry.compute().items():
+            self.log(f"val/{name}", value, **EQUAL_IN_ALL_PROCESSES)
+        self._geometry = None
         if self._shows_results and self.trainer.state.fn == TrainerFn.VALIDATING:
             show_results(metrics, {})
 
@@ -126,8 +136,24 @@ class EvaluationSteps(LightningModule):
 
     def _rank(self, stage: str, batch: EvaluationBatch) -> Tensor:
         assert self._corpus is not None
-        scores = self.score(batch.query, self._corpus)
+        way: Any = type(self).score
+        if self._geometry is None:
+            scores = self.score(batch.query, self._corpus)
+        elif way is TwoTowerModel.score:
+            scores = self.embed_rows(partial(self._score_and_measure, batch.relevant), batch.query)
+        else:  # a model that scores in its own way
+            scores = self.score(batch.query, self._corpus)
+            self._geometry.add(self.embed_rows(self.encode_query, batch.query), batch.relevant)
         self._evaluation(stage).update(scores, batch)
+        return scores
+
+    def _score_and_measure(self, relevant: Ragged, query: Features) -> Tensor:
+        """(B, …) -> (B, N): as :meth:`score`, and add the queries' embeddings to the geometry of a validation."""
+        assert self._corpus is not None
+        assert self._geometry is not None
+        embedding = self.encode_query(query)
+        self._geometry.add(embedding[: len(relevant.lengths)], relevant)  # rows beyond those of the batch are padding
+        scores: Tensor = self.scorer(embedding, self._corpus)
         return scores
 
     def _evaluation(self, stage: str) -> Evaluation:

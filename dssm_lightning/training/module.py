@@ -221,7 +221,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         """Add the schemas and the counts; keep only plain settings, so that ``weights_only=True`` can load the file."""
         if self.schemas is not None:  # None: an OnExceptionCheckpoint saves after an error of the data
             checkpoint["schemas"] = self.schemas.to_json()
-        checkpoint["rows_without_negatives"] = self.without_negatives.total(self.device)
+        super().on_save_checkpoint(checkpoint)
         for key in ("hyper_parameters", "datamodule_hyper_parameters"):
             if key in checkpoint:
                 checkpoint[key] = plain_settings(checkpoint[key])
@@ -243,7 +243,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
             keep_tuned_settings(self.trainer, checkpoint)
             self.datamodule.adapt(checkpoint)
             find_kept_checkpoints(checkpoint, self.trainer)
-        self.without_negatives.restart(checkpoint.get("rows_without_negatives", 0))
+        super().on_load_checkpoint(checkpoint)
 
 
 def _has_data(trainer: Any) -> bool:

@@ -16,6 +16,7 @@ from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.training.candidate_pool import Pool, gather_pool
 from dssm_lightning.training.chunked_loss import RowLosses, weighted
 from dssm_lightning.training.cross_batch_memory import Memory
+from dssm_lightning.training.negative_counts import NegativeCounts
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged, take
@@ -50,6 +51,7 @@ def per_query_loss(
     chunk_size: int | None,
     memory: Memory | None = None,
     weight: Tensor | None = None,
+    counts: NegativeCounts | None = None,
 ) -> RowLosses:
     """Compute the loss of each row of the batch, and their weighted sum.
 
@@ -63,6 +65,7 @@ def per_query_loss(
         chunk_size: number of queries to score at once; None = all.
         memory: adds candidates of earlier batches as columns, and keeps this batch's candidates for its next commit.
         weight: (B,) weight of each row in the sum; None = 1 each.
+        counts: keeps the numbers of negatives for its next commit.
     """
     target, negatives, own_ids = batch.target, batch.negatives, pool.id
     if gather:
@@ -77,7 +80,7 @@ def per_query_loss(
     rows = Rows(target, negatives, batch.known, batch.label)
     weight = torch.ones_like(query[:, 0]) if weight is None else weight
     trained = [parameter for part in (scorer, loss) for parameter in part.parameters() if parameter.requires_grad]
-    by_query = partial(query_to_candidate_loss, rows, pool, scorer, loss)
+    by_query = partial(query_to_candidate_loss, rows, pool, scorer, loss, counts=counts)
     one = weighted(by_query, query, pool.embedding, weight, trained, chunk_size)
     if not loss.symmetric:
         return one
@@ -116,25 +119,39 @@ def describe_negatives(batch: Batch, cross_device: bool, memory: Memory | None =
 
 
 def query_to_candidate_loss(
-    rows: Rows, pool: Pool, scorer: Scorer, loss: Loss, numbers: Tensor | None, query: Tensor, embedding: Tensor
+    rows: Rows,
+    pool: Pool,
+    scorer: Scorer,
+    loss: Loss,
+    numbers: Tensor | None,
+    query: Tensor,
+    embedding: Tensor,
+    counts: NegativeCounts | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return losses (Q,) and ``compared`` (Q,) of the numbered rows: their queries (Q, D) against candidates (C, D)."""
     target, negatives, known, label = rows.part(numbers)
     valid = valid_columns(target, negatives, known, pool.id)  # (Q, C)
     if negatives is None:
         scores = Scores(scorer(query, embedding), target, valid, pool.count, pool.log_q, label)
+        offered: Tensor | int = valid.numel()
     else:  # no other column counts: score (Q, 1 + n) pairs instead of (Q, C)
         columns, new = own_columns(target, negatives)
         logits = scorer.pairs(query, embedding, columns)
         valid = valid.gather(1, columns) & new
         first = torch.zeros_like(target)
         scores = Scores(logits, first, valid, pool.count[columns], pool.log_q[columns], label)
-    return _evaluate(loss, scores)
+        offered = new.sum()
+    return _evaluate(loss, scores, counts, offered - len(target))
 
 
-def _evaluate(loss: Loss, scores: Scores) -> tuple[Tensor, Tensor]:
+def _evaluate(
+    loss: Loss, scores: Scores, counts: NegativeCounts | None = None, offered: Tensor | int = 0
+) -> tuple[Tensor, Tensor]:
     _check_shape("the scorer's logits", scores.logits, scores.valid.shape)
-    value, compared = loss(scores), scores.has_negative
+    negatives = scores.num_negatives
+    if counts is not None:
+        counts.hold(negatives, offered)
+    value, compared = loss(scores), negatives > 0
     _check_shape(f"the value of loss {type(loss).__name__}", value, scores.target.shape)
     return value * compared if loss.compares else value, compared
 

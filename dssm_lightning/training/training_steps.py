@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau as WithoutMonitor
 
 from dssm_lightning.data.batch import Batch
 from dssm_lightning.data.resuming import forget_interrupted
+from dssm_lightning.evaluation.embedding_geometry import GEOMETRY
 from dssm_lightning.losses import Loss
 from dssm_lightning.models.encoders import Backbone
 from dssm_lightning.training.candidate_pool import Pool
@@ -20,6 +21,7 @@ from dssm_lightning.training.cross_batch_memory import Memory
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables
 from dssm_lightning.training.evaluation_steps import EQUAL_IN_ALL_PROCESSES, EvaluationSteps
 from dssm_lightning.training.hard_negative_mining import evaluating, mine_pools
+from dssm_lightning.training.negative_counts import KEY, NegativeCounts
 from dssm_lightning.training.objective import describe_negatives, per_query_loss
 from dssm_lightning.training.optimizers import check_sparse_tables
 from dssm_lightning.training.optimizers.changed_settings import differences, settings_of
@@ -46,6 +48,7 @@ class TrainingSteps(EvaluationSteps):
 
     def __init__(self) -> None:
         super().__init__()
+        self.negative_counts = NegativeCounts()
         self._backbones: list[Backbone] = []
         self._negatives_described = False
         self.lr: float | None = None
@@ -60,8 +63,10 @@ class TrainingSteps(EvaluationSteps):
         """
         super().setup(stage)
         if stage == "fit":
-            counted = ["train/rows_without_negatives"] if self.loss.compares else []
-            logged = ["train/loss", *counted, *(f"val/{name}" for name in self._evaluation("val").names)]
+            counted = ["train/negatives", "train/masked_positives"]
+            counted += ["train/rows_without_negatives"] if self.loss.compares else []
+            names = [*self._evaluation("val").names, *GEOMETRY]
+            logged = ["train/loss", *counted, *(f"val/{name}" for name in names)]
             check_callbacks(self.trainer, self, logged, self._obstacle_to_one_rate())
             if self.loss.compares and self.datamodule.num_candidates == 1:
                 raise UserError(
@@ -148,7 +153,7 @@ class TrainingSteps(EvaluationSteps):
         weight = torch.ones(len(batch.row), device=self.device) if batch.weight is None else batch.weight
         if batch.label is not None and not self.loss.uses_labels:
             weight = weight * batch.label
-        losses = self.per_query_loss(batch, weight)
+        losses = self.per_query_loss(batch, weight, self.negative_counts)
         if self.loss.compares:
             self.without_negatives.hold((weight > 0) & ~losses.compared)
             weight = weight * losses.compared
@@ -159,7 +164,9 @@ class TrainingSteps(EvaluationSteps):
         self.log("train/loss", loss, batch_size=len(batch.row), prog_bar=True, sync_dist=True)
         return loss
 
-    def per_query_loss(self, batch: Batch, weight: Tensor | None = None) -> RowLosses:
+    def per_query_loss(
+        self, batch: Batch, weight: Tensor | None = None, counts: NegativeCounts | None = None
+    ) -> RowLosses:
         """Return a loss for each row against the candidates of every process, and their sum by these weights (B,)."""
         local = batch.candidates
         pool = Pool(self.encode_candidate(local.features), local.id, local.count, local.log_q)
@@ -174,6 +181,7 @@ class TrainingSteps(EvaluationSteps):
             chunk_size=self.score_chunk_size,
             memory=self.memory,
             weight=weight,
+            counts=counts,
         )
 
     def configure_gradient_clipping(
@@ -192,11 +200,28 @@ class TrainingSteps(EvaluationSteps):
         """Make the step, and only then remember its batch: an interrupted step leaves no trace."""
         super().optimizer_step(*args, **kwargs)
         self.without_negatives.commit()
+        self.negative_counts.commit()
         if self.memory is not None:
             self.memory.commit()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the counts of the epoch so far. A collective: every process must call it."""
+        checkpoint["rows_without_negatives"] = self.without_negatives.total(self.device)
+        checkpoint[KEY] = self.negative_counts.totals(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue the counts of the epoch."""
+        self.without_negatives.restart(checkpoint.get("rows_without_negatives", 0))
+        self.negative_counts.restart(checkpoint)
+
     def on_train_epoch_end(self) -> None:
-        """Log how many rows had no negative to compare with."""
+        """Log the negatives of a row, the logit scale, and how many rows had no negative to compare with."""
+        for name, value in self.negative_counts.means(self.device).items():
+            self.log(name, value, **EQUAL_IN_ALL_PROCESSES)
+        self.negative_counts.restart()
+        scale = getattr(self.scorer, "logit_scale", None)
+        if isinstance(scale, Tensor):
+            self.log("train/logit_scale", scale.detach().mean(), **EQUAL_IN_ALL_PROCESSES)
         if not self.loss.compares:
             return
         count = self.without_negatives.total(self.device)

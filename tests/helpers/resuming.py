@@ -81,6 +81,7 @@ def assert_same_training(a: Path, b: Path) -> None:
         "epoch",
         "RetrievalDataModule",
         "rows_without_negatives",
+        "negative_counts",
     ):
         assert same(one[key], two[key]), key
     for key in ("current_model_state", "averaging_state"):  # of averaged weights

@@ -17,6 +17,7 @@ from dssm_lightning import RetrievalDataModule, Tower, TwoTower
 from dssm_lightning.data.negatives import FromColumn, FromShown, Mixed, NegativeSampler, Popularity, Uniform
 from dssm_lightning.data.sources import Synthetic
 from dssm_lightning.data.splits import PerQuery, RandomQueries
+from dssm_lightning.evaluation.embedding_geometry import GEOMETRY
 from dssm_lightning.evaluation.metric_tables import LISTS
 from dssm_lightning.evaluation.metrics.slices import SLICES
 from dssm_lightning.features import Categorical, HashedWords, History, Vector
@@ -26,6 +27,7 @@ from dssm_lightning.models.encoders import EmbeddingBag
 from dssm_lightning.models.fusion import Concat
 from dssm_lightning.models.scorers import Dot
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.ragged import Features
 
 
 def built(data: RetrievalDataModule, **changes: Any) -> TwoTower:
@@ -273,13 +275,37 @@ def test_metrics_are_logged_under_their_names(tmp_path: Path) -> None:
     both = [f"{kind}@{k}" for kind in ("hit_rate", "recall", "precision", "ndcg", "map") for k in (1, 40)]
     names = [*both, "mrr", "query_auroc"]
     expected = {f"{kept}{name}" for kept in ("", "seen_kept/") for name in names} | {"auroc"}
-    train = {"train/loss", "train/rows_without_negatives"}
-    assert set(metrics(trainer)) == train | {f"val/{name}" for name in expected}
+    train = {"train/loss", "train/rows_without_negatives", "train/negatives", "train/masked_positives"}
+    train.add("train/logit_scale")
+    assert set(metrics(trainer)) == train | {f"val/{name}" for name in (*expected, *GEOMETRY)}
     trainer.test(model, datamodule=data, verbose=False)
     detailed = {name for name in metrics(trainer) if name.split("/")[1].startswith((*SLICES, *LISTS))}
     assert {"test/tail/mrr", "test/coverage@40"} <= detailed
     assert set(metrics(trainer)) - detailed == {f"test/{name}" for name in expected}
     assert metrics(trainer)["test/recall@40"] == 1.0  # the whole corpus
+
+
+SETTINGS = ("query_tower", "candidate_tower", "scorer", "loss", "optimizer")
+
+
+class Reversed(TwoTower):
+    """Scores in its own way: the worst candidates first."""
+
+    def score(self, query: Features, corpus: Tensor) -> Tensor:
+        return -super().score(query, corpus)
+
+
+def test_a_model_that_scores_in_its_own_way_is_measured_by_it(tmp_path: Path) -> None:
+    data, trainer, plain = small_data(tmp_path), small_trainer(tmp_path), small_model()
+    trainer.validate(plain, datamodule=data, verbose=False)
+    usual = metrics(trainer)
+    own = Reversed(**{name: plain.hparams[name] for name in SETTINGS})
+    own.build(data.schemas)
+    own.load_state_dict(plain.state_dict())
+    trainer.validate(own, datamodule=data, verbose=False)
+    assert metrics(trainer)["val/query_auroc"] == pytest.approx(1 - usual["val/query_auroc"], abs=1e-6)
+    for name in GEOMETRY:
+        assert metrics(trainer)[f"val/{name}"] == pytest.approx(usual[f"val/{name}"], abs=1e-6)
 
 
 def test_a_cut_beyond_the_corpus(tmp_path: Path) -> None:

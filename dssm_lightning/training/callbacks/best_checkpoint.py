@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from dssm_lightning.data.trainer_access import datamodule_of
+from dssm_lightning.evaluation.embedding_geometry import GEOMETRY
 from dssm_lightning.evaluation.evaluator import Evaluation
 from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.checkpoint_files import read_checkpoint
@@ -115,7 +116,7 @@ class BestCheckpoint(ModelCheckpoint):
             UserError: the monitored metric is never logged.
         """
         evaluation = cast(Evaluation, cast(nn.ModuleDict, pl_module.evaluations)["val"])
-        logged = ["train/loss", *(f"val/{name}" for name in evaluation.names)]
+        logged = ["train/loss", *(f"val/{name}" for name in (*evaluation.names, *GEOMETRY))]
         if self.monitor is not None and self.monitor not in logged:
             hint = " (auroc needs labels, and the source has no label column)" if self.monitor == "val/auroc" else ""
             raise UserError(

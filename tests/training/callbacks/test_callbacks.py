@@ -83,7 +83,8 @@ def test_without_validation_rows_the_newest_is_the_best(tmp_path: Path, every: i
     trainer = fit(tmp_path, checkpoint, settings={"check_val_every_n_epoch": every}, split=PerQuery(0.2, 0))
     assert checkpoint.monitor is None
     assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == trainer.global_step
-    assert set(checkpoint.best_metrics) == {"train/loss", "train/rows_without_negatives"}
+    counted = {"train/negatives", "train/masked_positives", "train/rows_without_negatives"}
+    assert set(checkpoint.best_metrics) == {"train/loss", "train/logit_scale", *counted}
 
 
 @pytest.mark.parametrize(
