@@ -40,13 +40,47 @@ def read_curve(run: str, metric: str) -> Points:
         UserError: there is no log, or the run did not log the metric.
     """
     folder = run_folder(run)
-    files = [*sorted(folder.glob("metrics.before-resume-*.csv"), key=_resume_number), folder / "metrics.csv"]
-    if not files[-1].is_file():
+    if not (folder / "metrics.csv").is_file():
         raise UserError(f"{run}: no run folder with a metrics.csv, nor a checkpoint in such a folder")
-    tables = [pl.read_csv(file, infer_schema_length=None) for file in files]
-    logged = sorted({name for table in tables for name in table.columns if "/" in name})
+    tables = _logs(folder)
+    logged = _logged(tables)
     if metric not in logged:
         raise UserError(f"{run} did not log {metric!r}; it has {', '.join(logged)}{did_you_mean(metric, logged)}")
+    return _curve(tables, metric)
+
+
+def read_curves(folder: Path) -> dict[str, Points]:
+    """Read every metric that a run logged, as :func:`read_curve` reads one; none without a log.
+
+    Args:
+        folder: a run folder.
+
+    Raises:
+        UserError: a file that is no CSV, or lacks the column epoch.
+    """
+    tables = _logs(folder)
+    return {metric: points for metric in _logged(tables) if (points := _curve(tables, metric))}
+
+
+def _logs(folder: Path) -> list[pl.DataFrame]:
+    """Return the logs of a run, that of its last start at the end."""
+    files = [*sorted(folder.glob("metrics.before-resume-*.csv"), key=_resume_number), folder / "metrics.csv"]
+    tables = []
+    for file in files:
+        try:
+            tables += [pl.read_csv(file, infer_schema_length=None)] if file.is_file() and file.stat().st_size else []
+        except pl.exceptions.PolarsError as error:
+            raise UserError(f"{file} is damaged: {error}") from error
+        if tables and "epoch" not in tables[-1].columns:
+            raise UserError(f"{file} has no column epoch, so `fit` did not write it")
+    return tables
+
+
+def _logged(tables: Sequence[pl.DataFrame]) -> list[str]:
+    return sorted({name for table in tables for name in table.columns if "/" in name})
+
+
+def _curve(tables: Sequence[pl.DataFrame], metric: str) -> Points:
     values = pl.col(metric).cast(pl.Float64)  # a column with "nan", as loggers write it, is read as texts
     rows = [table.select("epoch", values).drop_nulls().rows() for table in tables if metric in table.columns]
     return sorted({epoch + 1: value for table in rows for epoch, value in table}.items())

@@ -77,11 +77,13 @@ BUNDLES = {"similar": ["--id=i"], "export": ["--output=o"], "index": ["--bundle=
 
 
 @pytest.mark.parametrize(
-    "name", ["search", "baseline", "curves", "mine", "summary", "score", "hashing-report", *BUNDLES]
+    "name", ["search", "baseline", "curves", "mine", "summary", "score", "hashing-report", "report", *BUNDLES]
 )
 def test_a_list_of_texts_takes_any_text(name: str) -> None:
     function = _without_result(function_of(name))
-    option = {"search": "query", "curves": "label", "similar": "filter", "index": "factory"}.get(name, "config")
+    option = {"search": "query", "curves": "label", "report": "runs", "similar": "filter", "index": "factory"}.get(
+        name, "config"
+    )
     needed = {"curves": ["--run=r", "--metric=m", "--plot=p.svg"], "score": ["--input=i"], **BUNDLES}.get(name, [])
     parser = SpellingParser(exit_on_error=False)
     parser.add_function_arguments(function, as_group=False)
