@@ -31,6 +31,7 @@ from benchmarks.large_corpus import large_corpus
 from benchmarks.pictures import pictures
 from benchmarks.report import Section, head, markdown, section_of, with_section
 from benchmarks.search import search
+from benchmarks.serving import serving
 from benchmarks.startup import startup
 from benchmarks.step_profile import step_profile
 from benchmarks.steps import lightning_step
@@ -51,6 +52,7 @@ ALL: list[Callable[..., Section]] = [
     search,
     indexes,
     bundle,
+    serving,
     deep_retrieval,
     lightning_step,
     step_profile,

@@ -27,7 +27,7 @@ def bundle(config: str = "configs/emoji.yaml", num_queries: int = 1000, repeats:
     bundle, and the command that answers one query, stand against a process that only imports torch.
     """
     with tempfile.TemporaryDirectory() as folder:
-        in_torch, queries, weights = _export(config, Path(folder, "bundle"), num_queries)
+        in_torch, queries, weights = export_untrained(config, Path(folder, "bundle"), num_queries)
         served = Retriever.load(Path(folder, "bundle"))
         rows = [
             _one_by_one(served, in_torch, queries[:100], repeats),
@@ -39,7 +39,7 @@ def bundle(config: str = "configs/emoji.yaml", num_queries: int = 1000, repeats:
     return Section("Answers from a bundle", rows, [note])
 
 
-def _export(config: str, folder: Path, num_queries: int) -> tuple[Retriever, list[str], int]:
+def export_untrained(config: str, folder: Path, num_queries: int) -> tuple[Retriever, list[str], int]:
     """Write a bundle of an untrained model; return the retriever in torch, texts of queries, and bytes of weights."""
     data, model = load_data([ROOT / config]), load_untrained([ROOT / config])
     data.cache_dir = folder.with_name("cache")
