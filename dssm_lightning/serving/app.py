@@ -15,6 +15,7 @@ from dssm_lightning.serving import docs_page
 from dssm_lightning.serving.errors import RequestError
 from dssm_lightning.serving.guard import Guard
 from dssm_lightning.serving.page import static_files
+from dssm_lightning.serving.route_table import RouteTable
 from dssm_lightning.serving.routes import candidates, embeddings, encode, operations, search
 from dssm_lightning.serving.serving import Serving
 
@@ -90,9 +91,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = str(error.detail)
+    message, headers = str(error.detail), error.headers
     if error.status_code == 404:
         message = f"there is nothing at {request.url.path[:200]!r}"
     elif error.status_code == 405:
         message = f"{request.method} is not possible at {request.url.path[:200]!r}"
-    return await _refused(request, RequestError(error.status_code, message, headers=error.headers))
+        headers = {"Allow": ", ".join(RouteTable(request.app.routes).methods(request.url.path))}
+    return await _refused(request, RequestError(error.status_code, message, headers=headers))

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from dssm_lightning.serving.answers import json_bytes, json_content
 from dssm_lightning.serving.errors import RequestError
 from dssm_lightning.serving.openapi import openapi_document
-from dssm_lightning.serving.serving import Serving
+from dssm_lightning.serving.serving import Serving, serving_of
 
 ASSETS = {
     "swagger-ui.css": "text/css; charset=utf-8",
@@ -32,7 +32,14 @@ _KEPT = {"Cache-Control": "public, max-age=3600"}
 
 async def openapi(request: Request) -> Response:
     """Return the OpenAPI document, with examples from the bundles that are served."""
-    return json_content(await asyncio.to_thread(_document, request.app))
+    bundles = list(serving_of(request).bundles.values())
+    for each in bundles:
+        each.hold()  # a reload would close them under the thread
+    try:
+        return json_content(await asyncio.to_thread(_document, request.app))
+    finally:
+        for each in bundles:
+            each.release()
 
 
 def _document(app: Any) -> bytes:

@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
 
-from dssm_lightning.retrieval.bundle.files import MANIFEST
+from dssm_lightning.serving.file_stamps import Stamps
 from dssm_lightning.serving.served_bundle import ServedBundle
 from dssm_lightning.serving.serving import Serving
 from dssm_lightning.utils.logger import LOGGER
 
 EVERY_S = 1.0
 """Seconds between two looks."""
-
-
-class Stamp(NamedTuple):
-    """What tells a file from another one, and from itself after a change."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-
-    @classmethod
-    def of(cls, path: Path) -> Stamp | None:
-        """Return the stamp of a file; None if there is none."""
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-
-    def is_changed(self, now: Stamp) -> bool:
-        """Whether it is the same file with other contents, or perhaps other contents."""
-        return (self.device, self.inode) == (now.device, now.inode) and self != now
 
 
 class FileWatch:
@@ -51,17 +26,14 @@ class FileWatch:
 
     def __init__(self, serving: Serving, tells: bool = True) -> None:
         self._serving, self._tells = serving, tells
-        self._stamps: dict[int, Mapping[str, Stamp | None]] = {}
         self._told: set[int] = set()
-        for bundle in serving.bundles.values():
-            self._stamps[bundle.number] = _stamps(bundle)
 
     async def run(self) -> None:
         """Look every second, in another thread: a folder may be far away."""
         while True:
             await asyncio.sleep(EVERY_S)
             for bundle in list(self._serving.bundles.values()):
-                found = await asyncio.to_thread(_stamps, bundle)
+                found = await asyncio.to_thread(bundle.stamps_now)
                 if self._serving.bundles.get(bundle.name) is bundle:
                     self.compare(bundle, found)
             self._forget()
@@ -69,12 +41,12 @@ class FileWatch:
     def look(self) -> None:
         """Look once."""
         for bundle in list(self._serving.bundles.values()):
-            self.compare(bundle, _stamps(bundle))
+            self.compare(bundle, bundle.stamps_now())
         self._forget()
 
-    def compare(self, bundle: ServedBundle, found: Mapping[str, Stamp | None]) -> None:
-        """Compare the files of a bundle with those that were found first."""
-        first = self._stamps.setdefault(bundle.number, found)
+    def compare(self, bundle: ServedBundle, found: Stamps) -> None:
+        """Compare the files of a bundle with those that were opened."""
+        first = bundle.stamps
         replaced = [name for name, stamp in found.items() if stamp != first[name]]
         for name in replaced:
             before, now = first[name], found[name]
@@ -91,13 +63,4 @@ class FileWatch:
                 LOGGER.info(f"bundle {bundle.name}: its files were replaced; the old ones are served until a reload")
 
     def _forget(self) -> None:
-        served = {bundle.number for bundle in self._serving.bundles.values()}
-        self._stamps = {number: stamps for number, stamps in self._stamps.items() if number in served}
-        self._told &= served
-
-
-def _stamps(bundle: ServedBundle) -> dict[str, Stamp | None]:
-    """Return the stamp of each file of a bundle."""
-    folder = bundle.retriever.folder
-    assert folder is not None
-    return {name: Stamp.of(folder / name) for name in (MANIFEST, *bundle.manifest.files)}
+        self._told &= {bundle.number for bundle in self._serving.bundles.values()}

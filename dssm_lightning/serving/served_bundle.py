@@ -6,11 +6,12 @@ import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from dssm_lightning.features.readings import Truncation
-from dssm_lightning.retrieval.bundle.files import MANIFEST
+from dssm_lightning.retrieval.bundle.files import MANIFEST, names_in
 from dssm_lightning.retrieval.bundle.manifest import Manifest, read_manifest
 from dssm_lightning.retrieval.hits import Hit
 from dssm_lightning.retrieval.retriever import Retriever
@@ -18,6 +19,7 @@ from dssm_lightning.retrieval.towers import Side
 from dssm_lightning.serving.answers import json_bytes
 from dssm_lightning.serving.decoding import RecordReader
 from dssm_lightning.serving.example_values import Examples
+from dssm_lightning.serving.file_stamps import Stamps, is_as_before, stamps_of
 from dssm_lightning.serving.info import bundle_facts
 from dssm_lightning.serving.settings import Limits, NamedBundle, ServingSettings
 from dssm_lightning.utils.errors import UserError
@@ -47,7 +49,14 @@ class ServedBundle:
         self.version, self.name_json = checksum[:12], json_bytes(name)
         self.facts = bundle_facts(name, checksum, retriever, manifest)
         """What ``GET /info`` says of it."""
+        self.stamps = self.stamps_now()
+        """The files that were opened."""
         self._in_use, self._is_retired = 0, False
+
+    def stamps_now(self) -> Stamps:
+        """Return the stamp of each file, as it is now; without one of a file that is gone."""
+        assert self.retriever.folder is not None
+        return stamps_of(self.retriever.folder, (MANIFEST, *self.manifest.files))
 
     def reader(self, side: Side) -> RecordReader:
         """Return what reads the queries, or the candidates, of requests."""
@@ -128,12 +137,15 @@ def open_bundles(settings: ServingSettings) -> list[ServedBundle]:
 def open_bundle(bundle: NamedBundle, limits: Limits, threads: int = 1, verify: bool = True) -> ServedBundle:
     """Open, verify and warm a bundle. Errors as for :func:`open_bundles`."""
     try:
+        place = Path(bundle.place)
+        before = stamps_of(place, names_in(place)) if place.is_dir() else {}  # none of a URL: nobody writes its cache
         retriever = Retriever.load(bundle.place, threads=threads, verify=verify)
         folder = retriever.folder
         assert folder is not None
         manifest = read_manifest(folder)
         checksum = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
         served = ServedBundle(bundle.name, retriever, manifest, checksum, limits)
+        _require_unchanged(served, before)
         _warm(served)
     except UserError:
         raise
@@ -141,6 +153,20 @@ def open_bundle(bundle: NamedBundle, limits: Limits, threads: int = 1, verify: b
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"bundle {bundle.place!r} cannot be served: {reason:.500}") from error
     return served
+
+
+def _require_unchanged(bundle: ServedBundle, before: Stamps) -> None:
+    """Refuse a bundle whose files were written while they were opened: what was verified may not be what is mapped.
+
+    Raises:
+        UserError: a file was changed or replaced.
+    """
+    changed = [name for name, now in bundle.stamps.items() if before and not is_as_before(before.get(name), now)]
+    if changed:
+        raise UserError(
+            f"bundle {bundle.name}: {changed[0]} was written while the bundle was opened; put a whole bundle in its "
+            "place, as export and pull do, and open it again"
+        )
 
 
 def _warm(bundle: ServedBundle) -> None:

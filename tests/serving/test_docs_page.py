@@ -14,9 +14,10 @@ pytest.importorskip("fastapi", reason="pip install fastapi")
 pytest.importorskip("swagger_ui_bundle", reason="pip install swagger-ui-bundle")
 
 from helpers.live_server import live_server
+from helpers.serving import served
 from starlette.testclient import TestClient
 
-from dssm_lightning.serving import docs_page
+from dssm_lightning.serving import docs_page, openapi
 from dssm_lightning.serving.app import build_app
 from dssm_lightning.serving.serving import Serving
 from dssm_lightning.serving.settings import ServingSettings, name_bundles
@@ -41,6 +42,22 @@ def test_the_page_and_its_files_need_no_token(client: TestClient) -> None:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(("text/css", "text/javascript"))
     assert client.get("/openapi.json").status_code == 401
+
+
+def test_a_reload_meanwhile_does_not_close_what_the_document_describes(
+    shop_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = openapi.describe_bodies
+    with served(f"shop={shop_bundle}") as server:
+
+        def describe_and_reload(*arguments: Any) -> None:
+            describe(*arguments)
+            server.serving.bundle().retire()
+
+        monkeypatch.setattr(openapi, "describe_bodies", describe_and_reload)
+        answer = server.get("/openapi.json")
+        assert answer.status == 200
+        assert answer.value["paths"]["/search"]["post"]["requestBody"]["content"]["application/json"]["examples"]
 
 
 def test_nothing_is_inline_and_nothing_is_elsewhere(client: TestClient) -> None:

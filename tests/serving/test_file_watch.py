@@ -7,10 +7,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.bundles import copied
 
+from dssm_lightning.retrieval.retriever import Retriever
 from dssm_lightning.serving import file_watch
 from dssm_lightning.serving.errors import RequestError
 from dssm_lightning.serving.file_watch import FileWatch
@@ -61,6 +63,34 @@ def test_a_file_that_is_changed_in_place_ends_the_service(
         serving.bundle()
     assert error.value.status == 503
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_change_before_the_first_look_is_seen(serving: Serving, bundle: Path) -> None:
+    touch(bundle / "corpus" / "embeddings.safetensors")
+    FileWatch(serving).look()
+    assert "embeddings" in (serving.why_not_ready or "")
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_bundle_that_is_written_while_it_is_opened_is_refused(
+    serving: Serving, bundle: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    load, first = Retriever.load, serving.bundle()
+
+    def load_and_write(*arguments: Any, **options: Any) -> Retriever:
+        found = load(*arguments, **options)
+        if is_replaced:
+            replace(bundle)
+        touch(bundle / "query.onnx")
+        return found
+
+    monkeypatch.setattr(Retriever, "load", load_and_write)
+    with pytest.raises(UserError, match=r"shop.*written while"):
+        asyncio.run(serving.reload())
+    monkeypatch.undo()
+    assert serving.bundle() is first
+    asyncio.run(serving.reload())
+    assert serving.bundle() is not first
 
 
 def test_a_file_that_becomes_shorter_ends_the_service(serving: Serving, bundle: Path) -> None:

@@ -175,8 +175,10 @@ def test_what_is_no_json_is_refused(server: Server, content: bytes, headers: dic
 
 def test_another_method_is_405(server: Server) -> None:
     found = server.get("/search")
-    assert (found.status, found.headers["allow"]) == (405, "POST")
+    assert (found.status, found.headers["allow"]) == (405, "OPTIONS, POST")
     assert "GET" in found.error
+    page = server.run(server.ask("PUT", "/"))  # two routes have this address
+    assert (page.status, page.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
 
 
 # -- anything ----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dssm_lightning.reports.html_report.training_advice import (
     more_negatives,
     repair_collapse,
     rows_without_negatives,
+    scaled_rate,
     stop_earlier,
     train_longer,
     validate,
@@ -37,7 +38,7 @@ def beat_popularity(found: Evidence) -> Advice | None:
         f"({rival.metrics.get(name, 0):.3f}), which ignores the query. First see whether the loss falls at all: the "
         "learning rate matters most. Try three times as much and a third."
     )
-    return Advice("Find a learning rate that learns", reason, _scaled_rate(found))
+    return Advice("Find a learning rate that learns", reason, scaled_rate(found, 3))
 
 
 def fuse_with_text(found: Evidence) -> Advice | None:
@@ -72,10 +73,10 @@ def tie_tables(found: Evidence) -> Advice | None:
     """Share the table of equal text features, where a text baseline wins."""
     if not found.loses_to(found.rival(TEXT_BASELINES)) or found.setting("model", "tied_embeddings"):
         return None
-    others = {(each["class"], each.get("num_buckets")): each for each in found.features("candidate")}
-    for each in found.features("query"):
+    others = {(each["class"], each.get("num_buckets")): each for each in found.texts("candidate")}
+    for each in found.texts("query"):
         twin = others.get((each["class"], each.get("num_buckets")))
-        if twin is not None and each.get("num_buckets"):
+        if twin is not None:
             reason = (
                 "A baseline that only counts common words is better. With one table for both sides a word means "
                 "the same "
@@ -91,20 +92,20 @@ def add_histories(found: Evidence) -> Advice | None:
     """Add what a query liked, where neighbours win."""
     rival = found.rival(NEIGHBOURS)
     kinds = {each["class"] for each in found.features("query")}
-    keys = [each["name"] for each in found.features("candidate") if each["class"] == "Categorical" and "name" in each]
-    if not found.loses_to(rival) or rival is None or "History" in kinds or not keys:
+    if not found.loses_to(rival) or rival is None or "History" in kinds:
         return None
+    liked = found.id_feature() or "candidate"  # whole candidates, where there is no id that represents one
     reason = (
         f"{rival.name} is better, and it knows only what each query liked before. Give the query tower the same "
         "knowledge; leaving half of it out at random in training helps. On MovieLens-100K this leads past EASE."
     )
-    lines = f"data:\n  query:\n    - {{class_path: History, init_args: {{name: history, of: {keys[0]}, dropout: 0.5}}}}"
+    lines = f"data:\n  query+:\n    - {{class_path: History, init_args: {{name: history, of: {liked}, dropout: 0.5}}}}"
     return Advice("Let the query know what it liked", reason, lines)
 
 
 def add_liked_by(found: Evidence) -> Advice | None:
     """Describe candidates by the queries that led to them."""
-    texts = [each for each in found.features("query") if each.get("num_buckets") and each["class"] != "Bucketized"]
+    texts = found.texts("query")
     kinds = {each["class"] for each in found.features("candidate")}
     if not texts or "LikedBy" in kinds or found.rival(TEXT_BASELINES) is None or _share_cold(found) > 0.5:
         return None
@@ -114,7 +115,7 @@ def add_liked_by(found: Evidence) -> Advice | None:
         "to .48."
     )
     lines = (
-        f"data:\n  candidate:\n    - {{class_path: LikedBy, init_args: {{name: asked, of: {texts[0].get('name')}}}}}"
+        f"data:\n  candidate+:\n    - {{class_path: LikedBy, init_args: {{name: asked, of: {texts[0].get('name')}}}}}"
     )
     return Advice("Describe candidates by their training queries", reason, lines)
 
@@ -122,9 +123,9 @@ def add_liked_by(found: Evidence) -> Advice | None:
 def help_cold_candidates(found: Evidence) -> Advice | None:
     """Let content speak for candidates without a training row."""
     cold, every, size = _cut(found, "cold_candidates"), _cut(found, ""), found.metric("cold_candidates/queries") or 0
-    if cold is None or every is None or cold >= 0.5 * every or size < FEWEST:
+    name = found.id_feature()
+    if cold is None or every is None or cold >= 0.5 * every or size < FEWEST or name is None:
         return None
-    names = [each.get("name") for each in found.features("candidate") if each["class"] == "Categorical"]
     reason = (
         f"Candidates that no training row likes are found in {cold:.0%} of their {size:,.0f} queries; all, in "
         f"{every:.0%}. "
@@ -132,7 +133,6 @@ def help_cold_candidates(found: Evidence) -> Advice | None:
         "those; "
         "add columns that describe the content (texts, pictures, categories) if there are few."
     )
-    name = str(next(iter(names), "candidate_id"))
     width = found.setting("model", "candidate_tower", "init_args", "encoders", name, "init_args", "output_dim")
     options = ", ".join([*([] if width is None else [f"output_dim: {width}"]), "id_dropout: 0.3"])
     lines = (
@@ -214,9 +214,3 @@ def _share_cold(found: Evidence) -> float:
     cold = 0.0 if model is None else model.metrics.get("cold_candidates/queries", 0.0)
     rows = 0 if model is None or model.rows is None else len(model.rows)
     return cold / rows if rows else 0.0
-
-
-def _scaled_rate(found: Evidence) -> str:
-    rate = found.setting("model", "optimizer", "init_args", "lr")
-    value = 3 * float(rate) if isinstance(rate, int | float) else 0.003
-    return f"model:\n  optimizer:\n    init_args: {{lr: {value:g}}}"

@@ -10,6 +10,8 @@ from dssm_lightning.reports.html_report.metric_figures import compare
 from dssm_lightning.reports.html_report.run_record import Measured, RunRecord
 
 TEXT_BASELINES = ("BM25", "TfIdf")
+TEXTS = ("HashedTrigrams", "HashedWords", "HashedNgrams")
+"""Features of texts whose table has a row for each bucket."""
 NEIGHBOURS = ("ItemKNN", "EASE")
 
 
@@ -20,6 +22,7 @@ class Evidence(NamedTuple):
     geometry: Sequence[Geometry] = ()
     near_misses: float | None = None  # share of queries whose first right candidate has a rank from 11 to 100
     found: float | None = None  # share of queries whose first right candidate has a rank up to 10
+    candidate_id: str | None = None  # the column that identifies a candidate; None = unknown
 
     def setting(self, *path: str) -> Any:
         """Return a setting of the run's config; None where there is none."""
@@ -37,6 +40,18 @@ class Evidence(NamedTuple):
                 kind = str(each.get("class_path", "")).rpartition(".")[2]
                 found.append({**(each.get("init_args") or {}), "class": kind})
         return found
+
+    def texts(self, side: str) -> list[dict[str, Any]]:
+        """Return the features of hashed texts of a side."""
+        return [each for each in self.features(side) if each["class"] in TEXTS and each.get("name")]
+
+    def id_feature(self) -> str | None:
+        """Return the name of the feature that is a candidate's id; None if the model reads no id, or it is unknown."""
+        for each in self.features("candidate"):
+            column = each.get("column") or each.get("name")
+            if each["class"] == "Categorical" and column is not None and column == self.candidate_id:
+                return str(each["name"])
+        return None
 
     def class_of(self, *path: str) -> str:
         """Return the last name of the class of a setting, which is a text or ``{class_path, init_args}``."""

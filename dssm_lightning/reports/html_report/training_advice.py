@@ -9,6 +9,8 @@ from dssm_lightning.reports.html_report.run_record import baseline_command
 from dssm_lightning.reports.html_report.training_figures import best_epoch, monitored
 
 FEW_NEGATIVES = 100
+SCALE = 20
+"""A logit scale that suits cosines in a softmax."""
 
 
 class Advice(NamedTuple):
@@ -55,7 +57,10 @@ def repair_collapse(found: Evidence) -> Advice | None:
         "tell "
         "candidates apart), a learning rate that is too high, or too few negatives."
     )
-    return Advice("Repair the collapse", reason, "model:\n  scorer:\n    init_args: {logit_scale: 20}")
+    scale = found.setting("model", "scorer", "init_args", "logit_scale")
+    suits = isinstance(scale, int | float) and scale >= SCALE
+    lines = scaled_rate(found, 1 / 3) if suits else f"model:\n  scorer:\n    init_args: {{logit_scale: {SCALE}}}"
+    return Advice("Repair the collapse", reason, lines)
 
 
 def stop_earlier(found: Evidence) -> Advice | None:
@@ -73,10 +78,13 @@ def stop_earlier(found: Evidence) -> Advice | None:
         "learnt by "
         "heart. best.ckpt holds the best epoch; stopping there saves time, and dropout may move the peak up."
     )
+    dropout = found.setting("model", "query_tower", "init_args", "dropout") or 0.0
+    more = 0.3 if dropout < 0.3 else min(dropout + 0.2, 0.8)
     lines = (
-        "trainer:\n  callbacks:\n    - "
+        "trainer:\n  callbacks+:\n    - "
         f"{{class_path: EarlyStopping, init_args: {{monitor: {name}, mode: {_mode(found)}, "
-        "patience: 3}}\nmodel:\n  query_tower:\n    init_args: {dropout: 0.3}"
+        "patience: 3}}\nmodel:\n  query_tower:\n    "
+        f"init_args: {{dropout: {more:g}}}"
     )
     return Advice("Stop earlier, or regularise", reason, lines)
 
@@ -139,6 +147,13 @@ def free_the_scale(found: Evidence) -> Advice | None:
     return Advice(
         "Raise the limit of the scale", reason, f"model:\n  scorer:\n    init_args: {{max_logit_scale: {2 * limit:g}}}"
     )
+
+
+def scaled_rate(found: Evidence, factor: float) -> str:
+    """Return the lines that multiply the learning rate."""
+    rate = found.setting("model", "optimizer", "init_args", "lr")
+    value = factor * float(rate) if isinstance(rate, int | float) else factor * 0.001
+    return f"model:\n  optimizer:\n    init_args: {{lr: {value:.3g}}}"
 
 
 def _mode(found: Evidence) -> str:

@@ -56,7 +56,7 @@ def make_page(record: RunRecord, opened: OpenedRun | None, colour_by: str | None
     Raises:
         UserError: ``colour_by`` is no column of the candidates.
     """
-    evidence = Evidence(record)
+    evidence = Evidence(record, candidate_id=None if opened is None else opened.data.candidates.columns[0])
     sections: list[Section] = []
     if opened is not None and opened.sample is not None:
         colour_column(opened.data.candidates, colour_by)

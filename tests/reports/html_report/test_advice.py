@@ -33,7 +33,7 @@ def curve(*values: float) -> dict[str, list[tuple[int, float]]]:
     return {"val/mrr": list(enumerate(values, 1)), "train/negatives": [(1, 500.0)]}
 
 
-QUIET = Evidence(record(config=config(tied_embeddings={"text": "title"})), [HEALTHY], 0.05, 0.8)
+QUIET = Evidence(record(config=config(tied_embeddings={"text": "title"})), [HEALTHY], 0.05, 0.8, "item_id")
 LIKED_BY = "Describe candidates by their training queries"
 CASES: dict[str, tuple[Evidence, str, str]] = {
     "measure_baselines": (
@@ -141,6 +141,41 @@ def test_what_it_gives_can_be_read(case: str) -> None:
         if advice.is_yaml:
             assert isinstance(yaml.safe_load(advice.how), dict)
             assert set(yaml.safe_load(advice.how)) <= {"data", "model", "trainer"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lists_are_added_to(case: str) -> None:
+    """A second config replaces the lists of the first one, such as all features of the query, but for a ``+``."""
+    for advice in give_advice(CASES[case][0]):
+        sections = yaml.safe_load(advice.how).values() if advice.is_yaml else []
+        for name, value in (item for section in sections for item in section.items()):
+            assert name.endswith("+") == isinstance(value, list)
+
+
+def test_what_is_no_id_is_not_taken_for_one() -> None:
+    cold = CASES["help_cold_candidates"][0]._replace(candidate_id="sku")
+    assert "Give new candidates a voice" not in {advice.title for advice in give_advice(cold)}
+    neighbours = CASES["add_histories"][0]._replace(candidate_id="sku")
+    assert "of: candidate," in next(a.how for a in give_advice(neighbours) if "liked" in a.title)
+
+
+def test_buckets_of_numbers_are_no_texts() -> None:
+    changed = deepcopy(CASES["tie_tables"][0].record.config)
+    for side in ("query", "candidate"):
+        changed["data"][side] = [{"class_path": "Bucketized", "init_args": {"name": side, "num_buckets": 10}}]
+    changed["model"].pop("tied_embeddings", None)
+    found = CASES["tie_tables"][0].record._replace(config=changed)
+    titles = {advice.title for advice in give_advice(QUIET._replace(record=found))}
+    assert not titles & {"Share the table of both sides' texts", LIKED_BY}
+
+
+def test_a_scale_and_a_dropout_that_are_there_are_not_given_again() -> None:
+    scaled = CASES["repair_collapse"][0].record._replace(config=config(scorer={"init_args": {"logit_scale": 20.0}}))
+    collapsed = give_advice(CASES["repair_collapse"][0]._replace(record=scaled))
+    assert "lr: 0.00333" in next(a.how for a in collapsed if "collapse" in a.title)
+    dropped = CASES["stop_earlier"][0].record._replace(config=config(query_tower={"init_args": {"dropout": 0.4}}))
+    peaked = give_advice(QUIET._replace(record=dropped))
+    assert "dropout: 0.6" in next(a.how for a in peaked if "earlier" in a.title)
 
 
 def test_a_healthy_run_hears_of_no_fault() -> None:
