@@ -77,21 +77,23 @@ class RawEncoder:
                 with naming_packages(f"{feature._label} of {len(values):,} rows"):
                     features[feature.name] = _encoded(feature, values, rows, embeddings)
             except UserError as error:
-                raise self._with_needed(side, feature, records, error) from error
+                given = self._given_without(side, feature, records)
+                if given is None:
+                    raise
+                raise self._with_needed(side, feature, given, error) from error
         return features
 
-    def _with_needed(self, side: Side, feature: Feature, records: Sequence[Record], error: UserError) -> UserError:
-        """Return the error, with the list of what is needed if the value was not given at all."""
-        absent = [record for record in records if feature.source_column not in record]
-        if not absent:
-            return error
-        needed = needed_columns(self.schema(side))
-        if feature.source_column not in needed:
-            return error
-        given = list(absent[0])
+    def _given_without(self, side: Side, feature: Feature, records: Sequence[Record]) -> list[str] | None:
+        """Return the columns of the first record without the one that a feature needs; None if that is not missing."""
+        if feature.source_column not in needed_columns(self.schema(side)):
+            return None
+        return next((list(record) for record in records if feature.source_column not in record), None)
+
+    def _with_needed(self, side: Side, feature: Feature, given: list[str], error: UserError) -> UserError:
+        """Return the error with the list of what is needed, for a value that was not given at all."""
         return UserError(
-            f"the {side} gives {given}, but not {feature.source_column!r}, which the model needs; needed are {needed}"
-            f" of the columns {self.columns[side]} ({error})"
+            f"the {side} gives {given}, but not {feature.source_column!r}, which the model needs; needed are "
+            f"{needed_columns(self.schema(side))} of the columns {self.columns[side]} ({error})"
         )
 
 

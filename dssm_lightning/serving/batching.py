@@ -73,7 +73,7 @@ class Batcher:
             return await job.future
         finally:
             self._unqueue(job)
-            del self._open[job]
+            del self._open[job], job  # an error's traceback holds this frame, which must not hold the error's job
 
     def close(self) -> None:
         """Refuse the jobs that wait, and all others; what runs comes to its end."""

@@ -83,6 +83,17 @@ def run_jobs(jobs: Sequence[Job]) -> tuple[Outcome | Exception, float]:
     started = time.thread_time()
     try:
         outcome: Outcome | Exception = jobs[0].work.run(items)
-    except Exception as error:  # also what is not expected: who asked is told, and the batcher goes on
+    except RequestError as error:
+        outcome = _without_frames(error)
+    except Exception as error:  # what is not expected: who asked is told, and the batcher goes on
         outcome = error
     return outcome, time.thread_time() - started
+
+
+def _without_frames(error: RequestError) -> RequestError:
+    """Let go of where an error came from: frames hold the bundle, and hold each other and the error for long."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error

@@ -16,6 +16,7 @@ from dssm_lightning.serving.errors import RequestError
 from dssm_lightning.serving.file_watch import FileWatch
 from dssm_lightning.serving.graceful_server import SIGNALS, GracefulServer
 from dssm_lightning.serving.listening import BACKLOG
+from dssm_lightning.serving.memory import give_memory_back
 from dssm_lightning.serving.refusals import Refusal
 from dssm_lightning.serving.serving import Serving
 from dssm_lightning.utils.errors import UserError
@@ -47,7 +48,9 @@ def make_server(
         tells: whether the log tells of replaced files.
     """
     limits = serving.settings.limits
-    warnings.filterwarnings("ignore", module="dssm_lightning")  # answers tell what was cut off; each one would be kept
+    # Answers tell what was cut off, and Pillow warns of broken pictures. Python keeps each text, which clients choose.
+    warnings.filterwarnings("ignore", module=r"dssm_lightning|PIL\b")
+    give_memory_back()
 
     def refused(refusal: Refusal) -> None:
         serving.telemetry.count_error(refusal.error_type)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from dssm_lightning.utils.array_columns import as_arrays, as_tensors
 from dssm_lightning.utils.ragged import Ragged
-from dssm_lightning.utils.ragged_arrays import RaggedArray
+from dssm_lightning.utils.ragged_arrays import RaggedArray, parts_of
 
 LENGTHS = [2, 0, 3, 0]
 
@@ -56,3 +58,30 @@ def test_read_only_arrays_are_copied() -> None:
     values.flags.writeable = False
     assert as_tensors(values).add_(1).tolist() == [1, 2, 3]
     assert values.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, [1], [5, 0, 0, 0, 0, 1, 9, 9, 1], [0, 0, 0]])
+@pytest.mark.parametrize("most", [1, 3, 8, 1_000])
+def test_parts_of_rows_are_small_and_are_all_rows(lengths: list[int], most: int) -> None:
+    column, _ = both(lengths)
+    items, numbers = np.eye(3), np.arange(len(lengths))
+    parts = parts_of({"x": column._replace(items=items), "number": numbers}, len(lengths), most)
+    values: list[int] = []
+    for part in parts:
+        found: Any = part["x"]
+        assert found.offsets[0] == 0
+        assert found.items is items
+        assert found.values.tolist() == found.age.tolist()
+        assert len(found.lengths) == 1 or len(found.lengths) * found.lengths.max() <= most
+        assert len(found.lengths) == len(part["number"])
+        values += found.values.tolist()
+    assert values == column.values.tolist()
+    assert [length for part in parts for length in part["x"].lengths.tolist()] == lengths  # type: ignore[union-attr]
+    assert np.concatenate([part["number"] for part in parts]).tolist() == numbers.tolist()  # type: ignore[arg-type]
+
+
+def test_few_values_stay_together() -> None:
+    columns = {"x": both([3, 1])[0], "y": both([0, 2])[0]}
+    assert parts_of(columns, 2, 6) == [columns]
+    assert len(parts_of(columns, 2, 5)) == 2
+    assert parts_of({"n": np.zeros(9)}, 9, 1)[0]["n"].shape == (9,)  # type: ignore[union-attr]
