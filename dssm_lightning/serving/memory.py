@@ -25,4 +25,5 @@ def give_memory_back() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     settings = {_MMAP_THRESHOLD: LARGE, _TRIM_THRESHOLD: LARGE, _ARENA_MAX: ARENAS}
-    return all([mallopt(name, value) for name, value in settings.items()])
+    taken = [bool(mallopt(name, value)) for name, value in settings.items()]  # all of them, whatever the first says
+    return all(taken)
