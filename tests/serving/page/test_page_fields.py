@@ -190,6 +190,7 @@ def test_what_the_query_became(tab: OpenTab) -> None:
     assert "Only 3 of 5 words of “mood” were read." in told.inner_text()
     told.click()
     parts = found.page.locator("details.reading section", has_text="mood").locator(".part")
+    parts.last.wait_for()  # a busy browser opens the details a moment after the click
     assert [each.inner_text().split()[0] for each in parts.all()] == ["happy", "weird", "blue"]
     assert [each.get_attribute("class") for each in parts.all()] == ["part known", "part unknown", "part known"]
     hashed = found.page.locator("details.reading section", has_text="HashedWords").locator(".part")
