@@ -1,6 +1,6 @@
 """Send a server requests that no client would send, and look at what it says, its memory, its descriptors and its log.
 
-    python scripts/fuzz_server.py                                   # 100,000 requests, about a quarter of an hour
+    python scripts/fuzz_server.py                                   # 100,000 requests, some minutes
     python scripts/fuzz_server.py --num_requests 2000 --seed 7 --bundle runs/emoji/version_0/bundle
 
 It starts ``serve`` with a bundle (by default two, of untrained models), and sends it:
@@ -17,7 +17,8 @@ token gets a twentieth more, reloads among them: 503 (too many connections) and 
 nowhere else.
 
 The end is a table, and status 1 if a mark is missed: no 5xx, no request without an answer, nothing but HTTP, no error
-in the log, an end with status 0, memory at most 5 % above that after the warm-up, no more descriptors. Linux only.
+in the log, an end with status 0, memory at most 5 % above that after the warm-up (VmRSS; without mapped files where
+bundles are opened anew), no more descriptors. Linux only.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _tight(bundles: Sequence[Path], mix: Mix, num_requests: int, seed: int, fold
         before = server.settled()
         tally = fuzz(mix.plans(num_requests, seed + 4), MANY_CLIENTS)
         after = server.settled(before.descriptors)
-        found = marks(server, tally, before, after, server.stop())
+        found = marks(server, tally, before, after, server.stop(), reloads=True)
         many, late = tally.count([503]), tally.count([504])
         print(f"\n{tally.total:,} requests to a server with tight limits: 503 {many:,} times, 504 {late:,} times")
         print(f"{tally.unanswered:,} requests found their connection closed, one too many")

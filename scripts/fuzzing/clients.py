@@ -7,7 +7,8 @@ import contextlib
 import itertools
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any
 
 from fuzzing.answers import Answer, NoAnswerError, take, take_all
 from fuzzing.plans import CLOSE, HALF, RESET, Plan
@@ -133,10 +134,10 @@ class Clients:
         finally:
             self._few.release()
 
-    async def _patient(self, plan: Plan, doing: object) -> Wire | None:
+    async def _patient(self, plan: Plan, doing: Coroutine[Any, Any, Wire | None]) -> Wire | None:
         self._tally.begin(plan)
         try:
-            done: Wire | None = await asyncio.wait_for(doing, PATIENCE_S)  # type: ignore[arg-type]  # a coroutine
+            done: Wire | None = await asyncio.wait_for(doing, PATIENCE_S)
         except NoAnswerError as error:
             self._tally.fault(plan, str(error))
         except (TimeoutError, asyncio.TimeoutError):

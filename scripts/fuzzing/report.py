@@ -21,11 +21,23 @@ class Mark(NamedTuple):
     holds: bool
 
 
-def marks(server: WatchedServer, tally: Tally, before: Use, after: Use, status: int | None) -> list[Mark]:
-    """Judge a run."""
+def marks(
+    server: WatchedServer, tally: Tally, before: Use, after: Use, status: int | None, reloads: bool = False
+) -> list[Mark]:
+    """Judge a run.
+
+    Args:
+        server: that has ended.
+        tally: of the run.
+        before: what the server used after its warm-up.
+        after: what it used at the end.
+        status: with which it ended.
+        reloads: whether it has opened its bundles anew. What it has read of their files since then is mapped, and not
+            counted: the system counts it by what was touched.
+    """
     errors = sum(fault.what.startswith("status 5") for fault in tally.faults)
     others, complaints = len(tally.faults) - errors, server.complaints
-    growth = after.resident / before.resident - 1
+    growth = after.anonymous / before.anonymous - 1 if reloads else after.resident / before.resident - 1
     peak = max((each.resident for each in server.samples), default=after.resident)
     return [
         Mark("answers with an unexpected 5xx", str(errors), not errors),
@@ -33,9 +45,9 @@ def marks(server: WatchedServer, tally: Tally, before: Use, after: Use, status: 
         Mark("lines of errors in the log", str(len(complaints)), not complaints),
         Mark("the process ended by itself, or not by SIGTERM", f"status {status}", status == 0),
         Mark(
-            "resident memory, MiB",
-            f"{before.resident / 1024:.1f} -> {after.resident / 1024:.1f} ({growth:+.1%}), at most {peak / 1024:.1f}; "
-            f"without mapped files {before.anonymous / 1024:.1f} -> {after.anonymous / 1024:.1f}",
+            "private memory" if reloads else "resident memory",
+            f"{growth:+.1%}; resident {before.resident / 1024:.1f} -> {after.resident / 1024:.1f} MiB, private "
+            f"{before.anonymous / 1024:.1f} -> {after.anonymous / 1024:.1f}, at most {peak / 1024:.1f} resident",
             growth <= GROWTH,
         ),
         Mark("descriptors", f"{before.descriptors} -> {after.descriptors}", after.descriptors <= before.descriptors),
@@ -48,7 +60,8 @@ def table(tally: Tally) -> str:
     total: Counter[int] = Counter()
     for kind, statuses in tally.statuses.items():
         total += statuses
-        rows.append(_row(kind, tally.requests[kind], statuses))
+        row = _row(kind, tally.requests[kind], statuses)
+        rows.append(row if tally.requests[kind] else (*row[:5], f"{tally.plans[kind]:,} connections"))
     rows.append(_row("all", tally.total, total))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
