@@ -11,7 +11,7 @@ from helpers.chromium import OpenTab, ids_of
 from dssm_lightning.retrieval.retriever import Retriever
 
 pytest_plugins = ["helpers.page_fixtures"]
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.flaky(reruns=1)]  # a busy machine stops a browser for seconds
 
 
 def box(page: Any, place: int = 0) -> Any:

@@ -12,7 +12,7 @@ from helpers.live_server import live_server
 from dssm_lightning.retrieval.retriever import Retriever
 
 pytest_plugins = ["helpers.page_fixtures"]
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.flaky(reruns=1)]  # a busy machine stops a browser for seconds
 
 
 def alert(found: Tab) -> Any:
