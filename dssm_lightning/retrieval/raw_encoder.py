@@ -85,9 +85,10 @@ class RawEncoder:
 
     def _given_without(self, side: Side, feature: Feature, records: Sequence[Record]) -> list[str] | None:
         """Return the columns of the first record without the one that a feature needs; None if that is not missing."""
-        if feature.source_column not in needed_columns(self.schema(side)):
+        given = next((list(record) for record in records if feature.source_column not in record), None)
+        if given is None or feature.source_column not in needed_columns(self.schema(side)):
             return None
-        return next((list(record) for record in records if feature.source_column not in record), None)
+        return given
 
     def _with_needed(self, side: Side, feature: Feature, given: list[str], error: UserError) -> UserError:
         """Return the error with the list of what is needed, for a value that was not given at all."""
