@@ -31,8 +31,8 @@ class Batcher:
 
     Args:
         limits: of the queue, of a batch, and of the time.
-        count_batch: is told the kind, the number of items and the seconds of each batch.
-        set_queue: is told how many items wait.
+        count_batch: called after each batch with its kind, number of items and seconds.
+        set_queue: called with the number of items that wait.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What connections are told, and when they read."""
+"""The settings of connections, and when connections read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ConnectionConfig(Config):
 
     Args:
         limits: of headers and connections.
-        refused: is told of each refusal that a connection writes by itself.
+        refused: called with each refusal that a connection writes by itself.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class GracefulServer(Server):
 
     Args:
         config: of uvicorn and of connections.
-        drain: is called when the server is told to end.
+        drain: called when a signal asks the server to end.
         reload: is called on SIGHUP, in the event loop.
         signals: what it reacts to.
     """

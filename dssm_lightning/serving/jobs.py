@@ -85,7 +85,7 @@ def run_jobs(jobs: Sequence[Job]) -> tuple[Outcome | Exception, float]:
         outcome: Outcome | Exception = jobs[0].work.run(items)
     except RequestError as error:
         outcome = _without_frames(error)
-    except Exception as error:  # what is not expected: who asked is told, and the batcher goes on
+    except Exception as error:  # an unexpected error: the request gets it, and the batcher goes on
         outcome = error
     return outcome, time.thread_time() - started
 

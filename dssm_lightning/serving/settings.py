@@ -1,4 +1,4 @@
-"""What a server is told: which bundles it serves, where it listens, and what it refuses."""
+"""The settings of a server: which bundles it serves, where it listens, and what it refuses."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class NamedBundle(NamedTuple):
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """What a server is told. It can be pickled, so that every worker process gets the same.
+    """The settings of a server. They can be pickled, so that every worker process gets the same.
 
     Raises:
         UserError: no bundle, or two of one name; an empty token; a port or a number of workers or threads that is none.

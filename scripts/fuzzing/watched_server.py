@@ -93,7 +93,7 @@ class WatchedServer:
         """Return what the process uses once it has answered, and forgotten, the clients that have left.
 
         Args:
-            descriptors: how many there may be; None: as many as there are after some seconds without a change.
+            descriptors: the most that are allowed; None: the number after some seconds without a change.
         """
         end, before, now = time.monotonic() + SETTLES_S[1], -1, self.use()
         while time.monotonic() < end and (now.descriptors != before or now.descriptors > (descriptors or before)):

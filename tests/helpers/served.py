@@ -106,7 +106,7 @@ def command_line(process: int) -> bytes:
 
 
 class Clients:
-    """Clients that ask without a pause, each on its connection, until there is no server, or until they are told."""
+    """Clients that ask without a pause, each on its connection, until there is no server, or until `stop` is called."""
 
     def __init__(self, port: int, body: Any, count: int = 6, keep_alive: bool = True) -> None:
         self.answered, self.failures, self.answers = 0, [], set[bytes]()

@@ -91,7 +91,7 @@ def test_a_reload_by_http_reaches_both(server: Served) -> None:
     assert server.post("/reload", {}, **TOKEN)[0] == 200
     wait_until(lambda: reloads(server) == before + 2, ENDS_S)
     time.sleep(0.3)
-    assert reloads(server) == before + 2  # nobody is told again
+    assert reloads(server) == before + 2  # no further reload
 
 
 def test_metrics_are_those_of_both(server: Served) -> None:
