@@ -11,6 +11,7 @@ ENV PATH=/venv/bin:$PATH
 # The server, bundles and the command line; filters; many queries at once; features of tokens and pictures; URLs.
 RUN pip install \
     "fastapi>=0.115" "uvicorn[standard]>=0.53" "msgspec>=0.19" "prometheus-client>=0.20" "swagger-ui-bundle>=1.1" \
+    "threadpoolctl>=3.1" \
     "numpy>=1.26" "onnxruntime>=1.23" "jsonargparse[signatures]>=4.53,<5" "rich>=14.1" \
     "lark>=1.1.9" "polars>=1.34" "tokenizers>=0.20" "pillow>=10.3" "filelock>=3.13" "fsspec"
 WORKDIR /source

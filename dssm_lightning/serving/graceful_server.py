@@ -16,7 +16,10 @@ from uvicorn.server import Server
 
 from dssm_lightning.serving.connection_config import ConnectionConfig
 from dssm_lightning.serving.connections import Connection
+from dssm_lightning.serving.listening import admit_no_more
 
+HANDSHAKE_S = 0.05
+"""Seconds that connections which have begun have to become complete, before the socket is closed."""
 INTERRUPTED = 130
 """Exit status after a second Ctrl-C."""
 HANGUP: int = getattr(signal, "SIGHUP", -1)
@@ -35,6 +38,7 @@ class GracefulServer(Server):
         drain: called when a signal asks the server to end.
         reload: is called on SIGHUP, in the event loop.
         signals: what it reacts to.
+        is_alone: no other process accepts on its sockets.
     """
 
     config: ConnectionConfig
@@ -45,10 +49,11 @@ class GracefulServer(Server):
         drain: Callable[[], None] = lambda: None,
         reload: Callable[[], None] = lambda: None,
         signals: Sequence[int] = SIGNALS,
+        is_alone: bool = True,
     ) -> None:
         super().__init__(config)
         self._drain, self._reload, self._signals = drain, reload, signals
-        self._had_terminal = has_terminal()
+        self._is_alone, self._had_terminal = is_alone, has_terminal()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: list[Callable[[], None]] = []  # what is to be called when the loop runs
 
@@ -93,6 +98,10 @@ class GracefulServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, answer all that has arrived, and end."""
+        if self._is_alone:
+            for each in sockets or []:
+                admit_no_more(each)
+            await asyncio.sleep(HANDSHAKE_S)
         waiting = _accept_waiting(sockets or [])
         for server in self.servers:
             server.close()

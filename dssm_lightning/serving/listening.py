@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import os
 import socket
+import struct
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +19,9 @@ from dssm_lightning.utils.logger import LOGGER
 BACKLOG = 2_048
 """Connections that the system makes before the server accepts them."""
 _TRIED = 100
+_ATTACH_FILTER = 26
+_NO_SYN = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+"""A filter of packets of TCP: loads the flags, masks SYN and ACK, and drops what is only SYN."""
 _Address = tuple[Any, ...]
 _OTHER_FILES = 128
 
@@ -75,6 +82,21 @@ def _free_port(family: int, address: _Address) -> int | None:
             continue
         return other
     return None
+
+
+def admit_no_more(listener: socket.socket) -> None:
+    """Let the system begin no more connections, and complete those that it has begun, so that all can be accepted.
+
+    Closing the socket resets each connection that nobody has accepted, and one may arrive between the last look and the
+    closing. From now on the beginning of a connection (SYN) is dropped. Its client tries again after a second, and
+    finds the next server or none. Only Linux has such filters.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _NO_SYN))
+    described = struct.pack("HP", len(_NO_SYN), ctypes.addressof(program))
+    with contextlib.suppress(OSError):  # not in every sandbox
+        listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, described)
 
 
 def allow_connections(most: int) -> None:

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from dssm_lightning.serving.app import build_app
 from dssm_lightning.serving.connection_config import ConnectionConfig
 from dssm_lightning.serving.connections import Connection
@@ -38,6 +40,7 @@ def make_server(
     started: Callable[[], None] = lambda: None,
     signals: Sequence[int] = SIGNALS,
     tells: bool = True,
+    is_alone: bool = True,
 ) -> GracefulServer:
     """Return the server of one process.
 
@@ -46,11 +49,13 @@ def make_server(
         started: is called when requests are accepted.
         signals: what it reacts to.
         tells: whether the log tells of replaced files.
+        is_alone: no other process serves on its socket.
     """
     limits = serving.settings.limits
     # Answers tell what was cut off, and Pillow warns of broken pictures. Python keeps each text, which clients choose.
     warnings.filterwarnings("ignore", module=r"dssm_lightning|PIL\b")
     give_memory_back()
+    threadpool_limits(serving.settings.threads, "blas")  # threads of NumPy would wait for each other, on the processor
 
     def refused(refusal: Refusal) -> None:
         serving.telemetry.count_error(refusal.error_type)
@@ -82,7 +87,7 @@ def make_server(
         timeout_keep_alive=math.ceil(limits.keep_alive),
         timeout_graceful_shutdown=math.ceil(limits.timeout + SPARE_S),
     )
-    return GracefulServer(config, serving.drain, Reloading(serving).request, signals)
+    return GracefulServer(config, serving.drain, Reloading(serving).request, signals, is_alone)
 
 
 class Reloading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from dssm_lightning.retrieval.bundle.manifest import Manifest, read_manifest
 from dssm_lightning.retrieval.hits import Hit
 from dssm_lightning.retrieval.retriever import Retriever
 from dssm_lightning.retrieval.towers import Side
-from dssm_lightning.serving.answers import json_bytes
+from dssm_lightning.serving.answers import joined, json_bytes
 from dssm_lightning.serving.decoding import RecordReader
 from dssm_lightning.serving.example_values import Examples
 from dssm_lightning.serving.file_stamps import Stamps, is_as_before, stamps_of
@@ -24,6 +24,8 @@ from dssm_lightning.serving.info import bundle_facts
 from dssm_lightning.serving.settings import Limits, NamedBundle, ServingSettings
 from dssm_lightning.utils.errors import UserError
 
+MOST_SHOWN = 1 << 16
+"""Candidates whose JSON is kept."""
 _NUMBERS = itertools.count()
 
 
@@ -51,6 +53,7 @@ class ServedBundle:
         """What ``GET /info`` says of it."""
         self.stamps = self.stamps_now()
         """The files that were opened."""
+        self._shown: dict[Hashable, tuple[bytes, bytes]] = {}  # JSON of candidates before and after their score
         self._in_use, self._is_retired = 0, False
 
     def stamps_now(self) -> Stamps:
@@ -69,13 +72,23 @@ class ServedBundle:
         """Whether the bundle has small pictures of candidates."""
         return self.retriever.corpus.pictures is not None
 
-    def shown(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
-        """Return hits as an answer has them."""
-        if not self.has_pictures:
-            return [{"id": hit.id, "score": hit.score, "display": hit.display} for hit in hits]
-        return [
-            {"id": hit.id, "score": hit.score, "display": hit.display, "picture": self._address(hit.id)} for hit in hits
-        ]
+    def hits_json(self, hits: Sequence[Hit], scored: bool = True) -> bytes:
+        """Return the JSON of hits as an answer has them. All but the score of a candidate is made once."""
+        parts = []
+        for hit in hits:
+            key = type(hit.id), hit.id  # 1 and true are equal
+            start, end = self._shown.get(key) or self._show(key, hit)
+            parts.append(start + b',"score":' + json_bytes(hit.score) + end if scored else start + end)
+        return joined(parts)
+
+    def _show(self, key: Hashable, hit: Hit) -> tuple[bytes, bytes]:
+        shown: dict[str, Any] = {"display": hit.display}
+        if self.has_pictures:
+            shown["picture"] = self._address(hit.id)
+        if len(self._shown) >= MOST_SHOWN:
+            self._shown.clear()
+        found = self._shown[key] = b'{"id":' + json_bytes(hit.id), b"," + json_bytes(shown)[1:]
+        return found
 
     def _address(self, candidate_id: Any) -> str | None:
         corpus = self.retriever.corpus
@@ -179,4 +192,4 @@ def _warm(bundle: ServedBundle) -> None:
     if query is None:  # features of which no example is known
         retriever.search_vectors(retriever.corpus.embeddings[:1], k=1)
     else:
-        bundle.shown(retriever.search(bundle.queries.read(query), k=1))
+        bundle.hits_json(retriever.search(bundle.queries.read(query), k=1))

@@ -77,7 +77,7 @@ class SearchWork:
 
     def _answer(self, record: Mapping[str, Any], hits: Sequence[Hit]) -> bytes:
         truncated = self.bundle.truncations("query", record)
-        fields = b'"hits":' + json_bytes(self.bundle.shown(hits)) + b',"truncated":' + json_bytes(truncated)
+        fields = b'"hits":' + self.bundle.hits_json(hits) + b',"truncated":' + json_bytes(truncated)
         if self.explain:
             fields += b',"reading":' + json_bytes(self.bundle.readings("query", record))
         return fields
@@ -140,7 +140,7 @@ class SimilarWork:
         with refusing_values():
             options: dict[str, Any] = {"exclude": self.exclude, "filter": self.filter}
             found = [bundle.retriever.similar(item, self.k, **options) for item in items]
-            results = [json_bytes(bundle.shown(hits)) for hits in found]
+            results = [bundle.hits_json(hits) for hits in found]
         return results, {"search": time.perf_counter() - started}
 
 
@@ -194,7 +194,6 @@ class CandidatesWork:
         """Look them up."""
         started = time.perf_counter()
         with refusing_values():
-            found = [self.bundle.shown(self.bundle.retriever.find(item, self.k)) for item in items]
-        for hit in (hit for hits in found for hit in hits):
-            del hit["score"]
-        return [json_bytes(hits) for hits in found], {"find": time.perf_counter() - started}
+            found = [self.bundle.retriever.find(item, self.k) for item in items]
+            results = [self.bundle.hits_json(hits, scored=False) for hits in found]
+        return results, {"find": time.perf_counter() - started}

@@ -40,7 +40,13 @@ def run_worker(settings: ServingSettings, listener: socket.socket, pipe: Pipe, n
         _say(pipe, FAILED, str(error))
         sys.exit(1)
     serving.tell_others = lambda: _say(pipe, RELOAD)
-    server = make_server(serving, lambda: _say(pipe, READY, descriptions(serving)), (signal.SIGTERM,), number == 0)
+    server = make_server(
+        serving,
+        lambda: _say(pipe, READY, descriptions(serving)),
+        (signal.SIGTERM,),
+        tells=number == 0,
+        is_alone=False,
+    )
     reloading = Reloading(serving)
     threading.Thread(target=_listen, args=(pipe, server, reloading), daemon=True, name="commands").start()
     server.run([listener])

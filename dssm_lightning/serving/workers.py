@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from dssm_lightning.serving.graceful_server import HANGUP, INTERRUPTED, SIGNALS, has_terminal
-from dssm_lightning.serving.listening import announce
+from dssm_lightning.serving.listening import admit_no_more, announce
 from dssm_lightning.serving.settings import ServingSettings
 from dssm_lightning.serving.telemetry import FOLDER
 from dssm_lightning.serving.worker import FAILED, READY, RELOAD, STOP
@@ -159,6 +159,7 @@ class Supervisor:
         if not self._is_stopping:
             self._is_stopping = True
             self._killed_at = time.monotonic() + self._settings.limits.timeout + KILLED_AFTER_S
+            admit_no_more(self._listener)
             self._listener.close()  # the last worker that closes it answers what waits in it
             for worker in self._workers:
                 worker.send(STOP)

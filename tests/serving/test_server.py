@@ -18,7 +18,7 @@ from helpers.http_wire import wait_until
 from helpers.served import ENDS_S, Clients, served
 
 from dssm_lightning.serving import listening
-from dssm_lightning.serving.listening import allow_connections, announce, listen
+from dssm_lightning.serving.listening import admit_no_more, allow_connections, announce, listen
 from dssm_lightning.serving.outputs import LINGER_S
 from dssm_lightning.serving.server import serve
 from dssm_lightning.serving.settings import ServingSettings, name_bundles
@@ -104,6 +104,19 @@ def test_too_few_open_files_are_a_warning(caplog: pytest.LogCaptureFixture, monk
     allow_connections(10_000)
     assert limits[-1] == (4096, 4096)
     assert "--max_connections 10000" in caplog.text
+
+
+@LINUX
+def test_connections_that_have_begun_are_accepted_and_no_others() -> None:
+    with listen("127.0.0.1", 0) as listener, contextlib.closing(socket.socket()) as late:
+        with socket.create_connection(listener.getsockname(), timeout=10):
+            admit_no_more(listener)
+            listener.accept()[0].close()
+        late.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            late.connect(listener.getsockname())
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 # -- a process ---------------------------------------------------------------------------------------------------------

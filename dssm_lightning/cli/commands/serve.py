@@ -33,7 +33,7 @@ def serve(
             environment variable DSSM_API_TOKEN has what clients must send.
         port: the port; 0 takes any free one.
         workers: processes. They share the memory of the embeddings; each has the limits below to itself.
-        threads: threads of one call of a tower.
+        threads: threads of one call of a tower, and of one product of NumPy, in each process.
         cors_origin: a web site, such as https://shop.example, whose pages may ask this server; may be repeated.
         allowed_host: a name, such as that of a proxy, by which clients may address a server without a token on
             loopback, beside localhost; may be repeated.
