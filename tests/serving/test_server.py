@@ -148,6 +148,7 @@ def test_a_second_ctrl_c_ends_at_once(shop_bundle: Path, tmp_path: Path) -> None
 
 
 @LINUX
+@pytest.mark.timeout(900)  # on a busy machine a start takes ten seconds
 @pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["kept connections", "new connections"])
 def test_no_request_is_lost_when_a_busy_server_ends(
