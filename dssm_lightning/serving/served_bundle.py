@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,19 +13,18 @@ from urllib.parse import quote
 from dssm_lightning.features.readings import Truncation
 from dssm_lightning.retrieval.bundle.files import MANIFEST, names_in
 from dssm_lightning.retrieval.bundle.manifest import Manifest, read_manifest
-from dssm_lightning.retrieval.hits import Hit
+from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.retriever import Retriever
 from dssm_lightning.retrieval.towers import Side
-from dssm_lightning.serving.answers import joined, json_bytes
+from dssm_lightning.serving.answers import json_bytes
 from dssm_lightning.serving.decoding import RecordReader
 from dssm_lightning.serving.example_values import Examples
 from dssm_lightning.serving.file_stamps import Stamps, is_as_before, stamps_of
+from dssm_lightning.serving.hit_json import HitJson
 from dssm_lightning.serving.info import bundle_facts
 from dssm_lightning.serving.settings import Limits, NamedBundle, ServingSettings
 from dssm_lightning.utils.errors import UserError
 
-MOST_SHOWN = 1 << 16
-"""Candidates whose JSON is kept."""
 _NUMBERS = itertools.count()
 
 
@@ -53,7 +52,9 @@ class ServedBundle:
         """What ``GET /info`` says of it."""
         self.stamps = self.stamps_now()
         """The files that were opened."""
-        self._shown: dict[Hashable, tuple[bytes, bytes]] = {}  # JSON of candidates before and after their score
+        address = partial(_picture_address, retriever.corpus, f"/pictures/{quote(name)}/", f"?v={self.version}")
+        self.hits = HitJson(address if self.has_pictures else None)
+        """Writes hits as answers have them."""
         self._in_use, self._is_retired = 0, False
 
     def stamps_now(self) -> Stamps:
@@ -71,30 +72,6 @@ class ServedBundle:
     def has_pictures(self) -> bool:
         """Whether the bundle has small pictures of candidates."""
         return self.retriever.corpus.pictures is not None
-
-    def hits_json(self, hits: Sequence[Hit], scored: bool = True) -> bytes:
-        """Return the JSON of hits as an answer has them. All but the score of a candidate is made once."""
-        parts = []
-        for hit in hits:
-            key = type(hit.id), hit.id  # 1 and true are equal
-            start, end = self._shown.get(key) or self._show(key, hit)
-            parts.append(start + b',"score":' + json_bytes(hit.score) + end if scored else start + end)
-        return joined(parts)
-
-    def _show(self, key: Hashable, hit: Hit) -> tuple[bytes, bytes]:
-        shown: dict[str, Any] = {"display": hit.display}
-        if self.has_pictures:
-            shown["picture"] = self._address(hit.id)
-        if len(self._shown) >= MOST_SHOWN:
-            self._shown.clear()
-        found = self._shown[key] = b'{"id":' + json_bytes(hit.id), b"," + json_bytes(shown)[1:]
-        return found
-
-    def _address(self, candidate_id: Any) -> str | None:
-        corpus = self.retriever.corpus
-        row = corpus.rows.find(candidate_id)
-        has_one = row is not None and corpus.pictures is not None and corpus.pictures.at(row) is not None
-        return f"/pictures/{quote(self.name)}/{row}?v={self.version}" if has_one else None
 
     def truncations(self, side: Side, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what the features cut off the values of a record."""
@@ -182,6 +159,13 @@ def _require_unchanged(bundle: ServedBundle, before: Stamps) -> None:
         )
 
 
+def _picture_address(corpus: Corpus, before: str, after: str, candidate_id: Any) -> str | None:
+    """Return where the picture of a candidate is served; None = it has none."""
+    row = corpus.rows.find(candidate_id)
+    has_one = row is not None and corpus.pictures is not None and corpus.pictures.at(row) is not None
+    return f"{before}{row}{after}" if has_one else None
+
+
 def _warm(bundle: ServedBundle) -> None:
     """Answer one query, so that the first client does not wait for what is made at first use, and what is broken shows.
 
@@ -192,4 +176,4 @@ def _warm(bundle: ServedBundle) -> None:
     if query is None:  # features of which no example is known
         retriever.search_vectors(retriever.corpus.embeddings[:1], k=1)
     else:
-        bundle.hits_json(retriever.search(bundle.queries.read(query), k=1))
+        bundle.hits.of(retriever.search(bundle.queries.read(query), k=1))

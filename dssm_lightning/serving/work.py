@@ -77,7 +77,7 @@ class SearchWork:
 
     def _answer(self, record: Mapping[str, Any], hits: Sequence[Hit]) -> bytes:
         truncated = self.bundle.truncations("query", record)
-        fields = b'"hits":' + self.bundle.hits_json(hits) + b',"truncated":' + json_bytes(truncated)
+        fields = b'"hits":' + self.bundle.hits.of(hits) + b',"truncated":' + json_bytes(truncated)
         if self.explain:
             fields += b',"reading":' + json_bytes(self.bundle.readings("query", record))
         return fields
@@ -140,7 +140,7 @@ class SimilarWork:
         with refusing_values():
             options: dict[str, Any] = {"exclude": self.exclude, "filter": self.filter}
             found = [bundle.retriever.similar(item, self.k, **options) for item in items]
-            results = [bundle.hits_json(hits) for hits in found]
+            results = [bundle.hits.of(hits) for hits in found]
         return results, {"search": time.perf_counter() - started}
 
 
@@ -195,5 +195,5 @@ class CandidatesWork:
         started = time.perf_counter()
         with refusing_values():
             found = [self.bundle.retriever.find(item, self.k) for item in items]
-            results = [self.bundle.hits_json(hits, scored=False) for hits in found]
+            results = [self.bundle.hits.of(hits, scored=False) for hits in found]
         return results, {"find": time.perf_counter() - started}

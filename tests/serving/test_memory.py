@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.gallery import make_gallery
 from helpers.serving import Server, served
 
 from dssm_lightning.serving.process import make_server
@@ -102,6 +103,19 @@ def test_a_bundle_is_freed_by_a_reload(server: Server) -> None:
     server.run(server.serving.reload())
     server.post("/search", {"query": "red"})
     assert [each() for each in left] == [None, None, None]
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_a_bundle_with_pictures_is_freed_by_a_reload(tmp_path: Path) -> None:
+    with served(make_gallery(tmp_path)) as server:
+        server.post("/search", {"query": {"words": "number"}})
+        bundle = server.serving.bundle()
+        assert bundle.has_pictures
+        left = [weakref.ref(bundle), weakref.ref(bundle.retriever.corpus)]
+        del bundle
+        server.run(server.serving.reload())
+        server.post("/search", {"query": {"words": "number"}})
+        assert [each() for each in left] == [None, None]
 
 
 def test_warnings_of_broken_pictures_are_neither_shown_nor_kept() -> None:
