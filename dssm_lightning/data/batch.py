@@ -55,7 +55,7 @@ class Batch(NamedTuple):
 
 
 class EvaluationBatch(NamedTuple):
-    """Queries that are ranked against the whole corpus, and the relevant candidates of each query.
+    """Queries that are ranked against the whole corpus or their own lists, and the relevant candidates of each query.
 
     Example:
         >>> import torch
@@ -74,6 +74,7 @@ class EvaluationBatch(NamedTuple):
     row: Tensor | None = None  # (Q,) int64 rows of the interaction table, if evaluated by event; None by query
     grade: Tensor | None = None  # (T,) float32: the grade of each relevant candidate; None = all have the same grade
     num_liked: Tensor | None = None  # (Q,) int64 number of training positives; None = `seen` holds all of them
+    listed: Ragged | None = None  # Q rows of corpus rows, ascending: each query's own list; None = all are ranked
 
     @property
     def liked(self) -> Tensor:

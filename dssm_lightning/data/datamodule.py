@@ -19,6 +19,7 @@ from dssm_lightning.data.negatives.frequency import Frequency
 from dssm_lightning.data.resuming import Layout
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.setting_checks import check_liked_rows, check_training_weights, check_validation_interval
+from dssm_lightning.data.splits.later_events import later_events
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import log_info
 from dssm_lightning.utils.ragged import Features
@@ -63,6 +64,9 @@ class RetrievalDataModule(RetrievalData, LightningDataModule):
             check_training_weights(data.interactions.weight, self.assembler.rows)
             counts = {"queries": len(data.queries), "candidates": len(data.candidates), **data.report}
             log_info("data: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+            later = later_events(self.recipe.split, data.interactions)
+            if later is not None:
+                log_info(later.text)
 
     # -- batches ------------------------------------------------------------------------------------------------------
 

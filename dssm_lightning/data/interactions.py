@@ -14,6 +14,8 @@ from dssm_lightning.utils.ragged import Ragged
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 FOLDS = ("train", "validation", "test")
+LEFT_OUT = 3
+"""Rows that a split leaves out: they are dropped before anything is encoded, so that nothing knows of them."""
 
 
 class Interactions(NamedTuple):

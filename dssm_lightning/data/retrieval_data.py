@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.batching.assembler import Assembler
+from dssm_lightning.data.batching.candidate_lists import ranked_rows
 from dssm_lightning.data.batching.evaluation_batches import (
     ShardedBatches,
     shard_corpus,
@@ -23,7 +24,7 @@ from dssm_lightning.data.batching.train_loader import Progress
 from dssm_lightning.data.negatives import Hard, NegativeSampler
 from dssm_lightning.data.negatives.frequency import Frequency
 from dssm_lightning.data.preparation import cache
-from dssm_lightning.data.preparation.prepare import Recipe, prepare
+from dssm_lightning.data.preparation.prepare import Recipe, prepare, read_prepared
 from dssm_lightning.data.setting_checks import check_event_columns, check_settings
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
@@ -54,8 +55,9 @@ class RetrievalData:
             of the same text is known to like. All text features of a side are compared.
         frequency: how often a training row's own candidate is each candidate, for losses that correct by ``log_q``;
             None = as counted in the training rows.
-        evaluate: rank "by query" (all held-out candidates of a query at once) or by "event" (each held-out
-            interaction with its own context).
+        evaluate: rank by "query" (all held-out candidates of a query at once), by "event" (each held-out interaction
+            with its own context), or "listed" (each query ranks its own list: the held-out candidates that have label
+            1 or 0 for it).
         rank: which candidates a query is ranked against: the whole corpus, or "held_out": only the candidates that
             the fold holds out, for a split that keeps whole candidates (``ColdCandidates``).
         slice_by: columns by which the test's metrics are sliced. A column of the candidates, such as a picture, gives
@@ -92,7 +94,7 @@ class RetrievalData:
         mask_known: bool = True,
         mask_duplicates: bool = False,
         frequency: Frequency | None = None,
-        evaluate: Literal["query", "event"] = "query",
+        evaluate: Literal["query", "event", "listed"] = "query",
         rank: Literal["corpus", "held_out"] = "corpus",
         slice_by: list[str] | None = None,
         predict: Literal["query", "candidate"] = "candidate",
@@ -101,7 +103,8 @@ class RetrievalData:
         super().__init__()  # of LightningDataModule, where this class stands before it
         check_settings(batch_size, query, candidate, mask_known, mask_duplicates, batch_by, rows_per_query)
         explicit = (None, None) if negatives is None else (negatives.column, negatives.file)
-        self.recipe = Recipe(source, Schema(tuple(query)), Schema(tuple(candidate)), split, *explicit)
+        sides = Schema(tuple(query)), Schema(tuple(candidate))
+        self.recipe = Recipe(source, *sides, split, *explicit, needs_labels=evaluate == "listed")
         self.cache_dir = Path(cache_dir)
         self.batch_size, self.negatives = batch_size, negatives
         self.mask_known, self.mask_duplicates = mask_known, mask_duplicates
@@ -145,7 +148,7 @@ class RetrievalData:
 
     def assemble(self) -> Assembler:
         """Map the cache into memory and make a new assembler of batches."""
-        data = cache.read(self.prepare())
+        data = read_prepared(self.recipe, self.prepare(), self._fitted)
         check_event_columns(data.event, self.evaluate, bool(self.mined_samplers))
         self._assembler = Assembler(
             data,
@@ -219,11 +222,11 @@ class RetrievalData:
         """Return which candidates the queries of a fold are ranked against.
 
         Raises:
-            UserError: ``slice_by`` names an unknown column, or a column of too many values.
+            UserError: ``slice_by`` names an unknown column, or a column of too many values; lists of which none has
+                both labels.
         """
-        held_out = self.data.interactions.candidate[self.data.interactions.rows(fold)]
-        rows = torch.unique(held_out) if self.rank == "held_out" else None
-        return make_ranking(rows, self.popularity, self.slice_by, self.candidates, self.data.queries)
+        rows, longest = ranked_rows(self.assembler, fold, self.evaluate, self.rank)
+        return make_ranking(rows, self.popularity, self.slice_by, self.candidates, self.data.queries, longest)
 
     def corpus_batches(self, fold: int | None = None) -> ShardedBatches[Features]:
         """Return the features of the corpus, or of the candidates that a fold ranks: a contiguous share, in order."""

@@ -56,6 +56,31 @@ def check_rows_per_query(batch_by: str, rows_per_query: int | None, histories: l
             )
 
 
+def check_labels(label: str | None) -> None:
+    """Refuse to rank lists of what was shown to a query, liked or not, without labels that tell them apart.
+
+    Args:
+        label: the column that has the labels; None = there is none.
+
+    Raises:
+        UserError: there is none.
+
+    Example:
+        >>> check_labels(None)
+        Traceback (most recent call last):
+        ...
+        dssm_lightning.utils.errors.UserError: evaluate: listed ranks the candidates that each query was shown, liked \
+or not, but the interactions have no label: name their column with the source's `label` (1 liked, 0 shown and not \
+liked), or set evaluate: query
+    """
+    if label is None:
+        raise UserError(
+            "evaluate: listed ranks the candidates that each query was shown, liked or not, but the interactions have "
+            "no label: name their column with the source's `label` (1 liked, 0 shown and not liked), or set evaluate: "
+            "query"
+        )
+
+
 def check_liked_rows(interactions: Interactions, fold: int) -> None:
     """Refuse a fold whose rows are all shown and not liked: no metric would be a number.
 

@@ -39,6 +39,12 @@ def adds_sparse() -> bool:
     return world_size() == 1 or dist.get_backend(_group) != "nccl"
 
 
+def part() -> None:
+    """End the work of several processes together: each goes on alone."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def sum_over_ranks(value: Tensor) -> Tensor:
     """Return the sum of ``value`` over all processes, without a gradient."""
     total = value.detach().clone()

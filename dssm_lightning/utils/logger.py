@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dssm_lightning.utils.console import printable, write_line
@@ -27,6 +29,24 @@ def log_info(message: str) -> None:
     """Log a message once, in the first process."""
     if is_first_process():
         LOGGER.info(message)
+
+
+@contextmanager
+def without_repeats() -> Iterator[None]:
+    """Log each message once within the block, as where the same tables are read twice."""
+    logged: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in logged
+        logged.add(message)
+        return new
+
+    LOGGER.addFilter(is_new)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(is_new)
 
 
 def log_file(about: str, path: str | Path) -> None:

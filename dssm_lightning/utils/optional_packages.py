@@ -19,7 +19,7 @@ PACKAGES = (
     *("PIL", "filelock", "fsspec", "jsonargparse", "lark", "lightning", "onnxruntime", "polars", "rich"),
     *("safetensors", "tokenizers", "torch", "torchmetrics", "torchvision", "yaml"),
     *("anyio", "fastapi", "httptools", "msgspec", "prometheus_client", "starlette", "swagger_ui_bundle"),
-    *("threadpoolctl", "uvicorn"),
+    *("optuna", "shtab", "threadpoolctl", "uvicorn"),
 )
 """The modules of which an installation without dependencies may lack some."""
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from dssm_lightning.features import HashedNgrams, HashedTrigrams, HashedWords, Tokens, Trigrams, Words, WordTrigrams
-from dssm_lightning.features.text.tokens import LONGEST_WORD, _with_short_words
+from dssm_lightning.features.text.tokenizer_training import LONGEST_WORD, _with_short_words
 
 LENGTH = 400_000
 HUGE = {

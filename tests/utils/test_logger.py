@@ -7,13 +7,22 @@ import logging
 import pytest
 
 from dssm_lightning.utils import progress
-from dssm_lightning.utils.logger import is_first_process, log_info, show_messages, warn
+from dssm_lightning.utils.logger import is_first_process, log_info, show_messages, warn, without_repeats
 
 
 def test_the_first_process_speaks(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "dssm_lightning"):
         log_info("a line")
     assert [record.getMessage() for record in caplog.records if record.name == "dssm_lightning"] == ["a line"]
+
+
+def test_a_message_of_a_block_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "dssm_lightning"):
+        with without_repeats():
+            for line in ("a line", "another", "a line"):
+                log_info(line)
+        log_info("a line")
+    assert [record.getMessage() for record in caplog.records] == ["a line", "another", "a line"]
 
 
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.batching.assembler import Assembler
+from dssm_lightning.data.batching.candidate_lists import CandidateLists, candidate_lists
 from dssm_lightning.data.batching.ranked_candidates import renumber_candidates
 from dssm_lightning.data.interactions import group
 from dssm_lightning.utils.ragged import Features, Ragged, take
@@ -20,6 +21,8 @@ T = TypeVar("T")
 CORPUS_BATCH_SIZE = 1024
 MAX_SCORES = 2**24
 """Number of float32 scores in 64 MiB."""
+MAX_LISTED = 2**16
+"""Pairs of a query and a candidate of its list that are scored at once; their embeddings are in memory."""
 
 
 @dataclass
@@ -64,13 +67,16 @@ def shard_evaluation(
     Args:
         assembler: assembles the features.
         fold: VALIDATION or TEST.
-        by: "query" or "event".
+        by: "query", "event" or "listed".
         ranked: (M,) corpus rows, ascending; batches number candidates by their place among them. None = the whole
             corpus.
         process_rank: number of this process.
         world_size: number of processes.
     """
-    batches = (shard_queries if by == "query" else shard_events)(assembler, fold, process_rank, world_size)
+    if by == "listed":
+        batches = shard_lists(assembler, candidate_lists(assembler, fold), process_rank, world_size)
+    else:
+        batches = (shard_queries if by == "query" else shard_events)(assembler, fold, process_rank, world_size)
     if ranked is None:
         return batches
     make, place = batches.make, torch.full((len(assembler.data.candidates),), -1)
@@ -126,6 +132,34 @@ def shard_events(
         )
 
     return _shard_in_turn(make, len(events), assembler, process_rank, world_size)
+
+
+def shard_lists(
+    assembler: Assembler, lists: CandidateLists, process_rank: int, world_size: int
+) -> ShardedBatches[EvaluationBatch]:
+    """Return this process's share of the lists, each once.
+
+    No candidate of a list is masked: repeated pairs are one row, so that a held-out row is never a training positive.
+    """
+
+    def make(numbers: Tensor) -> EvaluationBatch:
+        query, first = lists.query[numbers], lists.first[numbers]
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return EvaluationBatch(
+            query=assembler.event_features(first) if lists.by_event else assembler.query_features(query),
+            query_row=query,
+            relevant=take(lists.relevant, numbers),
+            seen=Ragged.from_lengths(nothing, torch.zeros_like(query)),
+            shown=take(lists.shown, numbers),
+            row=first if lists.by_event else None,
+            grade=None if lists.grade is None else take(lists.grade, numbers).values,
+            num_liked=take(assembler.likes.candidates, query).lengths,
+            listed=take(lists.listed, numbers),
+        )
+
+    own = torch.arange(min(process_rank, len(lists.query)), len(lists.query), world_size)
+    at_once = min(_query_batch_size(len(assembler.data.candidates)), max(1, MAX_LISTED // max(1, lists.longest)))
+    return ShardedBatches(make, own, at_once, len(lists.query))
 
 
 def shard_mining_queries(

@@ -1,4 +1,4 @@
-"""The candidates that an evaluation ranks: the whole corpus, or only the candidates that a fold holds out."""
+"""The candidates that an evaluation ranks: the whole corpus, or only the candidates that a fold holds out or lists."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Ranking(NamedTuple):
     popularity: Tensor  # (M,) int64: number of training positives of each candidate
     groups: dict[str, Tensor]  # name -> (M,) bool: candidates of a metric slice
     query_groups: dict[str, Tensor]  # name -> (rows of the query table,) bool: queries of a metric slice
+    longest_list: int | None = None  # candidates of the longest list, if each query ranks its own; None = it ranks all
 
     @property
     def size(self) -> int:
@@ -39,7 +40,12 @@ class Ranking(NamedTuple):
 
 
 def make_ranking(
-    rows: Tensor | None, popularity: Tensor, slice_by: list[str], candidates: pl.DataFrame, queries: pl.DataFrame
+    rows: Tensor | None,
+    popularity: Tensor,
+    slice_by: list[str],
+    candidates: pl.DataFrame,
+    queries: pl.DataFrame,
+    longest_list: int | None = None,
 ) -> Ranking:
     """Make a ranking and its metric slices.
 
@@ -49,6 +55,7 @@ def make_ranking(
         slice_by: columns of either side by which metrics are sliced.
         candidates: the corpus, N rows of raw columns.
         queries: the query table, raw columns.
+        longest_list: candidates of the longest list, if each query ranks its own list.
 
     Raises:
         UserError: ``slice_by`` names an unknown column, or a query column with too many values.
@@ -68,7 +75,8 @@ def make_ranking(
             )
     if rows is None:
         return Ranking(None, popularity, groups, query_groups)
-    return Ranking(rows, popularity[rows], {name: chosen[rows] for name, chosen in groups.items()}, query_groups)
+    groups = {name: chosen[rows] for name, chosen in groups.items()}
+    return Ranking(rows, popularity[rows], groups, query_groups, longest_list)
 
 
 def _presence_groups(column: pl.Series) -> dict[str, Tensor]:
@@ -105,7 +113,8 @@ def renumber_candidates(batch: EvaluationBatch, place: Tensor) -> EvaluationBatc
         seen=_renumber(batch.seen, place),
         shown=None if batch.shown is None else _renumber(batch.shown, place),
         grade=None if batch.grade is None else batch.grade[ranked],
-        num_liked=batch.seen.lengths,
+        num_liked=batch.liked,
+        listed=None if batch.listed is None else _renumber(batch.listed, place),
     )
 
 

@@ -12,6 +12,7 @@ from dssm_lightning.data.tables.tables import Tables
 from dssm_lightning.features import Categorical, Feature, History, LikedBy
 from dssm_lightning.features.categories import Categories
 from dssm_lightning.features.schema import Schema, Schemas
+from dssm_lightning.features.text.shared_vocabulary import take_vocabulary
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.memory_mapped import gathered
 
@@ -50,7 +51,9 @@ def fit_schemas(declared: Schemas, tables: Tables, interactions: Interactions) -
         return tables.interactions[feature.source_column][train.numpy()]
 
     candidate = _fit_side(declared.candidate, candidate_column)
-    bound = Schema(tuple(_bind(f, candidate) if isinstance(f, History) else f for f in declared.query))
+    bound = Schema(
+        tuple(_bind(f, candidate) if isinstance(f, History) else take_vocabulary(f, candidate) for f in declared.query)
+    )
     query = _fit_side(bound, query_column)
     return Schemas(query, Schema(tuple(_bind_query(f, query) if isinstance(f, LikedBy) else f for f in candidate)))
 

@@ -11,14 +11,16 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dssm_lightning.data.interactions import FOLDS, TRAIN, Interactions
+from dssm_lightning.data.interactions import FOLDS, LEFT_OUT, TRAIN, Interactions
 from dssm_lightning.data.preparation import cache
 from dssm_lightning.data.preparation.fit_schemas import fit_schemas
 from dssm_lightning.data.preparation.named_negatives import explicit_negatives
+from dssm_lightning.data.preparation.training_settings import with_dropout_of, without_dropout
+from dssm_lightning.data.setting_checks import check_labels
 from dssm_lightning.data.sources import Source, file_formats
 from dssm_lightning.data.splits import Split
 from dssm_lightning.data.tables.column_roles import ColumnRoles
-from dssm_lightning.data.tables.tables import Tables, collapse
+from dssm_lightning.data.tables.tables import Tables, collapse, first_of_pairs, keep_rows
 from dssm_lightning.data.tables.times import seconds
 from dssm_lightning.features import History, LikedBy
 from dssm_lightning.features.schema import Schema, Schemas
@@ -41,6 +43,8 @@ class Recipe:
     """Column that lists candidate ids as an event's own negatives; None = no such column."""
     negatives_file: str | None = None
     """File that holds the column, by query; None = the interactions hold it."""
+    needs_labels: bool = False
+    """Whether interactions without a label are refused before they are encoded; the cache does not depend on it."""
 
     def fingerprint(self, schemas: Schemas) -> str:
         """Return the name of the cache for these schemas, fitted or not."""
@@ -49,7 +53,7 @@ class Recipe:
         if self.negatives_file is not None:
             files = [(file, file.stat()) for file in file_formats.locate(self.negatives_file, "negatives")]
             named += "".join(f"|{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in files)
-        return cache.fingerprint(self.source.fingerprint(), schemas.to_json(), split, named)
+        return cache.fingerprint(self.source.fingerprint(), without_dropout(schemas).to_json(), split, named)
 
 
 def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> Path:
@@ -71,7 +75,7 @@ def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> P
         check_declared(recipe, fitted)
     folder = cache_dir / recipe.fingerprint(Schemas(recipe.query, recipe.candidate))
     damaged = damaged_files(folder)
-    if fitted is not None and (damaged or cache.saved_schemas(folder) != fitted):
+    if fitted is not None and (damaged or without_dropout(cache.saved_schemas(folder)) != without_dropout(fitted)):
         if damaged and os.path.lexists(folder):
             warn(f"{folder}: {_name(damaged)} missing or damaged; the cache is not used")
         folder = cache_dir / recipe.fingerprint(fitted)
@@ -85,6 +89,13 @@ def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> P
                 warn(f"{folder}: {_name(damaged)} missing or damaged; the cache is made again")
             _encode(recipe, folder, fitted)
     return folder
+
+
+def read_prepared(recipe: Recipe, folder: Path, fitted: Schemas | None = None) -> cache.Prepared:
+    """Map the data of :func:`prepare`, with the settings that only training reads as they are declared or fitted."""
+    data = cache.read(folder)
+    declared = fitted or Schemas(recipe.query, recipe.candidate)
+    return data._replace(schemas=with_dropout_of(data.schemas, declared))
 
 
 def _name(files: list[str]) -> str:
@@ -109,18 +120,20 @@ def check_declared(recipe: Recipe, trained: Schemas) -> None:
 def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
     query_features, candidate_features = _read(recipe.query), _read(recipe.candidate)
     raw = recipe.source.tables()
-    tables, repeated = collapse(
-        raw.resolve(
-            [feature.source_column for feature in query_features], [f.source_column for f in candidate_features]
-        )
+    if recipe.needs_labels:
+        check_labels(raw.keys.label)
+    resolved = raw.resolve(
+        [feature.source_column for feature in query_features], [f.source_column for f in candidate_features]
     )
     del raw  # its temporary files of large tables go with it
+    tables, fold, dropped = kept_rows(resolved, recipe.split)
+    del resolved
     negatives = (
         None
         if recipe.negatives_column is None
         else explicit_negatives(tables, recipe.negatives_column, recipe.negatives_file)
     )
-    interactions = _interactions(tables, recipe.split, negatives)
+    interactions = _interactions(tables, fold, negatives)
     event = Schema(tuple(f for f in query_features if f.source_column not in tables.queries.columns))
     schemas = fitted or fit_schemas(Schemas(recipe.query, recipe.candidate), tables, interactions)
     prepared = cache.Prepared(
@@ -132,7 +145,7 @@ def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
         queries=_without_pictures(tables.queries),
         candidates=_without_pictures(tables.candidates),
         display=list(tables.display),
-        report={"repeated interactions dropped": repeated, **_fold_sizes(interactions)},
+        report={**dropped, **_fold_sizes(interactions)},
     )
     own = [f.name for f in query_features if f.name not in event.names]
     encoded = {
@@ -159,9 +172,29 @@ def _fold_sizes(interactions: Interactions) -> dict[str, int]:
 # -- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _interactions(tables: Tables, split: Split, negatives: Ragged | None) -> Interactions:
+def kept_rows(tables: Tables, split: Split) -> tuple[Tables, Tensor, dict[str, int]]:
+    """Return the tables without repeated pairs and without rows that the split leaves out, the folds, and counts.
+
+    Rows that are left out, because they are later than what is measured, must not take the place of earlier rows of the
+    same pair: they go first.
+    """
+    if not split.leaves_rows_out:
+        tables, repeated = collapse(tables)
+        return tables, _folds(split, tables), {"repeated interactions dropped": repeated}
+    fold = _folds(split, tables)
+    kept = (fold != LEFT_OUT).numpy()
+    tables, fold = keep_rows(tables, kept), fold[torch.from_numpy(kept)]
+    first = first_of_pairs(tables)
+    counts = {"later interactions left out": int((~kept).sum()), "repeated interactions dropped": int((~first).sum())}
+    return keep_rows(tables, first), fold[torch.from_numpy(first)], counts
+
+
+def _folds(split: Split, tables: Tables) -> Tensor:
+    return torch.from_numpy(np.asarray(split.assign(tables), dtype=np.int8))
+
+
+def _interactions(tables: Tables, fold: Tensor, negatives: Ragged | None) -> Interactions:
     keys, frame = tables.keys, tables.interactions
-    fold = torch.from_numpy(np.asarray(split.assign(tables), dtype=np.int8))
     interactions = Interactions(
         query=tables.query_rows,
         candidate=tables.candidate_rows,

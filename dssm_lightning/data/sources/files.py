@@ -9,9 +9,17 @@ import polars as pl
 from dssm_lightning.data.sources import file_formats, reading
 from dssm_lightning.data.sources.base import Source
 from dssm_lightning.data.sources.declared_columns import renamed, with_types
+from dssm_lightning.data.sources.dropped_rows import (
+    DROPPED,
+    drop_missing,
+    drop_repeated,
+    drop_unknown,
+    without_values,
+)
 from dssm_lightning.data.sources.positive_rows import PositiveRows
-from dssm_lightning.data.sources.text_layout import TextLayout, names_of
+from dssm_lightning.data.sources.text_layout import TextLayout, names_of, setting_of
 from dssm_lightning.data.sources.triplets import is_triplets, text_tables
+from dssm_lightning.data.sources.typed_ids import typed_ids
 from dssm_lightning.data.sources.value_types import VALUE_TYPES, as_numbers, as_times
 from dssm_lightning.data.tables.column_roles import ColumnRoles
 from dssm_lightning.data.tables.tables import RawTables
@@ -21,7 +29,8 @@ from dssm_lightning.utils.errors import UserError, is_number, require_choice
 class Files(Source):
     """Read tables from CSV, TSV, JSON Lines or Parquet files; the suffix determines the format.
 
-    A path is a file, a folder of Parquet files as Spark or Ray write it (``year=2024/part-0.snappy.parquet``: the year
+    A path is a file, a folder of pictures (columns picture, file_name, stem, name and, if the pictures lie in several,
+    folder), a folder of Parquet files as Spark or Ray write it (``year=2024/part-0.snappy.parquet``: the year
     becomes a column), a glob, or a URL of an object store that Polars can scan (the URL of a folder ends in a slash).
     CSV, TSV and JSON Lines may be compressed (``.gz``, ``.zst``). The first line of CSV and TSV has the column names.
 
@@ -49,18 +58,24 @@ class Files(Source):
         grade: column of ``interactions`` with the grade of a liked candidate, a whole number from 1 on: the gain of
             NDCG; None = all have the same grade.
         separator: text between the fields of CSV, TSV and files of other endings, such as ``;``, ``|`` or ``::``;
-            None = a comma, in TSV a tab.
+            None = a comma, in TSV a tab. Like ``quote`` and ``encoding``: one value for all tables, or a mapping from
+            the table (interactions, queries, candidates) to its value.
         encoding: encoding of CSV, TSV and JSON Lines, by Python's name, such as latin-1; None = as the byte order mark
             says, else UTF-8.
         columns: names of the columns if the first line of CSV or TSV has none: a list for ``interactions``, or a
             mapping from the table (interactions, queries, candidates) to its list.
         rename: new names of columns, as {old: new}; ``queries.id`` as old name is the column ``id`` of the queries
             only. All other settings and all features name the new ones.
-        dtypes: types of columns, as {column: text, number, integer, boolean or date}.
+        dtypes: types of columns, as {column: text, number, integer, boolean, date, list (``['a', 'b']``), vector
+            (``[0.5, 1]``) or base64 (bytes of pictures)}.
         time_format: how ``time`` is written, by the codes of ``strftime``, such as ``%m/%d/%Y``.
         label_above: rows with a greater number in the column ``label`` are liked, the others are shown and not liked.
         positive: a comparison, such as ``rating >= 7`` or ``event == purchase``; rows for which it does not hold are
             shown and not liked. It takes the place of ``label``.
+        missing: texts that stand for a missing value, such as NA.
+        drop: rows to leave out; None = they are errors. missing: without an id, or a value of the columns named here;
+            repeated: of queries and candidates, rows whose id a row before has; unknown: interactions whose id the
+            table of queries or candidates does not have.
 
     Raises:
         UserError: a separator or encoding that cannot be one, an unknown type, or settings that contradict each other.
@@ -85,16 +100,18 @@ class Files(Source):
         weight: str | None = None,
         time: str | None = None,
         display: list[str] | None = None,
-        quote: bool | None = None,
+        quote: bool | dict[str, bool] | None = None,
         grade: str | None = None,
-        separator: str | None = None,
-        encoding: str | None = None,
+        separator: str | dict[str, str] | None = None,
+        encoding: str | dict[str, str] | None = None,
         columns: list[str] | dict[str, list[str]] | None = None,
         rename: dict[str, str] | None = None,
         dtypes: dict[str, str] | None = None,
         time_format: str | None = None,
         label_above: float | None = None,
         positive: str | None = None,
+        missing: list[str] | None = None,
+        drop: list[str] | None = None,
     ) -> None:
         self.interactions, self.queries, self.candidates = interactions, queries, candidates
         self.query_id, self.candidate_id = query_id, candidate_id
@@ -103,6 +120,7 @@ class Files(Source):
         self.separator, self.encoding, self.columns = separator, encoding, columns
         self.rename, self.dtypes, self.time_format = rename, dtypes, time_format
         self.label_above, self.positive = label_above, positive
+        self.missing, self.drop = missing, drop
         self._check_settings()
 
     def _check_settings(self) -> None:
@@ -112,8 +130,12 @@ class Files(Source):
             self._positive_rows()
         except UserError as error:
             raise UserError(f"Files: {error}") from error
-        for role in self.columns if isinstance(self.columns, dict) else ():
-            require_choice("Files", "a table of columns", role, list(self._paths))
+        for setting in ("columns", "separator", "encoding", "quote"):
+            value = getattr(self, setting)
+            for role in value if isinstance(value, dict) else ():
+                require_choice("Files", f"a table of {setting}", role, list(self._paths))
+        for rows in self.drop or ():
+            require_choice("Files", "drop", rows, DROPPED)
         for name, kind in (self.dtypes or {}).items():
             require_choice("Files", f"dtypes of {name!r}", kind, VALUE_TYPES)
         if self.time_format is not None and self.time is None:
@@ -125,7 +147,8 @@ class Files(Source):
         return {role: path for role, path in paths.items() if path is not None}
 
     def _layout(self, role: str) -> TextLayout:
-        return TextLayout(self.separator, self.encoding, self.quote, names_of(self.columns, role))
+        separator, encoding, quote = (setting_of(each, role) for each in (self.separator, self.encoding, self.quote))
+        return TextLayout(separator, encoding, quote, names_of(self.columns, role))
 
     def _positive_rows(self) -> PositiveRows | None:
         """Return the comparison that gives the labels; None = the column ``label`` holds them, or all are liked."""
@@ -150,7 +173,8 @@ class Files(Source):
         """
         self._check_files()  # all of them, before the first one is read
         frames = {role: reading.read(path, role, self._layout(role)) for role, path in self._paths.items()}
-        frames = with_types(renamed(frames, self.rename or {}), self.dtypes or {})
+        frames = with_types(renamed(without_values(frames, self.missing or ()), self.rename or {}), self.dtypes or {})
+        frames = self._with_needed_values(frames)
         display = tuple(self.display or ())
         keys = ColumnRoles(self.query_id, self.candidate_id, self.label, self.weight, self.time, self.grade)
         interactions, keys = self._with_roles(frames["interactions"], keys)
@@ -158,14 +182,32 @@ class Files(Source):
             return text_tables(interactions, keys, display)
         frames = self._typed_ids(frames | {"interactions": interactions}, self.query_id)
         frames = self._typed_ids(frames, self.candidate_id)
+        own_ids = {"queries": self.query_id, "candidates": self.candidate_id}
+        frames = drop_repeated(frames, own_ids) if "repeated" in (self.drop or ()) else frames
+        frames = drop_unknown(frames, own_ids) if "unknown" in (self.drop or ()) else frames
         return RawTables(frames["interactions"], frames.get("queries"), frames.get("candidates"), keys, display)
+
+    def _with_needed_values(self, frames: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+        if "missing" not in (self.drop or ()):
+            return frames
+        positive = self._positive_rows()
+        liked = self.label if positive is None else positive.column
+        named = [self.query_id, self.candidate_id, liked, self.weight, self.time, self.grade]
+        events = [name for name in named if name is not None]
+        return drop_missing(
+            frames, {"interactions": events, "queries": [self.query_id], "candidates": [self.candidate_id]}
+        )
 
     def _check_files(self) -> None:
         kinds = [self._kind(role) for role in self._paths]
         for role, path in self._paths.items():
             file_formats.locate(path, role)
         delimited = any(kind in file_formats.DELIMITED for kind in kinds)
-        for name, fits in (("separator", delimited), ("columns", delimited), ("encoding", set(kinds) != {"Parquet"})):
+        for name, fits in (
+            ("separator", delimited),
+            ("columns", delimited),
+            ("encoding", not set(kinds) <= {"Parquet", "pictures"}),
+        ):
             if getattr(self, name) is not None and not fits:
                 raise UserError(
                     f"Files: {name} is {getattr(self, name)!r}, but no file has such text; the files are "
@@ -173,7 +215,7 @@ class Files(Source):
                 )
 
     def _kind(self, role: str) -> file_formats.Format:
-        return file_formats.format_of(self._paths[role], role, self.separator is not None)
+        return file_formats.format_of(self._paths[role], role, setting_of(self.separator, role) is not None)
 
     def _with_roles(self, frame: pl.DataFrame, keys: ColumnRoles) -> tuple[pl.DataFrame, ColumnRoles]:
         """Return the interactions with labels, weights, grades and times that are no text."""
@@ -191,22 +233,9 @@ class Files(Source):
         return frame, keys
 
     def _typed_ids(self, frames: dict[str, pl.DataFrame], key: str) -> dict[str, pl.DataFrame]:
-        """Convert ids from text to integers if all ids of the text files are written as integers."""
         if key in (self.dtypes or {}):
             return frames
-        text = [
-            role
-            for role, frame in frames.items()
-            if key in frame.columns and self._kind(role) in file_formats.DELIMITED
-        ]
-        typed = [frame.schema[key] for role, frame in frames.items() if key in frame.columns and role not in text]
-        as_integer = pl.col(key).cast(pl.Int64, strict=False)
-        written_as_integers = all(
-            frames[role].select(as_integer.cast(pl.String).eq_missing(pl.col(key)).all()).item() for role in text
-        )
-        if pl.String in typed or not written_as_integers:
-            return frames
-        return {r: f.with_columns(pl.col(key).cast(pl.Int64)) if r in text else f for r, f in frames.items()}
+        return typed_ids(frames, key, [role for role in frames if self._kind(role) in file_formats.DELIMITED])
 
     def fingerprint(self) -> str:
         """Return a hash of the arguments, and of the path, size and modification time of each file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from glob import escape
 from pathlib import Path
@@ -15,6 +15,7 @@ import polars as pl
 
 from dssm_lightning.data.sources import broken_lines
 from dssm_lightning.data.sources.file_formats import DELIMITED, Format, expanded, format_of, is_url, locate
+from dssm_lightning.data.sources.picture_folders import picture_table
 from dssm_lightning.data.sources.text_layout import UNIT, TextLayout, copied, is_zstandard, needs_copy
 from dssm_lightning.utils import memory_mapped
 from dssm_lightning.utils.errors import UserError
@@ -39,13 +40,19 @@ class _Input(NamedTuple):
         return self.files != self.readable
 
 
-def read(path: str, role: str, layout: TextLayout | None = None) -> pl.DataFrame:
-    """Read a whole table. Columns of CSV, TSV and other delimited text are text as written; blank lines are left out.
+def read(
+    path: str,
+    role: str,
+    layout: TextLayout | None = None,
+    part: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
+) -> pl.DataFrame:
+    """Read a table. Columns of CSV, TSV and other delimited text are text as written; blank lines are left out.
 
     Args:
         path: file, folder of Parquet files, glob or URL; ``~`` is the user's home.
         role: the table's name, for the message.
         layout: how text is written; None = as the format has it.
+        part: what to compute of the table, such as its first rows; None = the whole table.
 
     Raises:
         FileNotFoundError: no such file.
@@ -56,6 +63,9 @@ def read(path: str, role: str, layout: TextLayout | None = None) -> pl.DataFrame
     files = locate(path, role)
     if files and not any(each.stat().st_size for each in files):
         raise UserError(f"{role}: {path} is empty: 0 bytes")
+    if kind == "pictures":
+        pictures = picture_table(files, Path(expanded(path)))
+        return pictures if part is None else part(pictures.lazy()).collect()
     with ExitStack() as copies:
         try:
             readable = _readable(files, kind, layout, copies)
@@ -65,7 +75,7 @@ def read(path: str, role: str, layout: TextLayout | None = None) -> pl.DataFrame
             raise UserError(f"{role}: {error}") from error
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(path, role, kind, error) from error
-        return _collected(source, role, path)
+        return _collected(source, role, path, part)
 
 
 def _readable(files: list[Path], kind: Format, layout: TextLayout, copies: ExitStack) -> list[Path]:
@@ -94,9 +104,12 @@ def _require_one_byte(source: _Input) -> None:
         raise UserError(f"{source.path} cannot be read from a URL with this separator or encoding: download it first")
 
 
-def _collected(source: _Input, role: str, path: str) -> pl.DataFrame:
+def _collected(
+    source: _Input, role: str, path: str, part: Callable[[pl.LazyFrame], pl.LazyFrame] | None
+) -> pl.DataFrame:
     try:
         scan = _scan(source, role)
+        scan = scan if part is None else part(scan)
         large = is_url(path) or sum(each.stat().st_size for each in source.readable) > memory_mapped.LARGE_FILE
         frame = memory_mapped.frame(scan) if large else scan.collect()
     except UserError:
@@ -105,7 +118,7 @@ def _collected(source: _Input, role: str, path: str) -> pl.DataFrame:
         with suppress(EOFError, zlib.error, OSError):  # the compressed file is damaged, as Polars says
             _require_lines(source, role)
         raise _unreadable(path, role, source.kind, error) from error
-    if source.kind == "JSON Lines":
+    if source.kind == "JSON Lines" and part is None:
         broken_lines.require_texts(frame, list(zip(source.readable, source.files, strict=True)), role)
     return frame
 

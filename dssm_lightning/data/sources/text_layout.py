@@ -192,6 +192,11 @@ def _separated(pieces: Iterator[str], separator: str, path: Path) -> Iterator[st
     yield rest
 
 
+def setting_of(value: Any, role: str) -> Any:
+    """Return a table's own value of a setting: one value is for all tables, a mapping has one for each table."""
+    return value.get(role) if isinstance(value, dict) else value
+
+
 def names_of(columns: Sequence[str] | dict[str, list[str]] | None, role: str) -> tuple[str, ...] | None:
     """Return the names of a table's columns: a list is for the interactions, a mapping for each table."""
     if columns is None:

@@ -7,7 +7,7 @@ import polars as pl
 from dssm_lightning.features.iso_dates import parse_dates
 from dssm_lightning.utils.errors import UserError, require_choice
 
-VALUE_TYPES = ("text", "number", "integer", "boolean", "date")
+VALUE_TYPES = ("text", "number", "integer", "boolean", "date", "list", "vector", "base64")
 """The types that ``dtypes`` of :class:`Files` can give to a column."""
 _WHOLE = r"^[+-]?[0-9]+$"
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$|^(?i:nan|[+-]?inf)$"
@@ -95,6 +95,8 @@ def typed(column: pl.Series, kind: str, about: str) -> pl.Series:
         raise UserError(f"{about}: dtypes is {kind!r}, but the column holds {column.dtype}; leave it out of dtypes")
     if kind == "text":
         return _cast(column, pl.String)
+    if kind in ("list", "vector", "base64"):
+        return _unpacked(column, kind, about)
     if kind == "date":
         return as_times(column, about)
     if kind == "boolean":
@@ -105,6 +107,7 @@ def typed(column: pl.Series, kind: str, about: str) -> pl.Series:
     if kind == "integer" and column.dtype == pl.String:
         column = column.str.strip_chars().str.replace(r"^([+-]?[0-9]+)\.0+$", "$1")
     numbers = as_numbers(column, about)
+    numbers = numbers.fill_nan(None) if numbers.dtype.is_float() else numbers
     if not (numbers.dtype.is_numeric() or numbers.dtype == pl.Boolean):
         raise UserError(f"{about}: dtypes is {kind!r}, but the column holds {column.dtype}")
     if kind == "number":
@@ -114,6 +117,26 @@ def typed(column: pl.Series, kind: str, about: str) -> pl.Series:
     same = whole.cast(pl.Float64) == numbers.cast(pl.Float64) if inexact else whole.is_not_null()
     _refuse(column, numbers.is_not_null() & ~same.fill_null(False), about, "are no integers of 64 bits")
     return whole
+
+
+def _unpacked(column: pl.Series, kind: str, about: str) -> pl.Series:
+    """Return texts such as ``['a', 'b']`` as lists, ``[0.5, 1]`` as vectors, or base64 as bytes."""
+    texts = _stripped(column)
+    found: pl.Series
+    if kind == "base64":
+        found = texts.str.replace(r"^data:[^,]*,", "").str.decode("base64", strict=False)
+        _refuse(column, found.is_null() & texts.is_not_null(), about, "are not base64")
+        return found
+    inner = texts.str.strip_chars("[](){} ")
+    if kind == "list":
+        parts = inner.str.split(",").list.eval(pl.element().str.strip_chars(" '\""))
+        found = parts.list.eval(pl.element().filter(pl.element() != ""))
+        return found
+    found = inner.str.replace_all(r"[,;\s]+", " ").str.split(" ").cast(pl.List(pl.Float64), strict=False)
+    wrong = found.list.eval(pl.element().is_null()).list.any().fill_null(False)
+    _refuse(column, wrong, about, "are no vectors of numbers")
+    found = found.cast(pl.List(pl.Float32))
+    return found
 
 
 def _stripped(column: pl.Series) -> pl.Series:

@@ -11,6 +11,7 @@ from dssm_lightning.data.splits.candidates import ColdCandidates
 from dssm_lightning.data.splits.published import PublishedFold
 from dssm_lightning.data.splits.queries import HashedQueries, RandomQueries
 from dssm_lightning.data.splits.rows import PerQuery, RandomRows
+from dssm_lightning.data.splits.with_validation import WithValidation
 
 __all__ = [
     "ByTime",
@@ -22,4 +23,5 @@ __all__ = [
     "RandomQueries",
     "RandomRows",
     "Split",
+    "WithValidation",
 ]

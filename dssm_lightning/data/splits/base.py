@@ -31,9 +31,17 @@ class Split:
     """Requested size of the test fold; 0 = the fold may be empty."""
     validation: float = 0.0
     """Requested size of the validation fold; 0 = the fold may be empty."""
+    trains_on_later_rows = False
+    """Whether the held-out rows are the last of their queries, while other queries train on later ones."""
+    leaves_rows_out = False
+    """Whether some rows get no fold. They are removed before repeated pairs are, as if they did not exist."""
+
+    def __repr__(self) -> str:
+        """Return the class and its settings, of which the name of a cache is made."""
+        return f"{type(self).__name__}{sorted(vars(self).items())}"
 
     def assign(self, tables: Tables) -> FoldArray:
-        """Return TRAIN, VALIDATION or TEST for each row of ``interactions``, (R,) int8, the same at every call.
+        """Return TRAIN, VALIDATION, TEST or LEFT_OUT for each row of ``interactions``, (R,) int8, always the same.
 
         Raises:
             UserError: a column is missing or has invalid values; the training fold or a requested fold is empty.
@@ -42,7 +50,7 @@ class Split:
         counts = np.bincount(fold, minlength=len(FOLDS))
         for code, requested in ((TRAIN, 1.0), (VALIDATION, self.validation), (TEST, self.test)):
             if requested and not counts[code]:
-                found = ", ".join(f"{name} {count}" for name, count in zip(FOLDS, counts, strict=True))
+                found = ", ".join(f"{name} {count}" for name, count in zip(FOLDS, counts, strict=False))
                 raise UserError(
                     f"{type(self).__name__} leaves no {FOLDS[code]} rows ({found}); "
                     "choose other sizes, or set the size of a fold to 0 to leave it empty"

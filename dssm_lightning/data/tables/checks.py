@@ -222,6 +222,8 @@ def times(interactions: pl.DataFrame, column: str | None) -> None:
 def grades(interactions: pl.DataFrame, column: str | None, label: str | None) -> None:
     """Refuse grades that are no whole number from 0 on, and liked rows with grade 0.
 
+    A row with label 0 may have a negative one, as judgements in TREC's format mark spam; it means 0.
+
     Raises:
         UserError: such grades, or a column without numbers. The message has their number and the first row.
     """
@@ -229,14 +231,15 @@ def grades(interactions: pl.DataFrame, column: str | None, label: str | None) ->
         return
     values = interactions[column]
     floats = _floats(values, f"grade column {column!r}")
-    wrong = ~(floats.is_between(0, MAX_GRADE) & (floats == floats.floor())).fill_null(False)
+    liked = floats.is_not_null() if label is None else interactions[label].cast(pl.Float64) > 0
+    low = pl.select(pl.when(liked).then(0.0).otherwise(-float(MAX_GRADE))).to_series()
+    wrong = ~((floats >= low) & (floats <= MAX_GRADE) & (floats == floats.floor())).fill_null(False)
     if count := int(wrong.sum()):
         row = _first_true(wrong)
         raise UserError(
             f"grade column {column!r}: {count:,} of {len(values):,} grades are negative, fractional, infinite or "
             f"missing, first {values[row]!r} in row {row}; grades must be whole numbers from 0 to {MAX_GRADE:,}"
         )
-    liked = floats.is_not_null() if label is None else interactions[label].cast(pl.Float64) > 0
     if count := int((liked & (floats == 0)).sum()):
         hint = "name a label column that is 0 in these rows" if label is None else f"set {label!r} to 0 in them"
         raise UserError(

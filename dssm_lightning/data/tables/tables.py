@@ -146,17 +146,32 @@ def collapse(tables: Tables) -> tuple[Tables, int]:
     Of a pair's rows, a liked row wins over a row that was shown and not liked. Among equal labels the latest row wins,
     or, without times, the first row.
     """
+    kept = first_of_pairs(tables)
+    return keep_rows(tables, kept), len(kept) - int(np.count_nonzero(kept))
+
+
+def first_of_pairs(tables: Tables) -> NDArray[np.bool_]:
+    """Return which rows :func:`collapse` keeps, (R,)."""
     kept = np.ones(len(tables.interactions), dtype=bool)
     for rows in _repeated(tables):
         kept[rows] = False
-    dropped = len(kept) - int(np.count_nonzero(kept))
-    if not dropped:
-        return tables, 0
+    return kept
+
+
+def keep_rows(tables: Tables, kept: NDArray[np.bool_]) -> Tables:
+    """Return the tables with some of the interactions, in their order.
+
+    Args:
+        tables: R interactions.
+        kept: (R,) which of them stay.
+    """
+    if kept.all():
+        return tables
     if len(kept) <= memory_mapped.BLOCK:
         interactions = tables.interactions.filter(kept)
     else:
         interactions = memory_mapped.frame(tables.interactions.lazy().filter(pl.Series(kept)))
-    return Tables(interactions, tables.queries, tables.candidates, tables.keys, tables.display), dropped
+    return Tables(interactions, tables.queries, tables.candidates, tables.keys, tables.display)
 
 
 def _repeated(tables: Tables) -> Iterator[NDArray[np.int64]]:

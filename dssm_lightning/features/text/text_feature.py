@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.readings import Reading, ReadValue, Truncation, ids_of, reading_of, truncated
 from dssm_lightning.features.text.raw_texts import MAX_CHARACTERS, few_texts, text_column, text_value
+from dssm_lightning.features.text.text_counts import TextCounts, counts_of
 from dssm_lightning.features.text.words_and_letters import (
     VERSION,
     Counts,
@@ -66,7 +67,7 @@ def require_sizes(feature: Feature, **sizes: int | None) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextFeature(Feature):
+class TextFeature(TextCounts, Feature):
     """A column of texts, split into words as ``words_and_letters.py`` describes; the base class of text features.
 
     A saved feature records two versions that determine the words and ids of a text. With another ``text_version``, the
@@ -99,6 +100,7 @@ class TextFeature(Feature):
     """Version of Python's Unicode tables; set by ``fit``."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_sizes(self, max_characters=self.max_characters)
         if self.text_version != VERSION:
             raise UserError(
@@ -107,9 +109,11 @@ class TextFeature(Feature):
             )
 
     def fit(self: TextT, column: pl.Series) -> TextT:
-        """Return a copy with the version of the Unicode tables, and with a vocabulary if the class has one."""
+        """Return a copy with the version of the Unicode tables, and what the class learns: a vocabulary, counts."""
         texts = text_column(self, column, self.on_empty, self.max_characters)
-        return replace(self, unicode_version=unicodedata.unidata_version, **self._learn(normalised(texts)))
+        learnt = self._learn(normalised(texts))
+        fitted = replace(self, unicode_version=unicodedata.unidata_version, **learnt)
+        return replace(fitted, **counts_of(fitted, texts)) if fitted.wants_counts else fitted
 
     def _learn(self, texts: pl.Series) -> dict[str, Any]:
         """Return the fields that are learnt from normalised texts."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import sys
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,20 +16,23 @@ import numpy as np
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.readings import Reading, Truncation, reading_of, truncated
 from dssm_lightning.features.text.raw_texts import MAX_CHARACTERS, few_texts, text_column, text_value
+from dssm_lightning.features.text.shared_vocabulary import SharedVocabulary
+from dssm_lightning.features.text.text_counts import TextCounts, counts_of
 from dssm_lightning.features.text.text_feature import ragged, require_sizes
 from dssm_lightning.features.text.token_readings import most_tokens, read_tokens
+from dssm_lightning.features.text.tokenizer_training import train_tokenizer
 from dssm_lightning.utils.errors import UserError, require_choice
 from dssm_lightning.utils.ragged_arrays import RaggedArray
 
 if TYPE_CHECKING:
     import polars as pl
-    from tokenizers import Tokenizer, models, trainers
+    from tokenizers import Tokenizer
 
 TokensT = TypeVar("TokensT", bound="Tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokens(Feature):
+class Tokens(SharedVocabulary, TextCounts, Feature):
     """The tokens of a text in their order, by a tokenizer that is read from a file or trained by ``fit``.
 
     The fitted feature contains the tokenizer, so that a saved model needs no file. A trained tokenizer normalises case
@@ -49,6 +49,7 @@ class Tokens(Feature):
     """
 
     reads_text = True
+    vocabulary_field = "tokenizer"
 
     on_empty: Literal["error", "allow"] = "error"
     """Treatment of a null, empty or blank text. "error": raise an error. "allow": encode it as a row without tokens."""
@@ -67,6 +68,7 @@ class Tokens(Feature):
     """Whether to add the tokenizer's special tokens, such as ``[CLS]`` and ``[SEP]``, to each text."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_sizes(self, vocab_size=self.vocab_size, max_length=self.max_length, max_characters=self.max_characters)
         require_choice(self._label, "model", self.model, _MODELS)
 
@@ -81,7 +83,7 @@ class Tokens(Feature):
         return max(self._loaded().get_vocab(with_added_tokens=True).values()) + 1
 
     def fit(self: TokensT, column: pl.Series) -> TokensT:
-        """Return a copy that contains the tokenizer, which is read from its file or trained on texts (B,).
+        """Return a copy that contains the tokenizer, which is read from its file or trained on texts (B,), and counts.
 
         Raises:
             FileNotFoundError: the file does not exist.
@@ -90,10 +92,12 @@ class Tokens(Feature):
         """
         texts = text_column(self, column, self.on_empty, self.max_characters)
         if self.tokenizer is None:
-            return replace(self, tokenizer=_train(texts.fill_null(""), self.model, self.vocab_size))
-        fitted = self if self.is_fitted else replace(self, tokenizer=self._read(Path(self.tokenizer)))
+            content = train_tokenizer(texts.fill_null(""), self.model, self.vocab_size)
+        else:
+            content = self.tokenizer if self.is_fitted else self._read(Path(self.tokenizer))
+        fitted = replace(self, tokenizer=content)
         fitted._loaded()  # raises if the content is not a tokenizer
-        return fitted
+        return replace(fitted, **counts_of(fitted, texts)) if fitted.wants_counts else fitted
 
     def encode_array(self, column: pl.Series) -> RaggedArray:
         """Encode texts (B,) as B rows of int32 ids.
@@ -174,6 +178,9 @@ class Tokens(Feature):
             ) from error
 
 
+_MODELS = ("bpe", "wordpiece", "unigram")
+
+
 @lru_cache(maxsize=16)
 def _load(content: str, max_length: int | None) -> Tokenizer:
     from tokenizers import Tokenizer
@@ -184,64 +191,3 @@ def _load(content: str, max_length: int | None) -> Tokenizer:
     if max_length is not None:
         tokenizer.enable_truncation(max_length)  # counts special tokens and never removes them
     return tokenizer
-
-
-LONGEST_WORD = 1000
-"""Longest unbroken word that a tokenizer is trained on, in characters; longer words are divided."""
-_UNKNOWN = "[UNK]"
-_MODELS = ("bpe", "wordpiece", "unigram")
-
-
-def _train(texts: pl.Series, model: str, vocab_size: int) -> str:
-    """Train a tokenizer on texts (B,) without nulls; return its content."""
-    from tokenizers import Tokenizer, normalizers, pre_tokenizers
-
-    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    # WordPiece numbers the letters inside words in the order of a hash table, and these numbers decide between merges.
-    # As special tokens, the letters have the same numbers in every run.
-    inner = sorted({f"##{letter}" for letter in normalizer.normalize_str("".join(texts)) if not letter.isspace()})
-    tokenizer = Tokenizer(_untrained(model))
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(_with_short_words(texts), _trainer(model, vocab_size, inner))
-    content = json.loads(tokenizer.to_str())
-    content["added_tokens"] = content["added_tokens"][:1]  # only [UNK] stays special
-    return json.dumps(content)
-
-
-def _with_short_words(texts: pl.Series) -> list[str]:
-    """Return the texts with a blank after each :data:`LONGEST_WORD` characters of an unbroken word.
-
-    Training takes quadratic time in the length of a word.
-    """
-    long = (texts.str.len_chars() > LONGEST_WORD).arg_true()
-    if len(long):
-        texts = texts.scatter(long, [_long_word().sub(r"\1 ", text) for text in texts[long]])
-    return texts.to_list()
-
-
-@lru_cache(maxsize=1)
-def _long_word() -> re.Pattern[str]:
-    """Return the pattern of characters between which the tokenizer does not split a text."""
-    points = map(chr, range(sys.maxunicode + 1))
-    breaks = "".join(c for c in points if unicodedata.category(c)[0] in "PZ" or unicodedata.category(c) == "Cc")
-    return re.compile(f"([^{re.escape(breaks + '$+<=>^`|~')}]{{{LONGEST_WORD}}})")
-
-
-def _untrained(model: str) -> models.Model:
-    from tokenizers import models
-
-    if model == "bpe":
-        return models.BPE(unk_token=_UNKNOWN)
-    return models.WordPiece(unk_token=_UNKNOWN) if model == "wordpiece" else models.Unigram()
-
-
-def _trainer(model: str, vocab_size: int, inner: list[str]) -> trainers.Trainer:
-    from tokenizers import trainers
-
-    options: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": [_UNKNOWN], "show_progress": False}
-    if model == "bpe":
-        return trainers.BpeTrainer(**options)
-    if model == "wordpiece":
-        return trainers.WordPieceTrainer(**{**options, "special_tokens": [_UNKNOWN, *inner]})
-    return trainers.UnigramTrainer(**options, unk_token=_UNKNOWN)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.ngrams import BASE, lookup, ngram_texts, ngrams, salt
+from dssm_lightning.features.text.shared_vocabulary import SharedVocabulary
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_sizes
 from dssm_lightning.features.text.words_and_letters import Counts, Letters, pieces, word_lengths
 from dssm_lightning.utils.errors import UserError, require_at_least
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trigrams(TextFeature):
+class Trigrams(SharedVocabulary, TextFeature):
     """The letter trigrams of the words, ``#ca cat at#``, with a fitted vocabulary, as in the DSSM paper.
 
     Trigrams do not collide. Row 0 is for all unknown trigrams. ``HashedTrigrams`` learns no vocabulary: a new trigram

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.ngrams import lookup, word_hashes
+from dssm_lightning.features.text.shared_vocabulary import SharedVocabulary
 from dssm_lightning.features.text.text_feature import TextFeature, ragged, require_sizes
 from dssm_lightning.features.text.word_vector_files import read_vector_table
 from dssm_lightning.features.text.words_and_letters import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words(TextFeature):
+class Words(SharedVocabulary, TextFeature):
     """The words of a text in their order, with a vocabulary; row 0 is for all unknown words.
 
     The vocabulary is fitted, given, or taken from a file of word vectors, which the encoder ``WordVectors`` then reads.

@@ -190,6 +190,20 @@ def test_a_missing_file_is_named_with_the_files_nearby(tmp_path: Path) -> None:
         Files(str(tmp_path / "folder" / "a.csv")).tables()
 
 
+def test_a_relative_path_of_another_folder_names_where_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop").mkdir()
+    write(EVENTS, tmp_path / "shop" / "events.csv")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="a relative path starts from the folder"):
+        Files("events.csv").tables()  # as in a config of the folder `shop`
+    for path in (str(tmp_path / "events.csv"), "shop/event.csv"):  # a full path; a slip
+        with pytest.raises(FileNotFoundError) as caught:
+            Files(path).tables()
+        assert "a relative path" not in str(caught.value)
+
+
 def test_unknown_formats(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"queries: .*q\.xlsx .*\.csv, \.tsv"):
         Files(write(EVENTS, tmp_path / "e.csv"), str(tmp_path / "q.xlsx")).tables()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from dssm_lightning.data.interactions import TEST, TRAIN, VALIDATION
+from dssm_lightning.data.interactions import LEFT_OUT, TEST, TRAIN, VALIDATION
 from dssm_lightning.data.splits import (
     ByTime,
     HashedQueries,
@@ -223,6 +225,20 @@ def test_both_held_out_folds_may_be_empty_on_request() -> None:
     assert sizes(RandomRows(0.0, 0.0).assign(make_tables([0, 1]))) == (2, 0, 0)
 
 
+def test_queries_for_validation_alone_leave_the_history_of_the_others_whole() -> None:
+    tables = make_tables([q % 50 for q in range(500)], time=[*range(500)])
+    fold = LeaveLastN(2, 3, validation_queries=0.2).assign(tables)
+    by_query = fold.reshape(10, 50).T  # (50, 10), each query's rows in order of time
+    validated = (by_query == VALIDATION).any(1)
+    assert validated.sum() == 10
+    assert (by_query[validated] == [TRAIN] * 7 + [VALIDATION] * 3).all()
+    assert (by_query[~validated] == [TRAIN] * 8 + [TEST] * 2).all()
+    again = LeaveLastN(2, 3, validation_queries=0.2, seed=43).assign(tables)
+    assert not np.array_equal(fold, again)
+    with pytest.raises(ValueError, match=r"LeaveLastN: validation_queries is 1\.5"):
+        LeaveLastN(validation_queries=1.5)
+
+
 @pytest.mark.parametrize("split", [LeaveLastN(), ByTime()])
 def test_a_time_that_is_missing_is_named(split: Split) -> None:
     with pytest.raises(ValueError, match=f"{type(split).__name__} .*time, .*interactions has query_id"):
@@ -245,7 +261,7 @@ def test_other_impossible_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="LeaveLastN: test is -1"):
         LeaveLastN(test=-1)
     with pytest.raises(ValueError, match=r"PublishedFold: by is 'users'; .*rows, queries"):
-        PublishedFold("fold", by="users")  # type: ignore[arg-type]  # a user may write it in YAML
+        PublishedFold("fold", by="users")  # a user may write it in YAML
 
 
 @pytest.mark.skipif("DSSM_DATA" not in os.environ, reason="DSSM_DATA is not set: no MovieLens here")
@@ -255,3 +271,49 @@ def test_movielens_100k_eight_to_one_to_one() -> None:
     fold = PerQuery(0.1, 0.1).assign(make_tables(query))
     expected = np.sum([recbole(n, 0.1, 0.1) for n in np.bincount(query)[1:]], axis=0)
     assert sizes(fold) == tuple(expected)
+
+
+# -- rolling evaluation ------------------------------------------------------------------------------------------------
+
+
+def windows(tables: Tables, **settings: Any) -> list[np.ndarray]:
+    return [ByTime(**settings, folds=3, fold=fold).assign(tables) for fold in range(3)]
+
+
+def test_the_windows_follow_each_other_and_the_last_one_ends_with_the_data() -> None:
+    time = [int(number) for number in np.random.default_rng(3).permutation(103)]
+    tables = make_tables([0] * 103, time=time)
+    folds = windows(tables, test=0.2, validation=0.1)
+    when = np.array(time)
+    tested = [when[fold == TEST] for fold in folds]
+    assert [len(each) for each in tested] == [20, 20, 20]
+    assert sorted(np.concatenate(tested)) == list(range(43, 103))
+    for fold in folds:
+        order = [when[fold == code] for code in (TRAIN, VALIDATION, TEST, LEFT_OUT)]
+        assert all(len(earlier) == 0 or earlier.max() < later.min() for earlier, later in pairwise(order) if len(later))
+        assert len(order[1]) == 10
+    np.testing.assert_array_equal(folds[2], ByTime(0.2, 0.1).assign(tables))
+    np.testing.assert_array_equal(folds[2], ByTime(0.2, 0.1, folds=3).assign(tables))
+
+
+def test_windows_never_cut_through_equal_times() -> None:
+    tables = make_tables([0] * 60, time=[number // 7 for number in range(60)])
+    for fold in windows(tables, test=0.2, validation=0.2):
+        for moment in range(9):
+            assert len(set(fold[moment * 7 : moment * 7 + 7])) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"folds": 3, "fold": 3}, r"fold is 3.*folds is 3.*0 to 2"),
+        ({"folds": 3, "fold": -1}, "fold is -1"),
+        ({"folds": 0}, "folds is 0"),
+        ({"folds": 2.5}, r"folds is 2\.5"),
+        ({"folds": 9}, r"9 folds of test 0\.1 and validation 0\.1 leave no rows"),
+        ({"folds": 2, "test": 0.0}, "folds is 2, but test is 0"),
+    ],
+)
+def test_impossible_windows_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"ByTime: {message}"):
+        ByTime(**settings)
