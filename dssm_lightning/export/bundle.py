@@ -111,6 +111,7 @@ def _manifest(programs: ExportedTowers, retriever: Retriever, corpus: Corpus, fa
         corpus=facts_of(corpus, retriever.display),
         num_indexes=retriever.towers.num_indexes,
         query_texts=retriever.query_texts,
+        blend=facts.blend,
         source=dict(facts.source),
         versions={name: _version(name) for name in ("dssm-lightning", "torch", "onnx", "onnxruntime", "numpy")},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dssm_lightning.evaluation.metric_names import MAIN
+from dssm_lightning.evaluation.metric_names import main_names
 from dssm_lightning.export.run_facts import RunFacts
 from dssm_lightning.features.schema import Schemas
 from dssm_lightning.retrieval.bundle.manifest import Manifest
@@ -85,7 +85,8 @@ def _corpus(manifest: Manifest) -> str:
 def _quality(
     metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]], baselines: Mapping[str, Mapping[str, float]]
 ) -> str:
-    names = [name for name in MAIN if f"test/{name}" in metrics]
+    main = main_names({name.removeprefix("test/") for name in metrics})
+    names = [name for name in main if f"test/{name}" in metrics]
     if not names:
         return "## Quality\n\nThe run was not tested before the export: `python -m dssm_lightning test` measures it."
     lines = ["## Quality", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
@@ -93,7 +94,8 @@ def _quality(
     for baseline, values in baselines.items():
         found = [values.get(f"test/{name}", values.get(name)) for name in names]
         lines.append(f"| {baseline} | " + " | ".join("" if each is None else f"{each:.4f}" for each in found) + " |")
-    lines += ["", "From the run's last test, against all candidates; in brackets the 95 % interval over queries."]
+    ranked = "each query's own list of candidates" if "map" in names else "all candidates"
+    lines += ["", f"From the run's last test, against {ranked}; in brackets the 95 % interval over queries."]
     if not baselines:
         lines.append("Baselines were not measured: `python -m dssm_lightning baseline` does.")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dssm_lightning.evaluation.result_files import INTERVALS
+from dssm_lightning.retrieval.blend import Blend, chosen_blend
 from dssm_lightning.training.run_folders import run_of
 from dssm_lightning.training.run_status import not_finished
 from dssm_lightning.utils.logger import warn
@@ -30,6 +31,8 @@ class RunFacts(NamedTuple):
     baselines: Mapping[str, Mapping[str, float]]
     source: Mapping[str, str]
     """The run, the checkpoint, and the run's status if it is not finished."""
+    blend: Blend | None = None
+    """The rule of a hybrid search that the fit chose on validation rows; None: it chose none."""
 
 
 def run_facts(checkpoint: Path, configs: Sequence[str | Path] = ()) -> RunFacts:
@@ -54,7 +57,7 @@ def run_facts(checkpoint: Path, configs: Sequence[str | Path] = ()) -> RunFacts:
         warn(f"export: {unfinished}; the bundle says so")
         source["status"] = unfinished.replace(str(run), f"The run {source['run']}", 1)
     metrics, intervals, baselines = (_read(run / name) for name in ("metrics.json", INTERVALS, "baselines.json"))
-    return RunFacts(config, metrics, intervals, baselines, source)
+    return RunFacts(config, metrics, intervals, baselines, source, chosen_blend(run))
 
 
 def _read(path: Path) -> dict[str, Any]:

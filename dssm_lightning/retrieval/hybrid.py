@@ -1,8 +1,7 @@
-"""Fusion of two rankings: a model's, which finds synonyms, and BM25's, which finds rare names."""
+"""A model's ranking, which finds synonyms, blended with BM25's, which finds rare names."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,27 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.joined_columns import join_text_values
+from dssm_lightning.retrieval.blend import Blend
 from dssm_lightning.retrieval.term_index import TermIndex
 from dssm_lightning.retrieval.term_search import BM25
-from dssm_lightning.utils.errors import UserError, is_number
-
-K = 60
-"""Constant of the source: the larger it is, the less the first ranks stand out."""
+from dssm_lightning.utils.errors import UserError
 
 
 class Hybrid:
-    """Reciprocal rank fusion of a model's scores with BM25 over the texts that the model reads.
+    """A model's scores blended with those of BM25 over the texts that the model reads.
 
-    A candidate gets 1 / (60 + r) + weight / (60 + r'), where r and r' are its 1-based ranks in the two lists; equal
-    scores share the first of their ranks. A candidate that shares no word with the query is not in BM25's list and
-    gets nothing from it. The sum has no unit and no scale: it only orders.
-
-    Source: Cormack, Clarke and Büttcher, SIGIR 2009, doi 10.1145/1571941.1572114.
+    The rule is a :class:`~dssm_lightning.retrieval.blend.Blend`: reciprocal rank fusion, or a weighted mean of the
+    scores whose form and weight ``fit`` chooses on validation rows. A blended score has no unit: it only orders.
 
     Args:
         candidates: (N,) the text of each candidate, or the index of these texts; None = candidates have no text.
         query_columns: the raw columns that hold a query's text.
-        weight: weight of BM25's list; 1 in the source.
+        weight: the rule; a number is the weight of BM25's list in a reciprocal rank fusion, 1 in the source.
 
     Raises:
         UserError: a side without a text; a weight that is negative or not finite.
@@ -43,16 +37,18 @@ class Hybrid:
     """
 
     def __init__(
-        self, candidates: TermIndex | Sequence[str | None] | None, query_columns: Sequence[str], weight: float = 1.0
+        self,
+        candidates: TermIndex | Sequence[str | None] | None,
+        query_columns: Sequence[str],
+        weight: float | Blend = 1.0,
     ) -> None:
         texts = candidates.count if isinstance(candidates, TermIndex) else candidates
         for side, found in (("query", query_columns), ("candidate", texts)):
             if not found:
                 raise UserError(f"hybrid needs a text on both sides, but no {side} feature reads a text column")
-        if not (is_number(weight) and 0 <= weight < math.inf):
-            raise UserError(f"hybrid: weight is {weight!r}; it must be at least 0 and finite")
+        self.blend = weight if isinstance(weight, Blend) else Blend("ranks", weight)
         assert candidates is not None
-        self.query_columns, self.weight = list(query_columns), weight
+        self.query_columns = list(query_columns)
         self.index = candidates if isinstance(candidates, TermIndex) else _fitted(candidates)
 
     def texts_of(self, queries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -66,9 +62,9 @@ class Hybrid:
     def fuse(
         self, scores: NDArray[Any], texts: Sequence[str | None], ranked: NDArray[Any] | None = None
     ) -> NDArray[np.float64]:
-        """Return the fused scores (Q, N) float64, or (Q, M) of the ranked candidates.
+        """Return the blended scores (Q, N) float64, or (Q, M) of the ranked candidates.
 
-        A candidate whose score is −∞ is excluded: it is in neither list, and its fused score is 0.
+        A candidate whose score is −∞ is excluded, as :meth:`Blend.combine` describes.
 
         Args:
             scores: the model's scores, (Q, N) or (Q, M).
@@ -78,33 +74,18 @@ class Hybrid:
         Raises:
             UserError: BM25 has another number of candidates than the scores.
         """
-        words = self.index.scores(texts)
-        words = words if ranked is None else words[:, ranked]
+        words = self.words_of(texts, ranked)
         if words.shape != scores.shape:
             raise UserError(
                 f"hybrid: scores are of shape {scores.shape}, and BM25 gives {words.shape}, for {len(texts):,} texts: "
                 "it may index another corpus"
             )
-        words[(words <= 0) | (scores == -math.inf)] = -math.inf
-        return reciprocal_ranks(scores) + self.weight * reciprocal_ranks(words)
+        return self.blend.combine(scores, words)
 
-
-def reciprocal_ranks(scores: NDArray[Any], k: int = K) -> NDArray[np.float64]:
-    """(Q, N) -> (Q, N) float64: 1 / (k + rank) with 1-based ranks, and 0 for a score of −∞.
-
-    Equal scores share the first of their ranks.
-
-    Example:
-        >>> reciprocal_ranks(np.array([[0.5, 0.9, 0.5]]), k=1).tolist()
-        [[0.3333333333333333, 0.5, 0.3333333333333333]]
-    """
-    found = np.zeros(scores.shape)
-    for row, values in zip(found, scores, strict=True):
-        places = np.flatnonzero(values != -math.inf)  # few, of BM25's list
-        ascending = places[np.argsort(values[places])]
-        ordered = values[ascending]
-        row[ascending] = 1.0 / (k + 1.0 + (len(ordered) - np.searchsorted(ordered, ordered, side="right")))
-    return found
+    def words_of(self, texts: Sequence[str | None], ranked: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return BM25's scores (Q, N) of texts (Q,), or (Q, M) of the ranked candidates."""
+        words = self.index.scores(texts)
+        return words if ranked is None else words[:, ranked]
 
 
 def _fitted(texts: Sequence[str | None]) -> BM25:

@@ -13,6 +13,7 @@ from dssm_lightning.features.readings import Reading, Truncation
 from dssm_lightning.retrieval.candidate_lookup import CandidateLookup
 from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.corpus_changes import replaced, with_candidates, without_candidates
+from dssm_lightning.retrieval.given_lists import GivenList, RankedCandidate, given_list, rank_lists
 from dssm_lightning.retrieval.hits import Hit
 from dssm_lightning.retrieval.raw_records import RawValues, require_ids
 from dssm_lightning.retrieval.readings import read_record
@@ -38,6 +39,7 @@ class Retriever(Searcher):
         display: the columns to show beside an answer.
         query_texts: the columns of a query that a hybrid search reads.
         folder: the bundle from which the retriever was loaded.
+        blend: the rule of a hybrid search, which ``fit`` chose; None = reciprocal rank fusion with weight 1.
 
     Example:
         >>> import numpy as np
@@ -58,6 +60,8 @@ class Retriever(Searcher):
         >>> retriever.add([{"id": "c", "name": "cow", "direction": [0.0, 2.0]}])
         >>> [hit.id for hit in retriever.search({"direction": [0.0, 0.5]}, k=2, filter="name != 'ant'")]
         ['c', 'b']
+        >>> [(each.candidate, each.score) for each in retriever.rank({"direction": [1.0, 0.0]}, ["b", "a"])]
+        [('a', 1.0), ('b', 0.0)]
     """
 
     @classmethod
@@ -76,6 +80,39 @@ class Retriever(Searcher):
         from dssm_lightning.retrieval.bundle.reading import open_bundle
 
         return open_bundle(bundle, verify=verify, threads=threads)
+
+    # -- given lists ---------------------------------------------------------------------------------------------------
+
+    def rank(self, query: RawValues, candidates: Sequence[Any]) -> list[RankedCandidate]:
+        """Return given candidates in the order of the model's scores, best first.
+
+        Args:
+            query: raw values, as for :meth:`search`.
+            candidates: ids of candidates, or raw values of new ones by column name, in any mixture; it may be empty.
+                Equal scores stay in the given order.
+
+        Raises:
+            UserError: an id that no candidate has; and as for :meth:`encode_query`.
+        """
+        corpus = self.corpus
+        (found,) = rank_lists(self._encoder, corpus, [given_list(self._encoder, corpus, query, candidates)])
+        return found
+
+    def rank_all(self, lists: Sequence[GivenList]) -> list[list[RankedCandidate]]:
+        """Return the candidates of many lists, as :meth:`rank` does, in batches.
+
+        Raises:
+            UserError: as for :meth:`encode_query`.
+        """
+        return rank_lists(self._encoder, self.corpus, lists)
+
+    def given_list(self, query: RawValues, candidates: Sequence[Any]) -> GivenList:
+        """Check a query and its candidates for :meth:`rank_all`; the corpus must not change in between.
+
+        Raises:
+            UserError: an unknown column; an id that no candidate has.
+        """
+        return given_list(self._encoder, self.corpus, query, candidates)
 
     # -- what is shown beside answers ----------------------------------------------------------------------------------
 

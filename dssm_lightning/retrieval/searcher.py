@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from dssm_lightning.features.raw_values import shown
 from dssm_lightning.features.schema import Schemas
+from dssm_lightning.retrieval.blend import Blend
 from dssm_lightning.retrieval.candidate_lookup import CandidateLookup
 from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.history_rows import history_rows
@@ -33,7 +34,7 @@ class SearchOptions(TypedDict, total=False):
     exclude: Collection[Any]
     exclude_history: bool
     filter: str | None
-    hybrid: float | None
+    hybrid: float | bool | None
 
 
 class Searcher:
@@ -49,8 +50,10 @@ class Searcher:
         display: Sequence[str],
         query_texts: Sequence[str] = (),
         folder: Path | None = None,
+        blend: Blend | None = None,
     ) -> None:
         self.schemas, self.towers, self.folder = schemas, corpus.towers, folder
+        self.blend = Blend() if blend is None else blend
         self.display, self.query_texts = list(display), list(query_texts)
         self._encoder = RawEncoder(schemas, corpus.towers)
         self._corpus: Corpus | None = corpus
@@ -97,7 +100,7 @@ class Searcher:
         exclude: Collection[Any] = (),
         exclude_history: bool = False,
         filter: str | None = None,
-        hybrid: float | None = None,
+        hybrid: float | bool | None = None,
     ) -> list[list[Hit]]:
         """Return the hits of many queries, in batches: several times as fast as one :meth:`search` after the other.
 
@@ -109,7 +112,8 @@ class Searcher:
             exclude_history: leave out the candidates in each query's own history, as an evaluation masks them.
             filter: a condition on the candidates' columns, such as ``year > 1990``:
                 :func:`~dssm_lightning.retrieval.filters.parse_filter`.
-            hybrid: weight of BM25's list in a reciprocal rank fusion with the model's; None = the model alone.
+            hybrid: True = blend the scores with BM25's as :attr:`blend` says; a number = the weight of BM25's list in a
+                reciprocal rank fusion; None or False = the model alone.
 
         Raises:
             UserError: an unknown column; a value that a feature refuses, or that is needed and not given; k that is not
@@ -122,7 +126,9 @@ class Searcher:
         if exclude_history:
             excluded = [out | history_rows(self.schemas.query, record, corpus.rows) for record in records]
         require_left(k, len(corpus.rows), max(map(len, excluded), default=0), exclude_history)
-        fusion = None if hybrid is None else Hybrid(corpus.terms, self.query_texts, hybrid)
+        fusion = None
+        if hybrid is not None and hybrid is not False:
+            fusion = Hybrid(corpus.terms, self.query_texts, self.blend if hybrid is True else hybrid)
         search = Search(corpus, k, corpus.allowed(filter), fusion)
         hits: list[list[Hit]] = []
         for start in range(0, len(records), BATCH):

@@ -28,7 +28,7 @@ class Search:
         corpus: what is searched.
         k: number of answers.
         allowed: (N,) candidates that may be found; None = all.
-        hybrid: fuses the model's ranking with that of BM25; None = the model alone.
+        hybrid: blends the model's scores with those of BM25; None = the model alone.
     """
 
     corpus: Corpus

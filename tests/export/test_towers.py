@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from helpers.programs import build, largest_difference, query_difference, run
@@ -46,6 +47,7 @@ from dssm_lightning.models.encoders import (
     Identity,
     Linear,
     SelfAttention,
+    TermBag,
     WordVectors,
 )
 from dssm_lightning.models.fusion import FM, MLP, Concat, Cross, FMScore, Gated, Parallel, SENet, Sum
@@ -60,6 +62,7 @@ WORDS = HashedWords(name="title", num_buckets=40)
 SEEN = History(name="seen", of="film", max_length=9).bind(FILM)
 WHOLE = History(name="seen", of="candidate", max_length=9)
 POSTER = Image(name="poster", size=32)
+COUNTED = HashedWords(name="title", num_buckets=30, count_texts=True).fit(pl.Series(["a red cat", "a dog, a cat"]))
 CITY = Categorical(name="city", vocabulary=("Bonn", "Rome"))
 
 CASES: dict[str, Case] = {
@@ -74,6 +77,7 @@ CASES: dict[str, Case] = {
         partial(EmbeddingBag, output_dim=4),
     ),
     "EmbeddingBag of queries": (LikedBy(name="fans", of="city").bind(CITY), partial(EmbeddingBag, output_dim=4)),
+    "TermBag": (COUNTED, partial(TermBag, output_dim=4, sparse=True)),
     "Codes of an id": (FILM, partial(Codes, output_dim=5, weight=-2.0)),
     "Codes of a history": (SEEN, partial(Codes, output_dim=5, weight=-2.0)),
     "DecayedEmbeddingBag mean": (SEEN, partial(DecayedEmbeddingBag, output_dim=4, half_life=2.0)),

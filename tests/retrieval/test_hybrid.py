@@ -23,7 +23,8 @@ from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.evaluation.hybrid_test import HybridTest
 from dssm_lightning.features import Categorical, HashedWords, LikedBy, Tokens
 from dssm_lightning.features.schema import Schema
-from dssm_lightning.retrieval.hybrid import Hybrid, reciprocal_ranks
+from dssm_lightning.retrieval.blend import reciprocal_ranks
+from dssm_lightning.retrieval.hybrid import Hybrid
 from dssm_lightning.retrieval.term_search import BM25
 from dssm_lightning.utils.errors import UserError
 

@@ -34,6 +34,7 @@ from dssm_lightning.models.encoders.embedding import Embedding
 from dssm_lightning.models.encoders.embedding_bag import EmbeddingBag
 from dssm_lightning.models.encoders.fixed_codes import Codes
 from dssm_lightning.models.encoders.sequential import GRU, SelfAttention
+from dssm_lightning.models.encoders.term_bag import TermBag
 from dssm_lightning.models.encoders.word_vectors import WordVectors
 from dssm_lightning.utils.errors import UserError
 
@@ -54,6 +55,7 @@ __all__ = [
     "Identity",
     "Linear",
     "SelfAttention",
+    "TermBag",
     "WordVectors",
     "default_encoder",
 ]

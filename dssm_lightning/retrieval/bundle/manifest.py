@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dssm_lightning.retrieval.blend import Blend
 from dssm_lightning.retrieval.bundle.files import (
     MANIFEST,
     Content,
@@ -79,6 +80,8 @@ class Manifest:
     """H: indexes of inner products; 0 if no index can serve the model."""
     query_texts: list[str] = field(default_factory=list)
     """The columns of a query that have its text, which a hybrid search reads."""
+    blend: Blend | None = None
+    """The rule of a hybrid search that the run chose on validation rows; None: it chose none."""
     source: dict[str, str] = field(default_factory=dict)
     """Where the bundle comes from: the run, the checkpoint, and whether the run was finished."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -156,6 +159,7 @@ def _manifest(values: dict[str, Any], source: str) -> Manifest:
         corpus,
         num_indexes,
         _texts(values["query_texts"]),
+        _blend(values.get("blend"), source),  # new in 0.2
         {name: _text(each) for name, each in values["source"].items()},
         {name: _text(each) for name, each in values["versions"].items()},
         files,
@@ -201,6 +205,10 @@ def _corpus(values: Mapping[str, Any], source: str) -> CorpusFacts:
     picture = values.get("picture_column")  # new in 0.2
     picture = None if picture is None else _text(picture)
     return CorpusFacts(values["count"], values["width"], values["id_column"], columns, display, checksums, picture)
+
+
+def _blend(values: Any, source: str) -> Blend | None:
+    return None if values is None else Blend.of(values, source)
 
 
 def _text(value: Any) -> str:

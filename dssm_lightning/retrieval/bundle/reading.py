@@ -57,7 +57,7 @@ def open_bundle(place: str | Path, *, verify: bool = True, threads: int = 1) -> 
     except UserError as error:
         raise UserError(f"{folder / SCHEMA}: {error}") from error
     corpus = _corpus(folder, manifest, OnnxTowers(folder, manifest, threads), verify)
-    return Retriever(schemas, corpus, manifest.corpus.display, manifest.query_texts, folder)
+    return Retriever(schemas, corpus, manifest.corpus.display, manifest.query_texts, folder, manifest.blend)
 
 
 def read_embeddings(folder: Path, manifest: Manifest) -> Floats:
