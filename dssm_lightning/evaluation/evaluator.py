@@ -1,4 +1,4 @@
-"""From the scores of queries against the whole corpus to named metrics, with seen candidates masked and kept."""
+"""From the scores of queries against the whole corpus, or their own lists, to named metrics."""
 
 from __future__ import annotations
 
@@ -7,40 +7,30 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.batching.ranked_candidates import Ranking
+from dssm_lightning.evaluation.metric_sets import metric_collection, resolve_ks
 from dssm_lightning.evaluation.metrics import (
-    MAP,
-    MRR,
-    NDCG,
-    CutMetric,
-    HitRate,
+    ListsWithoutPositive,
     MetricSlices,
     ObservedAUROC,
-    Precision,
-    QueryAUROC,
     RankMetric,
     Ranks,
-    Recall,
     Recommended,
     RowKeeper,
     RowValues,
+    places_in_lists,
     rank_both,
+    rank_lists,
 )
-from dssm_lightning.utils.errors import UserError, require_whole
+from dssm_lightning.evaluation.metrics.score_counts import padded_scores
 from dssm_lightning.utils.ragged import Ragged
 
-DEFAULT_KS = (1, 5, 10, 50, 100)
+__all__ = ["SEEN_KEPT", "DetailedEvaluation", "Evaluation", "list_scores", "resolve_ks"]
+
 SEEN_KEPT = "seen_kept/"
-_CUT_METRICS: dict[str, type[CutMetric]] = {
-    "hit_rate": HitRate,
-    "recall": Recall,
-    "precision": Precision,
-    "ndcg": NDCG,
-    "map": MAP,
-}
 
 
 class Evaluation(nn.Module):
@@ -50,12 +40,16 @@ class Evaluation(nn.Module):
     positives of each query. The same names after ``seen_kept/`` keep the training positives in the ranking. Data with
     labels add ``auroc`` over the observed pairs (relevant against shown and not liked).
 
+    Where each query ranks its own list, nothing is masked and there is one protocol. ``map`` (without a cut-off) and
+    ``lists_without_positive``, the number of lists that no metric counts, are added.
+
     Both protocols share one comparison with the corpus, and all metrics of a protocol share its ranks. The states are
     torchmetrics states: they move with the module that holds this one, and :meth:`compute` adds them up over processes.
 
     Args:
         ks: cut-offs, as :func:`resolve_ks` returns them.
         labelled: whether the data distinguish shown and not liked from never shown.
+        longest_list: candidates of the longest list, if each query ranks its own; None = each ranks the corpus.
 
     Example:
         >>> evaluation = Evaluation([1, 2], labelled=False)
@@ -67,34 +61,63 @@ class Evaluation(nn.Module):
         (1.0, 0.0)
     """
 
-    def __init__(self, ks: list[int], labelled: bool) -> None:
+    def __init__(self, ks: list[int], labelled: bool, longest_list: int | None = None) -> None:
         super().__init__()
-        self.seen_masked = _collection(ks, prefix="")
-        self.seen_kept = _collection(ks, prefix=SEEN_KEPT)
+        lists = longest_list is not None
+        self.seen_masked = metric_collection(ks, "", longest_list)
+        self.seen_kept = None if lists else metric_collection(ks, SEEN_KEPT)
         self.auroc = ObservedAUROC() if labelled else None
+        self.lists_without_positive = ListsWithoutPositive() if lists else None
+
+    @classmethod
+    def of(cls, ranking: Ranking, ks: list[int] | None, labelled: bool) -> Evaluation:
+        """Make the evaluation of a ranking; ``ks`` as for :func:`resolve_ks`."""
+        return cls(resolve_ks(ks, ranking.size, ranking.longest_list), labelled, ranking.longest_list)
 
     @property
     def names(self) -> list[str]:
         """Names of the metrics that :meth:`compute` returns in every evaluation."""
-        return [*self.seen_masked, *self.seen_kept, *([] if self.auroc is None else ["auroc"])]
+        return [*self._collections, *self._single]
+
+    @property
+    def _collections(self) -> dict[str, RankMetric]:
+        """The means over queries, by name."""
+        both = [*self.seen_masked.items(), *([] if self.seen_kept is None else self.seen_kept.items())]
+        return {name: cast(RankMetric, metric) for name, metric in both}
+
+    @property
+    def _single(self) -> dict[str, Metric]:
+        """The other metrics, by name."""
+        found = {"auroc": self.auroc, "lists_without_positive": self.lists_without_positive}
+        return {name: metric for name, metric in found.items() if metric is not None}
 
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
         """Add a batch of queries and return their ranks, with seen candidates masked and with seen candidates kept.
 
         Args:
-            scores: (Q, N) finite scores of the whole corpus, in float32: half precision makes ties.
+            scores: (Q, N) finite scores of the whole corpus, in float32: half precision makes ties. If the batch has
+                lists, (Q, L) scores of each query's own list, as :func:`list_scores` returns them.
             batch: the scored queries.
 
         Raises:
             UserError: a score is NaN or infinite; or relevant and seen candidates are not distinct.
         """
-        masked, kept = rank_both(scores, batch.relevant, batch.seen, batch.grade)
-        assert masked is not None, "seen candidates were given"
+        relevant, shown = batch.relevant, batch.shown
+        if batch.listed is None:
+            masked, kept = rank_both(scores, relevant, batch.seen, batch.grade)
+            assert masked is not None, "seen candidates were given"
+        else:
+            relevant = places_in_lists(batch.listed, relevant)
+            shown = None if shown is None else places_in_lists(batch.listed, shown)
+            masked = kept = rank_lists(scores, batch.listed, relevant, batch.grade)
         self.seen_masked.update(masked)
-        self.seen_kept.update(kept)
+        if self.seen_kept is not None:
+            self.seen_kept.update(kept)
+        if self.lists_without_positive is not None:
+            self.lists_without_positive.update(kept)
         if self.auroc is not None:
-            liked = _scores_of(scores, batch.relevant)
-            others = liked[:0] if batch.shown is None else _scores_of(scores, batch.shown)
+            liked = _scores_of(scores, relevant)
+            others = liked[:0] if shown is None else _scores_of(scores, shown)
             target = torch.cat([torch.ones_like(liked), torch.zeros_like(others)])
             self.auroc.update(torch.cat([liked, others]), target)
         return masked, kept
@@ -105,23 +128,21 @@ class Evaluation(nn.Module):
         A metric for which no query counts is NaN. This is a collective: every process must call it.
         """
         self._ensure_updated()
-        values = {**self.seen_masked.compute(), **self.seen_kept.compute()}
-        if self.auroc is not None:
-            values["auroc"] = self.auroc.compute()
-        return {name: float(value) for name, value in values.items()}
+        kept = {} if self.seen_kept is None else self.seen_kept.compute()
+        single = {name: metric.compute() for name, metric in self._single.items()}
+        return {name: float(value) for name, value in {**self.seen_masked.compute(), **kept, **single}.items()}
 
     def reset(self) -> None:
         """Remove all queries."""
-        self.seen_masked.reset()
-        self.seen_kept.reset()
-        if self.auroc is not None:
-            self.auroc.reset()
+        for metric in (self.seen_masked, self.seen_kept, *self._single.values()):
+            if metric is not None:
+                metric.reset()
 
     def _ensure_updated(self) -> None:
         """Add an empty batch if the process had no batch: its states then have the types that the others gather."""
-        if self.seen_kept["mrr"].update_called:
+        if self.seen_masked["mrr"].update_called:
             return
-        empty = torch.zeros(0, dtype=torch.int64, device=self.seen_kept["mrr"].device)
+        empty = torch.zeros(0, dtype=torch.int64, device=self.seen_masked["mrr"].device)
         no_rows = Ragged(empty, empty.new_zeros(1))
         shown = None if self.auroc is None else no_rows
         self.update(empty.new_zeros(0, 1).float(), EvaluationBatch({}, empty, no_rows, no_rows, shown))
@@ -151,6 +172,7 @@ class DetailedEvaluation(Evaluation):
         popularity: (N,) training positives of each ranked candidate.
         groups: further slices: by name (N,) bool, the candidates of the slice.
         query_groups: further slices: by name (rows of the query table,) bool, the queries of the slice.
+        longest_list: as for :class:`Evaluation`. The lists are given, so that nothing describes them.
 
     Example:
         >>> evaluation = DetailedEvaluation([1], labelled=False, popularity=torch.tensor([2, 0, 0]))
@@ -169,33 +191,35 @@ class DetailedEvaluation(Evaluation):
         popularity: Tensor,
         groups: dict[str, Tensor] | None = None,
         query_groups: dict[str, Tensor] | None = None,
+        longest_list: int | None = None,
     ) -> None:
-        super().__init__(ks, labelled)
+        super().__init__(ks, labelled, longest_list)
         self.slices = MetricSlices(ks, popularity, groups, query_groups)
-        self.recommended = Recommended(ks, popularity)
-        self._keeper = RowKeeper([name for name, _ in [*self._rank_metrics(), *self.slices.metrics]])
+        self.recommended = Recommended(ks, popularity) if longest_list is None else None
+        self._keeper = RowKeeper([*self._collections, *(name for name, _ in self.slices.metrics)])
 
     @classmethod
     def of(cls, ranking: Ranking, ks: list[int] | None, labelled: bool) -> DetailedEvaluation:
         """Make the evaluation of a ranking; ``ks`` as for :func:`resolve_ks`."""
-        ks = resolve_ks(ks, ranking.size)
-        return cls(ks, labelled, ranking.popularity, ranking.groups, ranking.query_groups)
+        ks, groups = resolve_ks(ks, ranking.size, ranking.longest_list), (ranking.groups, ranking.query_groups)
+        return cls(ks, labelled, ranking.popularity, *groups, ranking.longest_list)
 
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
         """Add a batch of queries and return their ranks, as :meth:`Evaluation.update`."""
         masked, kept = super().update(scores, batch)
         values = [
-            metric.by_row(kept if name.startswith(SEEN_KEPT) else masked) for name, metric in self._rank_metrics()
+            metric.by_row(kept if name.startswith(SEEN_KEPT) else masked) for name, metric in self._collections.items()
         ]
         sliced = self.slices.update(masked, batch.relevant, batch.liked, batch.query_row)
-        self.recommended.update(scores, batch.seen)
+        if self.recommended is not None:
+            self.recommended.update(scores, batch.seen)
         self._keeper.add(batch.query_row, batch.row, torch.cat([torch.stack(values, dim=1), sliced], dim=1))
         return masked, kept
 
     def compute(self) -> dict[str, float]:
         """Return every metric, as :meth:`Evaluation.compute`, without the slices that have no query."""
         values = super().compute()
-        details = {**self.slices.compute(), **self.recommended.compute()}
+        details = {**self.slices.compute(), **({} if self.recommended is None else self.recommended.compute())}
         return values | {name: float(value) for name, value in details.items()}
 
     def by_row(self) -> RowValues:
@@ -207,42 +231,19 @@ class DetailedEvaluation(Evaluation):
         """Remove all queries."""
         super().reset()
         self.slices.reset()
-        self.recommended.reset()
+        if self.recommended is not None:
+            self.recommended.reset()
         self._keeper.clear()
 
-    def _rank_metrics(self) -> list[tuple[str, RankMetric]]:
-        both = [*self.seen_masked.items(), *self.seen_kept.items()]
-        return [(name, cast(RankMetric, metric)) for name, metric in both]
 
+def list_scores(scores: Tensor, batch: EvaluationBatch) -> Tensor:
+    """Return the scores that :meth:`Evaluation.update` takes: (Q, N), or (Q, L) of the batch's own lists.
 
-def resolve_ks(ks: list[int] | None, num_candidates: int) -> list[int]:
-    """Return the cut-offs to report, ascending: ``ks``, or the values of 1, 5, 10, 50, 100 that fit the corpus.
-
-    Raises:
-        UserError: a cut-off is below 1 or larger than the corpus.
-
-    Example:
-        >>> resolve_ks(None, num_candidates=60), resolve_ks([20, 3], num_candidates=60)
-        ([1, 5, 10, 50], [3, 20])
+    Args:
+        scores: (Q, N) of the ranked candidates.
+        batch: the scored queries.
     """
-    if ks is None:
-        return [k for k in DEFAULT_KS if k <= num_candidates]
-    for k in ks:
-        require_whole("ks", "k", k, hint=f"ks is {ks}")
-        if k > num_candidates:
-            raise UserError(
-                f"ks: k = {k} is larger than the corpus, which has {num_candidates:,} candidates (ks is {ks}); "
-                f"remove {k}, or remove `ks` to use the values of 1, 5, 10, 50, 100 that fit"
-            )
-    return sorted(set(ks))
-
-
-def _collection(ks: list[int], prefix: str) -> MetricCollection:
-    metrics = {f"{name}@{k}": metric(k) for name, metric in _CUT_METRICS.items() for k in ks}
-    # No compute groups: torchmetrics would merge two metrics forever if their first batch gives them equal states.
-    return MetricCollection(
-        {**metrics, "mrr": MRR(), "query_auroc": QueryAUROC()}, prefix=prefix or None, compute_groups=False
-    )
+    return scores if batch.listed is None else padded_scores(scores, batch.listed)
 
 
 def _scores_of(scores: Tensor, table: Ragged) -> Tensor:

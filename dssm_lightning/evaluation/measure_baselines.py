@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -11,7 +11,8 @@ import torch
 from dssm_lightning.data.interactions import FOLDS, TRAIN, group
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.searched_texts import corpus_texts
-from dssm_lightning.evaluation.baselines import BaselineData, default_baselines
+from dssm_lightning.evaluation.baselines import Baseline, BaselineData, choose_baselines
+from dssm_lightning.evaluation.baselines.base import TimedPositives
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.features import Categorical, CategoricalList
@@ -30,29 +31,54 @@ class BaselineResult(NamedTuple):
 
 
 def measure_baselines(
-    data: RetrievalData, corpus_columns: list[str] | None = None, fold: str = "test"
+    data: RetrievalData,
+    corpus_columns: list[str] | None = None,
+    fold: str = "test",
+    *,
+    only: Sequence[str] = (),
+    l2: Sequence[float] = (),
+    days: Sequence[float] = (),
 ) -> Iterator[BaselineResult]:
-    """Fit every baseline that the data allow on the training rows, and rank a fold by it: one result after the other.
+    """Fit baselines on the training rows, and rank a fold by them: one result after the other.
 
     Args:
         data: the rows to fit on and to rank.
         corpus_columns: candidate columns whose text is searched; None = the columns of the candidates' text features,
             and the training queries of ``LikedBy``.
         fold: "test" or "validation".
+        only: names of the baselines that are wanted; nothing = every baseline that the data allow.
+        l2: penalties of EASE; nothing = the usual ones.
+        days: windows of the recent popularity; nothing = the usual ones.
 
     Raises:
-        UserError: an unknown column; a fold without rows.
+        UserError: an unknown column; a fold without rows; as for
+            :func:`~dssm_lightning.evaluation.baselines.choose_baselines`.
     """
     number = FOLDS.index(fold)
-    batches, ranking = data.evaluation_batches(number), data.ranking(number)
-    if len(batches) == 0:
+    if len(data.evaluation_batches(number)) == 0:
         raise UserError(f"the split keeps no {fold} rows to rank")
     known = baseline_data(data, corpus_columns, number)
-    baselines = [each for each in default_baselines(known.attributes) if each.obstacle(known) is None]
-    evaluation = DetailedEvaluation.of(ranking, None, data.labelled)
-    for baseline in track(baselines, "baselines", len(baselines)):
+    baselines = choose_baselines(known, only, l2, days)
+    yield from rank_by(track(baselines, "baselines", len(baselines)), known, data, number)
+
+
+def rank_by(
+    baselines: Iterable[Baseline], known: BaselineData, data: RetrievalData, fold: int, ks: list[int] | None = None
+) -> Iterator[BaselineResult]:
+    """Fit each baseline, and rank a fold by it.
+
+    Args:
+        baselines: those that ``known`` allows.
+        known: what they are fitted on.
+        data: the rows that are ranked.
+        fold: VALIDATION or TEST.
+        ks: cut-offs of the metrics; None = the usual ones.
+    """
+    ranking = data.ranking(fold)
+    evaluation = DetailedEvaluation.of(ranking, ks, data.labelled)
+    for baseline in baselines:
         baseline.fit(known)
-        metrics = baseline.evaluate(batches, evaluation, ranking.rows)
+        metrics = baseline.evaluate(data.evaluation_batches(fold), evaluation, ranking.rows)
         yield BaselineResult(str(baseline), metrics, evaluation.by_row())
 
 
@@ -64,10 +90,21 @@ def baseline_data(data: RetrievalData, corpus_columns: list[str] | None, fold: i
         num_candidates=data.num_candidates,
         shown=_shown(data),
         evaluated=prepared.interactions.query[prepared.interactions.rows(fold)],
-        query_texts=_texts(prepared.queries, data.schemas.query.text_columns),
+        query_texts=_query_texts(data),
         corpus_texts=_texts(data.candidates, corpus_columns) if corpus_columns else corpus_texts(prepared),
         attributes=_attributes(data),
+        timed=_timed(data),
     )
+
+
+def _timed(data: RetrievalData) -> TimedPositives | None:
+    """Return the training positives by time."""
+    interactions = data.data.interactions
+    if interactions.time is None:
+        return None
+    rows = interactions.rows(TRAIN, label=1)
+    time, order = interactions.time[rows].sort(stable=True)
+    return TimedPositives(interactions.candidate[rows[order]], time, interactions.time)
 
 
 def _shown(data: RetrievalData) -> Ragged | None:
@@ -88,6 +125,12 @@ def _attributes(data: RetrievalData) -> dict[str, Ragged]:
             each = torch.arange(data.num_candidates + 1)
             found[feature.name] = column if isinstance(column, Ragged) else Ragged(torch.as_tensor(column), each)
     return found
+
+
+def _query_texts(data: RetrievalData) -> list[str] | None:
+    """Return the texts of the queries; None without any, or where they vary by event."""
+    columns, queries = data.schemas.query.text_columns, data.data.queries
+    return join_text_columns(queries, columns) if columns and set(columns) <= set(queries.columns) else None
 
 
 def _texts(table: pl.DataFrame, columns: list[str]) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,19 @@ if TYPE_CHECKING:
 
 MAIN = ("hit_rate@10", "recall@10", "recall@100", "precision@10", "ndcg@10", "mrr", "query_auroc", "auroc")
 """The metrics that stand in a comparison of models."""
+OF_LISTS = ("map", "mrr", "ndcg@10", "precision@1", "hit_rate@10", "recall@10", "query_auroc", "auroc")
+"""The same where each query ranks its own list."""
+LISTS_WITHOUT_POSITIVE = "lists_without_positive"
+
+
+def main_names(names: Container[str]) -> tuple[str, ...]:
+    """Return the metrics of a comparison whose metrics have such names.
+
+    Example:
+        >>> main_names({"map", "mrr"})[:4], main_names({"mrr"})[:2]
+        (('map', 'mrr', 'ndcg@10', 'precision@1'), ('hit_rate@10', 'recall@10'))
+    """
+    return OF_LISTS if "map" in names else MAIN
 
 
 def name_column(name: str) -> Column:

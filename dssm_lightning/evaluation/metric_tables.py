@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dssm_lightning.evaluation.evaluator import SEEN_KEPT
-from dssm_lightning.evaluation.metric_names import MAIN, name_column
+from dssm_lightning.evaluation.metric_names import LISTS_WITHOUT_POSITIVE, MAIN, main_names, name_column
 from dssm_lightning.evaluation.metrics.slices import SLICES
 from dssm_lightning.evaluation.result_files import Intervals, by_cut
 from dssm_lightning.utils.console import cell, show
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LISTS = ("coverage", "popularity", "gini")
 """Metrics of the returned lists, not of the ranks."""
-IN_BRIEF = ("hit_rate@1", "hit_rate@10", "recall@10", "recall@100", "precision@10", "map@10", "ndcg@10", *MAIN[5:])
+IN_BRIEF = ("hit_rate@1", *MAIN[:4], "map@10", "map", *MAIN[4:])
 """The metrics that a fit ends with."""
 
 
@@ -30,18 +30,19 @@ def show_results(metrics: Mapping[str, float], found: Intervals) -> None:
     values = {name.partition("/")[2]: value for name, value in metrics.items()}
     ends = {name.partition("/")[2]: f"{low:.4f} – {high:.4f}" for name, (low, high) in found.items()}
     slices, lists = _slices(values), _lists(values)
-    show(_means(values, ends), *(table for table in (slices, lists) if table.row_count))
+    show(_means(values, ends), *_without_positive(values), *(table for table in (slices, lists) if table.row_count))
 
 
 def show_comparison(results: Mapping[str, Mapping[str, float]]) -> None:
     """Show one row for each model, with the metrics that fit a screen."""
-    shown = [name for name in MAIN if any(name in metrics for metrics in results.values())]
+    known = {name for metrics in results.values() for name in metrics}
+    shown = [name for name in main_names(known) if name in known]
     table = _table("model", *(name_column(name) for name in shown))
     table.columns[0].min_width, table.columns[0].overflow = 14, "fold"  # settings distinguish models: never cut them
     for name, metrics in results.items():
         breakable = name.replace("(", " (", 1).removesuffix(" ()")  # a line may end before the settings
         table.add_row(breakable, *(_cell(metrics, metric) for metric in shown))
-    show(table)
+    show(table, *max(map(_without_positive, results.values()), default=(), key=len))
 
 
 def show_best(metrics: Mapping[str, float], title: str, monitor: str | None = None, *, verbose: bool = False) -> None:
@@ -53,17 +54,20 @@ def show_best(metrics: Mapping[str, float], title: str, monitor: str | None = No
         monitor: the monitored metric, which stands first.
         verbose: show every metric.
     """
-    names = [name for name in sorted(metrics, key=by_cut) if verbose or name.rpartition("val/")[2] in IN_BRIEF]
+    brief = {*IN_BRIEF, *main_names({name.rpartition("val/")[2] for name in metrics})}
+    names = [name for name in sorted(metrics, key=by_cut) if verbose or name.rpartition("val/")[2] in brief]
+    names = [name for name in names if not name.endswith(LISTS_WITHOUT_POSITIVE)]
     first = [monitor] if monitor is not None and monitor in metrics else []
     table = _table("metric", "value")
     table.title, table.title_justify = title, "left"
     for name in dict.fromkeys([*first, *(names or sorted(metrics, key=by_cut))]):
         table.add_row(name, f"{metrics[name]:.4f}")
-    show(table)
+    show(table, *_without_positive({name.rpartition("/")[2]: value for name, value in metrics.items()}))
 
 
 def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:
     names = [name for name in sorted(values, key=by_cut) if "/" not in name and not name.startswith(LISTS)]
+    names = [name for name in names if name != LISTS_WITHOUT_POSITIVE]
     differs = any(values.get(SEEN_KEPT + name, values[name]) != values[name] for name in names)
     protocols = {"seen masked": "", "seen kept": SEEN_KEPT} if differs else {"value": ""}
     headers = [header for protocol in protocols for header in (protocol, *(["95 %"] if ends else []))]
@@ -74,12 +78,18 @@ def _means(values: Mapping[str, float], ends: Mapping[str, str]) -> Table:
     return table
 
 
+def _without_positive(values: Mapping[str, float]) -> tuple[str, ...]:
+    """Return how many lists no metric counts; nothing if every list has a positive, or if there are no lists."""
+    count = values.get(LISTS_WITHOUT_POSITIVE, 0)
+    return (f"lists without a positive, which are not averaged: {count:,.0f}",) if count else ()
+
+
 def _slices(values: Mapping[str, float]) -> Table:
     found = [name.removesuffix("/queries") for name in values if name.endswith("/queries")]
     slices = [*(name for name in SLICES if name in found), *sorted(set(found) - {*SLICES})]
     names = {name.partition("/")[2] for name in values if name.partition("/")[0] in slices}
     columns = sorted(names - {"queries"}, key=by_cut)
-    table = _table("seen masked", "queries", *map(name_column, columns))
+    table = _table("slice" if "map" in values else "seen masked", "queries", *map(name_column, columns))
     for each in slices:
         queries = f"{values[f'{each}/queries']:,.0f}"
         table.add_row(cell(each.replace("_", " ")), queries, *(_cell(values, f"{each}/{name}") for name in columns))

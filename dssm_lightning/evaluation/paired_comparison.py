@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -13,7 +14,8 @@ from dssm_lightning.evaluation.evaluator import SEEN_KEPT
 from dssm_lightning.evaluation.result_files import ROW_ID_COLUMNS, by_cut
 from dssm_lightning.utils.errors import UserError
 
-_OF_B = " of B"
+_OF_B, OF_LISTS = " of B", "map"
+"""The suffix of B's columns, and the metric that only tests of lists have."""
 
 
 class Difference(NamedTuple):
@@ -96,10 +98,10 @@ def pair_rows(a: pl.DataFrame, b: pl.DataFrame, names: tuple[str, str]) -> Paire
         UserError: one test is by query and the other by event; or no metric or no row is in both.
     """
     id_columns, other = ([column for column in ROW_ID_COLUMNS if column in frame.columns] for frame in (a, b))
-    if id_columns != other:
+    if id_columns != other or (OF_LISTS in a.columns) != (OF_LISTS in b.columns):
         raise UserError(
-            f"different protocols: {names[0]} was evaluated by {_row_kind(id_columns)}, {names[1]} by "
-            f"{_row_kind(other)}; test both with the same data.evaluate"
+            f"different protocols: {names[0]} was evaluated by {_row_kind(a.columns)}, {names[1]} by "
+            f"{_row_kind(b.columns)}; test both with the same data.evaluate"
         )
     metrics = sorted(set(a.columns) & set(b.columns) - set(ROW_ID_COLUMNS), key=by_cut)
     if not metrics:
@@ -125,5 +127,7 @@ def paired_differences(rows: PairedRows, resamples: int = bootstrap.RESAMPLES) -
     return [Difference(name, a, b, b - a, *rest) for name, (a, b, *rest) in zip(rows.metrics, columns, strict=True)]
 
 
-def _row_kind(id_columns: list[str]) -> str:
-    return "event" if len(id_columns) > 1 else "query"
+def _row_kind(columns: Sequence[str]) -> str:
+    if OF_LISTS in columns:
+        return "list"
+    return "event" if ROW_ID_COLUMNS[1] in columns else "query"

@@ -29,14 +29,16 @@ class TrecFiles(Callback):
     """Writes ``run.trec`` and ``qrels.trec``, which trec_eval, ir_measures and ranx read.
 
     A line of the run is ``topic Q0 candidate rank score tag``. Each query has its first ``depth`` candidates, best
-    first, without its training positives; equal scores are in the order of the corpus. A score has as many digits as
-    its single precision needs: two scores are equal in the file only if they are equal in the model.
+    first, without its training positives; equal scores are in the order of the corpus. With ``evaluate: listed`` it has
+    those of its own list. A score has as many digits as its single precision needs: two scores are equal in the file
+    only if they are equal in the model.
 
     A line of the judgements is ``topic 0 candidate grade``. Relevant candidates have their grade, or 1; candidates that
     were shown and not liked have 0. Queries without a relevant candidate are left out, as in our means.
 
     Topics and candidates are the ids of the source. White space separates columns in these formats, so white space,
-    ``%`` and ``|`` in ids are percent-encoded (UTF-8). By event a topic is ``query|candidate``.
+    ``%`` and ``|`` in ids are percent-encoded (UTF-8). By event a topic is ``query|candidate``; where a query may have
+    several lists, the topic of a list names its first candidate.
 
     Args:
         folder: where to write both files.
@@ -68,12 +70,15 @@ class TrecFiles(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the best of the scores (Q, N), and the judgements of the batch."""
+        """Keep the best of the scores (Q, N) or (Q, L), and the judgements of the batch."""
         scores: Tensor = outputs.clone()
         scores[batch.seen.rows, batch.seen.values.long()] = -torch.inf
-        score, candidate = (each[:, : self.depth] for each in scores.sort(dim=1, descending=True, stable=True))
+        score, place = (each[:, : self.depth] for each in scores.sort(dim=1, descending=True, stable=True))
         row, column = (score > -torch.inf).nonzero().unbind(1)  # (T,) each
-        self._ranked.append(_entries(batch, row, candidate[row, column], score[row, column]))
+        candidate = place[row, column]
+        if batch.listed is not None:
+            candidate = batch.listed.values[batch.listed.offsets[row] + candidate].long()
+        self._ranked.append(_entries(batch, row, candidate, score[row, column]))
         grade = torch.ones_like(batch.relevant.values) if batch.grade is None else batch.grade
         self._judged.append(_entries(batch, batch.relevant.rows, batch.relevant.values, grade))
         if batch.shown is not None:

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
-from dssm_lightning.evaluation.evaluator import Evaluation
+from dssm_lightning.evaluation.baselines.liked_together import LikedTogether, liked_together
+from dssm_lightning.evaluation.evaluator import Evaluation, list_scores
 from dssm_lightning.utils.ragged import Ragged
+
+
+class TimedPositives(NamedTuple):
+    """The training positives in the order of their times, and the time of every interaction.
+
+    Example:
+        >>> import torch
+        >>> timed = TimedPositives(torch.tensor([4, 2]), torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0, 9.0]))
+        >>> timed.candidate.tolist(), timed.of_row[2].item()
+        ([4, 2], 9.0)
+    """
+
+    candidate: Tensor  # (T,) int64 corpus rows
+    time: Tensor  # (T,) float64 seconds, ascending
+    of_row: Tensor  # (R,) float64 of each row of the interaction table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,6 +57,19 @@ class BaselineData:
     """(N,) the text of each candidate; None = candidates have no text."""
     attributes: Mapping[str, Ragged] = field(default_factory=dict)
     """By the name of a categorical candidate feature, the category ids of each candidate (N rows)."""
+    timed: TimedPositives | None = None
+    """The training positives by time; None = interactions have no time."""
+
+    @cached_property
+    def has_histories(self) -> bool:
+        """Whether a query that is ranked likes anything in training."""
+        lengths = self.positives.lengths if self.evaluated is None else self.positives.lengths[self.evaluated]
+        return bool((lengths > 0).any())
+
+    @cached_property
+    def together(self) -> LikedTogether:
+        """The training positives without what says nothing of two candidates."""
+        return liked_together(self.positives, self.num_candidates)
 
 
 class Baseline:
@@ -86,5 +117,5 @@ class Baseline:
         evaluation.reset()
         for batch in batches:
             scores = self.scores(batch)
-            evaluation.update(scores if ranked is None else scores[:, ranked], batch)
+            evaluation.update(list_scores(scores if ranked is None else scores[:, ranked], batch), batch)
         return evaluation.compute()

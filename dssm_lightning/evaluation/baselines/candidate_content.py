@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
-from dssm_lightning.evaluation.baselines.collaborative import ItemToItem
+from dssm_lightning.evaluation.baselines.item_knn import NO_HISTORY
 from dssm_lightning.retrieval.term_search import TfIdf
+from dssm_lightning.utils.ragged import Ragged, take
+
+MAX_CANDIDATES = 20_000
+"""Largest corpus with a weight for each pair of texts (1.6 GB)."""
 
 
 @dataclass(eq=False)
@@ -55,7 +60,7 @@ class AttributePopularity(Baseline):
 
 
 @dataclass(eq=False)
-class ContentTfIdf(ItemToItem):
+class ContentTfIdf(Baseline):
     """Similarity of a candidate's text to the texts that the query liked: the sum of the cosines of :class:`TfIdf`.
 
     The ranking is the same as by the cosine with the query's profile, the sum of the vectors of the liked texts.
@@ -72,8 +77,13 @@ class ContentTfIdf(ItemToItem):
     """
 
     def obstacle(self, data: BaselineData) -> str | None:
-        """Return that candidates have no text, or the obstacle of any :class:`ItemToItem`, or None."""
-        return "candidates have no text" if data.corpus_texts is None else super().obstacle(data)
+        """Return that candidates have no text or are too many, or that no query has a history, or None."""
+        if data.corpus_texts is None:
+            return "candidates have no text"
+        if data.num_candidates > MAX_CANDIDATES:
+            limit = f"(limit: {MAX_CANDIDATES:,})"
+            return f"a weight for each pair of {data.num_candidates:,} candidates is too much {limit}"
+        return None if data.has_histories else NO_HISTORY
 
     def fit(self, data: BaselineData) -> None:
         """Compare each text with every text."""
@@ -81,3 +91,9 @@ class ContentTfIdf(ItemToItem):
         index = TfIdf()
         index.fit(data.corpus_texts)
         self._positives, self._weights = data.positives, torch.from_numpy(index.scores(data.corpus_texts))
+
+    def scores(self, batch: EvaluationBatch) -> Tensor:
+        """Return scores (Q, N): the sums of the weights of the liked candidates."""
+        liked = take(self._positives, batch.query_row.cpu())
+        assert isinstance(liked, Ragged), "positives are ragged"
+        return F.embedding_bag(liked.values.long(), self._weights, liked.offsets, mode="sum", include_last_offset=True)

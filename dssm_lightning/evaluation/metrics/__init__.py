@@ -7,12 +7,13 @@ from dssm_lightning.evaluation.metrics.ranking_metrics import (
     MRR,
     NDCG,
     HitRate,
+    ListsWithoutPositive,
     NumQueries,
     Precision,
     QueryAUROC,
     Recall,
 )
-from dssm_lightning.evaluation.metrics.ranks import Ranks, rank, rank_both
+from dssm_lightning.evaluation.metrics.ranks import Ranks, places_in_lists, rank, rank_both, rank_lists
 from dssm_lightning.evaluation.metrics.recommended_lists import Recommended
 from dssm_lightning.evaluation.metrics.row_values import RowKeeper, RowValues
 from dssm_lightning.evaluation.metrics.slices import MetricSlices
@@ -23,6 +24,7 @@ __all__ = [
     "NDCG",
     "CutMetric",
     "HitRate",
+    "ListsWithoutPositive",
     "MetricSlices",
     "NumQueries",
     "ObservedAUROC",
@@ -34,6 +36,8 @@ __all__ = [
     "Recommended",
     "RowKeeper",
     "RowValues",
+    "places_in_lists",
     "rank",
     "rank_both",
+    "rank_lists",
 ]

@@ -153,6 +153,33 @@ class NumQueries(RankMetric):
         return self.count
 
 
+class ListsWithoutPositive(RankMetric):
+    """The number of lists without a relevant candidate, which no other metric counts.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> metric = ListsWithoutPositive()
+        >>> metric.update(rank(torch.rand(3, 5), Ragged(torch.tensor([3]), torch.tensor([0, 0, 1, 1]))))
+        >>> metric.compute().item()
+        2
+    """
+
+    higher_is_better = False
+
+    def counts(self, ranks: Ranks) -> Tensor:
+        """Return (Q,) bool: whether a list has no relevant candidate."""
+        return ranks.num_relevant == 0
+
+    def value(self, ranks: Ranks) -> Tensor:
+        """Return (Q,) ones."""
+        return torch.ones_like(ranks.num_relevant, dtype=torch.float64)
+
+    def compute(self) -> Tensor:
+        """Return () int64."""
+        return self.count
+
+
 class MRR(RankMetric):
     """1 / place of the first relevant candidate.
 

@@ -161,6 +161,52 @@ def rank_both(
     return Ranks(above, ties, relevant.offsets, eligible - seen.lengths, gain), kept
 
 
+def rank_lists(scores: Tensor, listed: Ragged, relevant: Ragged, gain: Tensor | None = None) -> Ranks:
+    """Return the ranks of the relevant candidates among those of their query's own list.
+
+    Args:
+        scores: (Q, L) scores of each query's own list, in its order; what stands beyond the end of a list is ignored.
+        listed: Q rows of candidates.
+        relevant: Q rows of distinct places in the list, as :func:`places_in_lists` returns them.
+        gain: (T,) the gain of each relevant candidate; None = 1 for each.
+
+    Raises:
+        UserError: a score is NaN or infinite.
+
+    Example:
+        >>> listed = Ragged.from_lengths(torch.tensor([3, 5, 8, 5]), torch.tensor([3, 1]))
+        >>> relevant = Ragged.from_lengths(torch.tensor([1, 0]), torch.tensor([1, 1]))  # candidate 5 of both lists
+        >>> ranks = rank_lists(torch.tensor([[0.7, 0.5, 0.1], [0.2, 9.0, 9.0]]), listed, relevant)
+        >>> ranks.above.tolist(), ranks.eligible.tolist()
+        ([1, 0], [3, 1])
+    """
+    beyond = torch.arange(scores.shape[1], device=scores.device) >= listed.lengths[:, None]
+    _check(scores.masked_fill(beyond, 0.0), relevant, None)
+    wanted = scores[relevant.rows, relevant.values]
+    above, at_least = count_above(scores.masked_fill(beyond, -torch.inf), relevant, wanted)
+    return Ranks(above, at_least - above - 1, relevant.offsets, listed.lengths, gain)
+
+
+def places_in_lists(listed: Ragged, wanted: Ragged) -> Ragged:
+    """Return the place of each wanted candidate in its query's list.
+
+    Args:
+        listed: Q rows of distinct candidates, ascending.
+        wanted: Q rows of candidates of the same lists.
+
+    Example:
+        >>> listed = Ragged.from_lengths(torch.tensor([3, 5, 8, 5]), torch.tensor([3, 1]))
+        >>> places_in_lists(listed, Ragged.from_lengths(torch.tensor([8, 5]), torch.tensor([1, 1]))).values.tolist()
+        [2, 0]
+    """
+    step = 1 + int(listed.values.max()) if len(listed.values) else 1
+    keys, own = (
+        each.of_rows(step * torch.arange(len(each.lengths), device=each.offsets.device)) for each in (listed, wanted)
+    )
+    place = torch.searchsorted(keys + listed.values.long(), own + wanted.values.long())
+    return wanted._replace(values=place - wanted.of_rows(listed.offsets[:-1]))
+
+
 def _check(scores: Tensor, relevant: Ragged, exclude: Ragged | None) -> None:
     assert len(relevant.offsets) == len(scores) + 1, "one row of relevant candidates for each row of scores"
     _check_finite(scores)

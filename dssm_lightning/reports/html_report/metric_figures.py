@@ -9,7 +9,7 @@ import polars as pl
 import torch
 
 from dssm_lightning.evaluation import bootstrap
-from dssm_lightning.evaluation.metric_names import MAIN
+from dssm_lightning.evaluation.metric_names import main_names
 from dssm_lightning.evaluation.paired_comparison import Difference, pair_rows, paired_differences
 from dssm_lightning.evaluation.result_files import ROW_ID_COLUMNS
 from dssm_lightning.reports.html_report.page_parts import Cell, Figure, Section, Table, number, short_name, signed
@@ -39,7 +39,8 @@ class Verdict(NamedTuple):
 def shown_metrics(record: RunRecord) -> list[str]:
     """Return the metrics of the table: the primary one first, then the usual ones that the test has."""
     assert record.model is not None
-    return list(dict.fromkeys(name for name in (record.primary, *MAIN) if name in record.model.metrics))
+    found = record.model.metrics
+    return list(dict.fromkeys(name for name in (record.primary, *main_names(found)) if name in found))
 
 
 def compare(a: Measured, b: Measured, metrics: Sequence[str]) -> dict[str, Difference]:

@@ -1,4 +1,4 @@
-"""A sample of the held-out queries, scored by the model against every candidate."""
+"""A sample of the held-out queries, scored by the model against every candidate that they rank."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from torch import Tensor
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.data.interactions import FOLDS, TEST, VALIDATION
 from dssm_lightning.data.retrieval_data import RetrievalData
-from dssm_lightning.evaluation.metrics.ranks import rank
+from dssm_lightning.evaluation.evaluator import list_scores
+from dssm_lightning.evaluation.metrics.ranks import places_in_lists, rank, rank_lists
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.utils.progress import track
+from dssm_lightning.utils.ragged import Ragged
 
 QUERIES = 1000
 """Queries or events that are scored."""
@@ -48,6 +50,7 @@ class RankedSample(NamedTuple):
     top: Tensor  # (Q, TOP) places of the best candidates
     top_score: Tensor  # (Q, TOP); −inf where fewer candidates are ranked
     ranked: Tensor | None  # (N,) corpus rows; None = the whole corpus, in order
+    longest_list: int | None = None  # candidates of the longest list, if each query ranks its own
 
     def corpus_row(self, place: int) -> int:
         """Return the row of the corpus at a place among the ranked candidates."""
@@ -72,7 +75,8 @@ def rank_sample(model: TwoTowerModel, data: RetrievalData) -> RankedSample | Non
         shown = track(corpus_batches, "embedding the corpus", len(corpus_batches), least=4)
         corpus = model.embed_corpus(shown, len(corpus_batches.numbers))
         parts = [_rank_batch(model, corpus, batch, generator) for batch in batches]
-    return _joined(parts, FOLDS[fold], data, corpus, ranking.rows)
+    joined = _joined(parts, FOLDS[fold], data, corpus, ranking.rows)
+    return joined._replace(longest_list=ranking.longest_list)
 
 
 def _joined(
@@ -106,15 +110,23 @@ def _rank_batch(
 ) -> dict[str, Tensor]:
     embedding = model.embed_rows(model.encode_query, batch.query)
     scores = model.scorer(embedding, corpus).float()
-    ranks = rank(scores, batch.relevant, batch.seen)
     relevant, candidate = batch.relevant.rows, batch.relevant.values.long()
     pair_score = scores[relevant, candidate]
+    if batch.listed is None:
+        ranks = rank(scores, batch.relevant, batch.seen)
+    else:
+        places = places_in_lists(batch.listed, batch.relevant)
+        ranks = rank_lists(list_scores(scores, batch), batch.listed, places)
+        scores = _only_listed(scores, batch.listed)
     scores[batch.seen.rows, batch.seen.values.long()] = -torch.inf
     width = min(TOP, scores.shape[1])
     top_score, top = scores.topk(width)
     scores[relevant, candidate] = -torch.inf
-    drawn = torch.randint(scores.shape[1], (len(scores), NEGATIVES), generator=generator)
-    negative = scores.gather(1, drawn)
+    if batch.listed is None:
+        drawn = torch.randint(scores.shape[1], (len(scores), NEGATIVES), generator=generator)
+        negative = scores.gather(1, drawn)
+    else:  # what was shown and not liked
+        negative = scores[scores.isfinite()]
     return {
         "queries": embedding,
         "query_row": batch.query_row,
@@ -128,6 +140,13 @@ def _rank_batch(
         "top": top,
         "top_score": top_score,
     }
+
+
+def _only_listed(scores: Tensor, listed: Ragged) -> Tensor:
+    """Return the scores (Q, N) with −inf for the candidates that are not in their query's list."""
+    inside = torch.zeros_like(scores, dtype=torch.bool)
+    inside[listed.rows, listed.values.long()] = True
+    return scores.masked_fill(~inside, -torch.inf)
 
 
 def best_ranks(sample: RankedSample) -> Tensor:

@@ -81,10 +81,9 @@ def ranking_section(sample: RankedSample, popularity: Tensor) -> Section:
     """Return the histogram of ranks, the hits by popularity, and the distributions of scores."""
     number = len(sample.queries)
     which = f"{number:,} of {sample.total:,}" if number < sample.total else f"all {number:,}"
-    text = (
-        f"From the checkpoint: {which} queries of the {sample.fold} rows, ranked among {len(sample.corpus):,} "
-        "candidates."
-    )
+    own = sample.longest_list
+    among = f"{len(sample.corpus):,} candidates" if own is None else f"the candidates of its own list, at most {own:,}"
+    text = f"From the checkpoint: {which} queries of the {sample.fold} rows, each ranked among {among}."
     figures = [_ranks(sample), _popularity(popularity_bands(sample, popularity)), _scores(sample)]
     return Section("rankings", "Where the right candidates stand", figures, text)
 

@@ -25,8 +25,9 @@ from dssm_lightning.evaluation.baselines import (
     LabelMeans,
     PopularityBaseline,
     TermBaseline,
-    collaborative,
     default_baselines,
+    ease,
+    item_knn,
 )
 from dssm_lightning.evaluation.evaluator import Evaluation
 from dssm_lightning.retrieval import postings
@@ -75,11 +76,27 @@ def test_popularity_counts_queries(liked: Tensor, data: BaselineData) -> None:
     assert torch.equal(baseline.scores(ask([3, 0])), liked.sum(0).float().expand(2, -1))
 
 
-@pytest.mark.parametrize("chunk", [1 << 25, 30])
+@pytest.fixture(params=["by candidate", "by query", "by query, without weights of pairs"])
+def fewer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, BaselineData]:
+    """Likes (U, N) with more queries than candidates, or with fewer, and queries and candidates of one like."""
+    queries, candidates = (40, 9) if request.param == "by candidate" else (9, 40)
+    if request.param.endswith("pairs"):
+        monkeypatch.setattr(ease, "FEW_QUERIES", 0)
+    matrix = (torch.rand(queries, candidates, generator=torch.Generator().manual_seed(7)) < 0.3).double()
+    matrix[1], matrix[2], matrix[3] = 0.0, 0.0, 0.0  # query 3 has no history
+    matrix[1, 4] = matrix[2, 4] = 1.0  # two likes of candidate 4 that join no two candidates
+    matrix[:, 6] = 0.0
+    query, candidate = matrix.nonzero().T
+    return matrix, BaselineData(positives=group(query, candidate, queries), num_candidates=candidates)
+
+
+@pytest.mark.parametrize("exact", [True, False])
 def test_ease_is_its_closed_form(
-    monkeypatch: pytest.MonkeyPatch, liked: Tensor, data: BaselineData, chunk: int
+    monkeypatch: pytest.MonkeyPatch, fewer: tuple[Tensor, BaselineData], exact: bool
 ) -> None:
-    monkeypatch.setattr(collaborative, "DENSE_CHUNK", chunk)
+    if not exact:
+        monkeypatch.setattr(ease, "MAX_EXACT_SIDE", 0)
+    liked, data = fewer
     baseline = EASE(l2=2.0)
     baseline.fit(data)
     # each column by itself: ridge regression on all other columns
@@ -89,11 +106,23 @@ def test_ease_is_its_closed_form(
         others = [i for i in range(n) if i != j]
         a = x[:, others]
         weights[others, j] = np.linalg.solve(a.T @ a + 2.0 * np.eye(n - 1), a.T @ x[:, j])
-    rows = [5, 3, 0, 5]
+    rows = [5, 3, 0, 5, 1]
     assert baseline.scores(ask(rows)).numpy() == pytest.approx(x[rows] @ weights, abs=1e-5)
 
 
-def test_item_knn_adds_the_similarities_of_the_nearest(liked: Tensor, data: BaselineData) -> None:
+@pytest.mark.parametrize("queries", [1, 0])
+def test_nothing_is_liked_together(queries: int) -> None:
+    data = BaselineData(positives=ragged([[2]] * queries + [[]]), num_candidates=4)
+    for baseline in (EASE(), ItemKNN()):
+        baseline.fit(data)
+        assert baseline.scores(ask([0])).tolist() == [[0.0] * 4]
+
+
+@pytest.mark.parametrize("pairs", [1 << 26, 20])
+def test_item_knn_adds_the_similarities_of_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, liked: Tensor, data: BaselineData, pairs: int
+) -> None:
+    monkeypatch.setattr(item_knn, "PAIRS_AT_ONCE", pairs)
     baseline = ItemKNN(neighbours=2, shrink=3.0)
     baseline.fit(data)
     x, n = liked.numpy(), liked.shape[1]
@@ -184,8 +213,11 @@ def test_each_baseline_names_its_obstacle(monkeypatch: pytest.MonkeyPatch, data:
         assert "queries and candidates have no text" in (found[name] or "")
     new = BaselineData(positives=data.positives, num_candidates=7, evaluated=torch.tensor([3]))
     assert "training positive" in (obstacles(new)["EASE(l2=100.0)"] or "")
-    monkeypatch.setattr(collaborative, "MAX_CANDIDATES", 6)
-    assert re.search(r"7 candidates.*limit: 6", obstacles(data)["EASE(l2=100.0)"] or "")
+    assert "no time" in (found["RecentPopularity(days=1.0)"] or "")
+    monkeypatch.setattr(ease, "MAX_SIDE", 4)
+    assert re.search(r"6 candidates.*limit: 4", obstacles(data)["EASE(l2=100.0)"] or "")
+    monkeypatch.setattr(item_knn, "MAX_PAIRS", 8)
+    assert re.search(r"pairs.*limit: 8", obstacles(data)["ItemKNN(neighbours=100, shrink=10.0)"] or "")
     assert obstacles(text_data(["a"], ["b"]))["BM25(k1=1.2, b=0.75)"] is None
 
 

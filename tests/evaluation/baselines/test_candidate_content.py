@@ -50,7 +50,7 @@ def test_their_obstacles() -> None:
     nobody = BaselineData(positives=ragged([[]]), num_candidates=6, corpus_texts=TEXTS)
     assert "training positive" in (ContentTfIdf().obstacle(nobody) or "")
     names = [str(each) for each in default_baselines(["genres", "year"])]
-    assert names[1:3] == ["AttributePopularity(attribute='genres')", "AttributePopularity(attribute='year')"]
+    assert names[4:6] == ["AttributePopularity(attribute='genres')", "AttributePopularity(attribute='year')"]
 
 
 @pytest.mark.parametrize("attributes", [[], ["genres"]])
