@@ -1,4 +1,4 @@
-"""Validation, test and prediction by a trainer: every query against the whole corpus, which is embedded once."""
+"""Validation, test and prediction by a trainer: every query against the candidates that it ranks, embedded once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.evaluation.embedding_geometry import EmbeddingGeometry
-from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, resolve_ks
+from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, list_scores
 from dssm_lightning.evaluation.metric_tables import show_results
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.evaluation.result_files import Intervals, intervals
+from dssm_lightning.models.list_scores import score_lists
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.training.trainer_checks import check_precision
-from dssm_lightning.utils.ragged import Features, Ragged
+from dssm_lightning.utils.ragged import Features
 
 EQUAL_IN_ALL_PROCESSES: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
 """How to log a value that every process has computed: their maximum is equal to each to the last bit, their mean is
@@ -76,7 +77,7 @@ class EvaluationSteps(LightningModule):
         data = self.datamodule
         val, test = data.ranking(VALIDATION), data.ranking(TEST)
         detailed = DetailedEvaluation.of(test, self.ks, data.labelled)
-        plain = Evaluation(resolve_ks(self.ks, val.size), data.labelled)
+        plain = Evaluation.of(val, self.ks, data.labelled)
         self.evaluations = nn.ModuleDict({"val": plain, "test": detailed})
 
     def embed_ranked(self, fold: int | None = None) -> Tensor:
@@ -113,7 +114,7 @@ class EvaluationSteps(LightningModule):
         self._corpus = self.embed_ranked(TEST)
 
     def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Tensor:
-        """Rank a batch of queries, and return the scores (Q, N) for callbacks."""
+        """Rank a batch of queries, and return the scores (Q, N), or (Q, L) of their own lists, for callbacks."""
         return self._rank("test", batch)
 
     def on_test_epoch_end(self) -> None:
@@ -137,22 +138,23 @@ class EvaluationSteps(LightningModule):
     def _rank(self, stage: str, batch: EvaluationBatch) -> Tensor:
         assert self._corpus is not None
         way: Any = type(self).score
-        if self._geometry is None:
-            scores = self.score(batch.query, self._corpus)
-        elif way is TwoTowerModel.score:
-            scores = self.embed_rows(partial(self._score_and_measure, batch.relevant), batch.query)
+        if way is TwoTowerModel.score:
+            scores = self.embed_rows(partial(self._score_and_measure, batch), batch.query)
         else:  # a model that scores in its own way
-            scores = self.score(batch.query, self._corpus)
-            self._geometry.add(self.embed_rows(self.encode_query, batch.query), batch.relevant)
+            scores = list_scores(self.score(batch.query, self._corpus), batch)
+            if self._geometry is not None:
+                self._geometry.add(self.embed_rows(self.encode_query, batch.query), batch.relevant)
         self._evaluation(stage).update(scores, batch)
         return scores
 
-    def _score_and_measure(self, relevant: Ragged, query: Features) -> Tensor:
-        """(B, …) -> (B, N): as :meth:`score`, and add the queries' embeddings to the geometry of a validation."""
+    def _score_and_measure(self, batch: EvaluationBatch, query: Features) -> Tensor:
+        """(B, …) -> (B, N) or (B, L): score a batch, and add its embeddings to the geometry of a validation."""
         assert self._corpus is not None
-        assert self._geometry is not None
         embedding = self.encode_query(query)
-        self._geometry.add(embedding[: len(relevant.lengths)], relevant)  # rows beyond those of the batch are padding
+        if self._geometry is not None:  # rows beyond those of the batch are padding
+            self._geometry.add(embedding[: len(batch.query_row)], batch.relevant)
+        if batch.listed is not None:
+            return score_lists(self.scorer, embedding, self._corpus, batch.listed)
         scores: Tensor = self.scorer(embedding, self._corpus)
         return scores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,10 @@ class RunStatus(NamedTuple):
     max_epochs: int | None = None
     reason: str | None = None
     """Why it failed."""
+    seconds: float = 0.0
+    """Time spent on training, those of earlier fits in the same folder included."""
+    written: float | None = None
+    """When this was recorded, in seconds since 1970; None = an earlier release did not record it."""
 
     @property
     def not_finished(self) -> str:
@@ -39,8 +44,17 @@ class RunStatus(NamedTuple):
         if self.state == "finished":
             return ""
         said = {"running": "it is still training", "interrupted": "it was interrupted", "failed": "it failed"}
-        of = "" if self.max_epochs is None or self.max_epochs < 0 else f" of {self.max_epochs}"
-        return f"{said[self.state]} (epoch {self.epoch}{of})" + (f": {self.reason}" if self.reason else "")
+        return f"{said[self.state]} (epoch {self.epochs})" + (f": {self.reason}" if self.reason else "")
+
+    @property
+    def epochs(self) -> str:
+        """Complete epochs, and of how many.
+
+        Example:
+            >>> RunStatus("running", 3, 10).epochs, RunStatus("running", 3, -1).epochs
+            ('3 of 10', '3')
+        """
+        return str(self.epoch) + ("" if self.max_epochs is None or self.max_epochs < 0 else f" of {self.max_epochs}")
 
 
 def read_status(run: Path) -> RunStatus | None:
@@ -87,7 +101,7 @@ def is_locked(run: Path) -> bool:
 @contextmanager
 def record_end(run: Path) -> Iterator[None]:
     """Record how a fit ends that has begun to train within the block."""
-    _end(run, "interrupted")  # an earlier fit that was killed
+    _end(run, "interrupted", killed=True)  # an earlier fit
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -99,17 +113,23 @@ def record_end(run: Path) -> Iterator[None]:
     _end(run, "finished")
 
 
-def _end(run: Path, state: str, reason: str | None = None) -> None:
-    status = _read(run)
+def _end(run: Path, state: str, reason: str | None = None, killed: bool = False) -> None:
+    """Record the end of a running fit; for a fit that was killed it is not known how long it went on."""
+    status, now = _read(run), time.time()
     if status is not None and status.state == "running":
+        since = 0.0 if killed or status.written is None else max(0.0, now - status.written)
+        written = status.written if killed else now
+        status = status._replace(state=state, reason=reason, seconds=status.seconds + since, written=written)
         with suppress(OSError):  # a full disk must not hide the error of the fit
-            write_status(run, status._replace(state=state, reason=reason))
+            write_status(run, status)
 
 
 def _read(run: Path) -> RunStatus | None:
     try:
-        status = RunStatus(**json.loads((run / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        found = json.loads((run / FILE).read_text(encoding="utf-8"))
+        status = RunStatus(**{name: value for name, value in found.items() if name in RunStatus._fields})
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     whole = isinstance(status.epoch, int) and isinstance(status.max_epochs, int | None)
-    return status if status.state in STATES and whole else None
+    timed = isinstance(status.seconds, int | float) and isinstance(status.written, int | float | None)
+    return status if status.state in STATES and whole and timed else None

@@ -14,7 +14,8 @@ from dssm_lightning.models.tower import Tower
 from dssm_lightning.training.checkpoint_files import read_checkpoint
 from dssm_lightning.utils.errors import UserError
 
-_FITTED = ("vocabulary", "num_embeddings", "mean", "std", "boundaries")
+_COUNTED = ("text_counts", "num_texts", "mean_length")
+_FITTED = ("vocabulary", "num_embeddings", "mean", "std", "boundaries", *_COUNTED)
 """Settings that the data fill in. They may differ between the runs: rows and weights keep their meaning."""
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,11 +81,13 @@ def test_a_finished_run_is_finished(run: Path) -> None:
     with run_folders.lock_run(run):
         write_status(run, RUNNING)
         (run / "metrics.csv").touch()
-    assert read_status(run) == RunStatus("finished", 3, 10)
+    finished = read_status(run)
+    assert finished is not None
+    assert finished[:4] == ("finished", 3, 10, None)
     assert not_finished(run) is None
     with pytest.raises(KeyError), run_folders.lock_run(run):
         raise KeyError  # before any training: the run stays as it was
-    assert read_status(run) == RunStatus("finished", 3, 10)
+    assert read_status(run) == finished
 
 
 def test_a_killed_run_that_cannot_be_resumed_stays_interrupted(run: Path) -> None:
@@ -103,6 +106,24 @@ def test_the_status_of_earlier_releases_and_of_damaged_files_is_unknown(run: Pat
         (run / "status.json").write_text(content, encoding="utf-8")
     assert read_status(run) is None
     assert not_finished(run) is None
+
+
+def test_the_time_of_a_fit_ends_with_it(run: Path) -> None:
+    with run_folders.lock_run(run):
+        write_status(run, RUNNING._replace(seconds=5.0, written=time.time() - 60))  # as the last epoch left it
+        (run / "metrics.csv").touch()
+    status = read_status(run)
+    assert status is not None
+    assert 65 <= status.seconds < 75
+    write_status(run, RUNNING._replace(seconds=5.0, written=100.0))  # killed: nobody knows when
+    with pytest.raises(KeyError), run_folders.lock_run(run):
+        raise KeyError
+    assert read_status(run) == RUNNING._replace(state="interrupted", seconds=5.0, written=100.0)
+
+
+def test_a_later_release_may_record_more(run: Path) -> None:
+    (run / "status.json").write_text('{"state": "finished", "epoch": 1, "max_epochs": 2, "mood": "good"}', "utf-8")
+    assert read_status(run) == RunStatus("finished", 1, 2)
 
 
 def test_the_file_is_plain_json(run: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from dssm_lightning.training.run_status import RunStatus, write_status
+from dssm_lightning.training.run_status import RunStatus, read_status, write_status
 
 
 class StatusWriter(Callback):
@@ -24,9 +25,12 @@ class StatusWriter(Callback):
 
     def __init__(self, run: Path) -> None:
         self.folder = run
+        self._started, self._earlier = time.monotonic(), 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write that the run is running."""
+        """Write that the run is running; the time counts on from that of earlier fits in its folder."""
+        earlier = read_status(self.folder)
+        self._started, self._earlier = time.monotonic(), 0.0 if earlier is None else earlier.seconds
         self._write(trainer, trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -36,4 +40,6 @@ class StatusWriter(Callback):
 
     def _write(self, trainer: Trainer, epoch: int) -> None:
         if trainer.is_global_zero:
-            write_status(self.folder, RunStatus("running", epoch, trainer.max_epochs))
+            seconds = self._earlier + time.monotonic() - self._started
+            status = RunStatus("running", epoch, trainer.max_epochs, seconds=seconds, written=time.time())
+            write_status(self.folder, status)
