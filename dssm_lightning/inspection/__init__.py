@@ -1,0 +1,1 @@
+"""What is in the data: profiles of tables, choices that follow from them, and checks before training."""
