@@ -16,8 +16,10 @@ from jsonargparse import ArgumentParser, Namespace
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.features.schema import Schemas
+from dssm_lightning.inspection.init_config import init_config as init_config
 from dssm_lightning.models.numpy_towers import NumpyTowers
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.retrieval.blend import Blend, chosen_blend
 from dssm_lightning.retrieval.candidate_tables import kinds_of, rows_of
 from dssm_lightning.retrieval.corpus import Corpus
 from dssm_lightning.retrieval.retriever import Retriever
@@ -125,15 +127,16 @@ def load_retriever(checkpoint: str | Path, trust: Sequence[str] = ()) -> Retriev
     Raises:
         UserError: as for :func:`load_run`.
     """
-    return make_retriever(*load_run(checkpoint, trust))
+    return make_retriever(*load_run(checkpoint, trust), chosen_blend(run_of(Path(checkpoint))))
 
 
-def make_retriever(model: TwoTowerModel, data: RetrievalData) -> Retriever:
+def make_retriever(model: TwoTowerModel, data: RetrievalData, blend: Blend | None = None) -> Retriever:
     """Return a retriever of a trained model over the corpus of these data, which is embedded first.
 
     Args:
         model: trained.
         data: the corpus that is searched.
+        blend: the rule of a hybrid search; None = reciprocal rank fusion with weight 1.
     """
     assert model.schemas is not None, "the model is not built: train or load it first"
     towers, prepared = NumpyTowers(model), data.data
@@ -149,7 +152,7 @@ def make_retriever(model: TwoTowerModel, data: RetrievalData) -> Retriever:
     rows, kinds = rows_of(prepared.candidates), kinds_of(prepared.candidates)
     corpus = Corpus.build(towers, rows, embeddings, terms, kinds)
     display = [name for name in prepared.display if name in rows.columns]
-    return Retriever(model.schemas, corpus, display, query_texts)
+    return Retriever(model.schemas, corpus, display, query_texts, blend=blend)
 
 
 def export_bundle(

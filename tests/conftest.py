@@ -10,6 +10,8 @@ import pytest
 import torch
 from helpers.paths import TESTS
 
+from dssm_lightning.cli import trainer_verbs
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the slow tier")
@@ -61,6 +63,12 @@ def exported_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from helpers.exported_runs import HISTORY, ID, TEXT, exported_run
 
     return exported_run(tmp_path_factory.mktemp("exported"), query=[TEXT, HISTORY], candidate=[ID, TEXT])
+
+
+@pytest.fixture(autouse=True)
+def _without_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits and tests end without the table of baselines unless they ask for it: there are hundreds of them."""
+    monkeypatch.setattr(trainer_verbs, "ENDS_WITH_BASELINES", False)
 
 
 @pytest.fixture(autouse=True)

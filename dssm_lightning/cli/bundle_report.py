@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dssm_lightning.cli.index_table import read_table, show_index_table
-from dssm_lightning.evaluation.metric_names import MAIN, name_column
+from dssm_lightning.evaluation.metric_names import main_names, name_column
 from dssm_lightning.retrieval.bundle.files import CARD, MANIFEST, names_in, verify_files
 from dssm_lightning.retrieval.bundle.manifest import Manifest, read_manifest
 from dssm_lightning.retrieval.bundle.reading import CONFIG, INDEX, METRICS, SCHEMA, WEIGHTS, read_pictures
@@ -190,7 +190,8 @@ def _features_table(features: Mapping[str, Sequence[Mapping[str, str]]]) -> Tabl
 def _quality_table(metrics: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> Table | None:
     from rich.table import Column
 
-    names = [name for name in MAIN if f"test/{name}" in metrics]
+    main = main_names({name.removeprefix("test/") for name in metrics})
+    names = [name for name in main if f"test/{name}" in metrics]
     if not names:
         return None
     table = _table(Column("test", min_width=14, overflow="fold"), *map(name_column, names), padding=0)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from dssm_lightning.training import run_folders
 from dssm_lightning.training.checkpoint_files import furthest_readable, read_checkpoint
-from dssm_lightning.training.run_status import not_finished
+from dssm_lightning.training.refit_files import with_refit
+from dssm_lightning.training.run_choice import choose_checkpoint
+from dssm_lightning.training.run_status import not_finished, read_status
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import log_info, warn
 
@@ -50,24 +52,36 @@ def without(arguments: list[str], name: str) -> list[str]:
     return kept
 
 
-def find_checkpoint(which: str, config: str | None) -> Path | None:
+def find_checkpoint(which: str, config: str | None, resumes: bool = False) -> Path | None:
     """Return the checkpoint file of the newest run of a config, or None if no run has such a checkpoint.
 
-    A damaged ``last`` is replaced by the readable checkpoint of the same run with the most training steps.
+    It is the newest run that is finished, or else the newest one; a fit that is resumed continues the newest run,
+    however it ended. A damaged ``last`` is replaced by the readable checkpoint of the same run with the most training
+    steps. The log names what was chosen.
 
     Args:
         which: ``best``, ``last`` or a path.
         config: the config that the run was named after; None = the newest run of any config.
+        resumes: choose a run that a fit continues.
 
     Raises:
         UserError: the path is no file; no checkpoint of the run can be read.
     """
-    if which in ("best", "last"):
+    if which not in ("best", "last"):
+        if not Path(which).is_file():
+            raise UserError(f"--ckpt_path {which}: no such file (possible are a path, best and last)")
+        _log_choice(Path(which), "", [], resumes)
+        return Path(which)
+    passed_over: list[str] = []
+    if resumes:
         found = run_folders.newest_checkpoint(_name(config), which)
-        return _readable(found) if found is not None and which == "last" else found
-    if not Path(which).is_file():
-        raise UserError(f"--ckpt_path {which}: no such file (possible are a path, best and last)")
-    return Path(which)
+    else:
+        choice = choose_checkpoint(_name(config), which)
+        found, passed_over = (None, []) if choice is None else choice
+    if found is not None:
+        found = _readable(found) if which == "last" else found
+        _log_choice(found, f" {which}:", passed_over, resumes)
+    return found
 
 
 def _readable(last: Path) -> Path:
@@ -98,13 +112,12 @@ def resolve_checkpoint(arguments: list[str]) -> list[str]:
         return arguments
     if which is None and verb == "fit":
         return arguments
-    found = find_checkpoint(which or "best", config)
+    found = find_checkpoint(which or "best", config, resumes=verb == "fit")
     if found is None:
         if verb == "fit":
             log_info(f"--ckpt_path {which}: no run has such a checkpoint yet; a new run begins")
             return without(arguments, "ckpt_path")
         raise UserError(f"{verb} needs a trained model, and {_missing(which or 'best', config)}")
-    _log_choice(found, which or "best", resumes=verb == "fit")
     arguments = [*without(arguments, "ckpt_path"), f"--ckpt_path={found}"]
     if config is None:
         run = run_folders.run_of(found)
@@ -123,8 +136,21 @@ def require_checkpoint(which: str, config: str | None = None) -> Path:
     found = find_checkpoint(which, config)
     if found is None:
         raise UserError(f"--ckpt_path {which}: {_missing(which, config)}")
-    _log_choice(found, which)
     return found
+
+
+def named_run(text: str) -> str:
+    """Return a run folder or a file as it is given; a config stands for its newest finished run.
+
+    Raises:
+        UserError: the config has no run with a checkpoint.
+    """
+    if Path(text).suffix not in (".yaml", ".yml") or Path(text).name == "config.yaml":
+        return text
+    found = find_checkpoint("best", text) or find_checkpoint("last", text)
+    if found is None:
+        raise UserError(f"{text}: {_missing('best', text)}")
+    return str(found.parent.parent)
 
 
 def load_chosen(which: str, config: Sequence[str] | None) -> tuple[TwoTowerModel, RetrievalData]:
@@ -137,13 +163,43 @@ def load_chosen(which: str, config: Sequence[str] | None) -> tuple[TwoTowerModel
     Raises:
         UserError: as for :func:`require_checkpoint`, and what is wrong with the file or the configs.
     """
+    return load_file(require_checkpoint(which, config[0] if config else None), config)
+
+
+def load_file(checkpoint: Path, config: Sequence[str] | None) -> tuple[TwoTowerModel, RetrievalData]:
+    """Return the model of a checkpoint file, and the data of its run or of the configs.
+
+    Raises:
+        UserError: what is wrong with the file or the configs.
+    """
     from dssm_lightning import api
 
     if not config:
-        return api.load_run(require_checkpoint(which))
-    model, data = api.load_model(require_checkpoint(which, config[0])), api.load_data(config)
+        return api.load_run(checkpoint)
+    model, data = api.load_model(checkpoint), api.load_data(with_refit(config, checkpoint))
     data.encode_with(model.schemas)
     return model, data
+
+
+def chosen_data(config: Sequence[str] | None, ckpt_path: str | None) -> tuple[RetrievalData, Path | None]:
+    """Return the data of the configs, or of the run of a checkpoint, and the folder of this run; None without a run.
+
+    Args:
+        config: the first names the run; the data are those of all. None = the newest run of any config, with its data.
+        ckpt_path: ``best``, ``last`` or a path; None = ``best``, and with a config there need not be a run.
+
+    Raises:
+        UserError: no run has such a checkpoint; what is wrong with the configs.
+    """
+    from dssm_lightning import api
+
+    which, first = ckpt_path or "best", config[0] if config else None
+    optional = bool(config) and ckpt_path is None
+    found = find_checkpoint(which, first) if optional else require_checkpoint(which, first)
+    if config:
+        return api.load_data(with_refit(config, found)), None if found is None else run_folders.run_of(found)
+    assert found is not None
+    return api.data_of(found, None), run_folders.run_of(found)
 
 
 def log_unfinished(run: Path | None) -> None:
@@ -157,15 +213,26 @@ def _name(config: str | None) -> str | None:
     return None if config is None else run_folders.run_name(config)
 
 
-def _log_choice(found: Path, which: str, resumes: bool = False) -> None:
-    """Log which run was chosen, a newer run without such a checkpoint, and whether the chosen run is finished."""
+def _log_choice(found: Path, asked: str, passed_over: Sequence[str], resumes: bool) -> None:
+    """Log which checkpoint was chosen, how its run ended, and which newer runs were passed over."""
     run = run_folders.run_of(found)
-    if which in ("best", "last") and run is not None:
-        newest = run_folders.folders_of(run.parent.name)[-1]
-        newer = "" if newest.name == run.name else f" ({newest} is newer, but has no {which}.ckpt)"
-        log_info(f"--ckpt_path {which}: {found}{newer}")
+    status = None if run is None else read_status(run)
+    finished = status is not None and status.state == "finished"
+    about = [_epoch(found), f"its run is finished, {status.epochs} epochs" if status is not None and finished else ""]
+    described = f" ({'; '.join(filter(None, about))})" if any(about) else ""
+    log_info(f"--ckpt_path{asked} {found}{described}")
     if not resumes:
+        for line in passed_over:
+            log_info(line)
         log_unfinished(run)
+
+
+def _epoch(checkpoint: Path) -> str:
+    """Return the epoch in which a checkpoint was written; empty if it cannot be read, which is reported elsewhere."""
+    try:
+        return f"epoch {read_checkpoint(checkpoint, mmap=True)['epoch'] + 1}"
+    except (UserError, KeyError, TypeError, OSError):
+        return ""
 
 
 def _missing(which: str, config: str | None) -> str:
@@ -175,4 +242,6 @@ def _missing(which: str, config: str | None) -> str:
     there = "fit first, or name a file with --ckpt_path"
     if instead is not None:
         there = f"but there is {instead}: choose it with --ckpt_path {other}"
+    if config is not None and not Path(config).is_file():
+        there += f"; {config} is no file"
     return f"no run of {config or 'any config'} under {run_folders.RUNS.resolve()} has a {which}.ckpt: {there}"

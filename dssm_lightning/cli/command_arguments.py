@@ -9,10 +9,11 @@ from dssm_lightning.utils.errors import UserError
 
 
 def as_yaml(arguments: list[str], command: Callable[..., Any]) -> list[str]:
-    r"""Return the arguments with a command's lists of texts and its flags as values of YAML.
+    r"""Return the arguments with a command's lists and its flags as values of YAML.
 
     ``--query a --query b``, ``--query=a --query=b`` and ``--query a b`` all become ``--query=["a", "b"]``, so that a
-    text is never parsed as YAML. A flag without a value, such as ``--json``, becomes ``--json=true``.
+    text is never parsed as YAML, and so do lists of numbers. A flag without a value, such as ``--json``, becomes
+    ``--json=true``.
 
     Example:
         >>> def search(query: list[str], json: bool = False) -> None: ...
@@ -20,7 +21,8 @@ def as_yaml(arguments: list[str], command: Callable[..., Any]) -> list[str]:
         ['--json=true', '--query=["yes", "\\U0001f4a5"]']
     """
     hints = get_type_hints(command)
-    lists: dict[str, list[str]] = {name: [] for name, hint in hints.items() if list[str] in (hint, *get_args(hint))}
+    kinds = {name: (hint, *get_args(hint)) for name, hint in hints.items()}
+    lists: dict[str, list[str]] = {name: [] for name, kind in kinds.items() if list[str] in kind or list[float] in kind}
     others: list[str] = []
     open_list: list[str] | None = None  # the list of the option before, which takes further words
     for place, argument in enumerate(arguments):
@@ -34,7 +36,39 @@ def as_yaml(arguments: list[str], command: Callable[..., Any]) -> list[str]:
             others.append(f"{argument}=true" if hints.get(name) is bool and not has_value else argument)
         elif equals:
             open_list.append(value)
-    return others + [f"--{name}=[{', '.join(map(_quoted, values))}]" for name, values in lists.items() if values]
+    texts = {name for name, kind in kinds.items() if list[str] in kind}
+    return others + [
+        f"--{name}=[{', '.join(map(_quoted, values) if name in texts else values)}]"
+        for name, values in lists.items()
+        if values
+    ]
+
+
+def take_flag(words: list[str], flag: str) -> tuple[list[str], bool | None]:
+    """Return the words without a flag, and its last value: None if it is not given, true if it has no value.
+
+    Raises:
+        UserError: a value that is neither true nor false.
+
+    Example:
+        >>> take_flag(["fit", "--baselines", "false", "--verbose"], "--baselines")
+        (['fit', '--verbose'], False)
+        >>> take_flag(["fit", "--refit"], "--refit")
+        (['fit'], True)
+    """
+    kept, found, skips = list[str](), None, False
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if skips or name != flag:
+            kept += [] if skips else [word]
+            skips = False
+            continue
+        skips = not equals and following in ("true", "false")
+        value = value if equals else following if skips else "true"
+        if value not in ("true", "false"):
+            raise UserError(f"{flag} is {value!r}; it must be true or false")
+        found = value == "true"
+    return kept, found
 
 
 def require_unicode(arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -12,15 +13,16 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from dssm_lightning.cli import baseline_report, refitting
 from dssm_lightning.cli.checkpoint_arguments import first_config, option
+from dssm_lightning.cli.hybrid_choice import choose_hybrid
 from dssm_lightning.cli.lightning_parser import Parser, add_options, check_options
-from dssm_lightning.cli.run_results import show_fit, show_hybrid, write_metrics, write_rows
+from dssm_lightning.cli.measured_test import MeasuredTest
+from dssm_lightning.cli.run_results import show_fit, write_metrics
 from dssm_lightning.cli.trainer_settings import has_progress_bar, trainer_errors, useful_line
 from dssm_lightning.cli.trainer_verbs import ABOUT
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.preparation.prepare import check_declared
-from dssm_lightning.evaluation.hybrid_test import HybridTest
-from dssm_lightning.evaluation.trec_files import TrecFiles
 from dssm_lightning.training import run_folders
 from dssm_lightning.training.atomic_checkpoint_io import trainer_plugins
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
@@ -47,16 +49,30 @@ class TwoTowerCLI(LightningCLI):
         args: the words of the command line.
         verbose: show every metric at the end of a fit.
         found_config: the config lies beside the checkpoint and was not given by the user: its classes must be trusted.
+        baselines: end with a table of baselines; None = the usual.
+        refits: a fit of the final model follows.
+        refit_of: the run whose final model is trained; None = an ordinary fit.
     """
 
-    def __init__(self, args: list[str], verbose: bool = False, found_config: bool = False) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        verbose: bool = False,
+        found_config: bool = False,
+        *,
+        baselines: bool | None = None,
+        refits: bool = False,
+        refit_of: Path | None = None,
+    ) -> None:
         self.verbose, self.found_config = verbose, found_config
+        self.baselines, self.refits, self.refit_of = baselines, refits, refit_of
         self.run: Path | None = None
-        self.hybrid: HybridTest | None = None
         self.parsers: list[Parser] = []
         path = option(args, "ckpt_path")
-        self.trained = None if path is None else read_schemas(Path(path))  # for clearer errors than Lightning's
-        self.name = run_folders.run_name(first_config(args))
+        found = path is not None and path not in ("best", "last")  # such words are left with --print_config
+        self.trained = read_schemas(Path(str(path))) if found else None  # for clearer errors than Lightning's
+        self.first_config = first_config(args)
+        self.name = run_folders.run_name(self.first_config) if refit_of is None else refit_of.parent.name
         with ExitStack() as self.locks:  # released at the end of the command
             super().__init__(
                 TwoTower,
@@ -79,8 +95,7 @@ class TwoTowerCLI(LightningCLI):
 
     def init_parser(self, verb: str = "", **kwargs: Any) -> LightningArgumentParser:
         """Return a parser that knows the options of the others, and adds those that Lightning does not have."""
-        parser = super().init_parser(**kwargs)
-        add_options(parser, verb)
+        add_options(parser := super().init_parser(**kwargs), verb)
         assert isinstance(parser, Parser)
         parser.related = self.parsers
         self.parsers.append(parser)
@@ -194,20 +209,15 @@ class TwoTowerCLI(LightningCLI):
     def before_test(self) -> None:
         """Encode as for validate, and add the callbacks of the requested files and fusions."""
         self.before_validate()
-        requested = self.config_init[self.subcommand]
-        callbacks: list[Callback] = []
-        if requested.trec is not None:
-            callbacks.append(TrecFiles(requested.trec, 1000 if requested.trec_depth is None else requested.trec_depth))
-        if requested.hybrid:
-            weight = 1.0 if requested.hybrid_weight is None else requested.hybrid_weight
-            self.hybrid = HybridTest(self.model.ks, weight)
-            callbacks.append(self.hybrid)
-        self._add_callbacks(callbacks)
+        self.measured = MeasuredTest(self.config_init[self.subcommand], self.baselines, self._measured_run())
+        self._add_callbacks(self.measured.callbacks(self.model.ks, self.trainer))
 
     def before_fit(self) -> None:
         """Let Ctrl-C and SIGTERM wait for the end of a batch, stop at a loss that is not finite, and show progress."""
+        self.started = time.monotonic()
         if self.trained is not None:
             check_declared(self.datamodule.recipe, self.trained)
+        refitting.before_fit(self)
         self._add_callbacks([StopBetweenBatches(), StopAtNonFinite()], first=True)
         if self.run is not None:
             self._add_callbacks([StatusWriter(self.run)])
@@ -220,21 +230,21 @@ class TwoTowerCLI(LightningCLI):
         found[place:place] = callbacks
 
     def after_fit(self) -> None:
-        """Show the best metrics and the place of the checkpoint."""
+        """Show the best metrics, the place of the checkpoint and the baselines; choose a blend with BM25."""
         show_fit(self.trainer, self.verbose)
+        choose_hybrid(self.trainer, self.datamodule, self.run)
+        if baseline_report.wanted(self.baselines, self.trainer):
+            facts = self.first_config, time.monotonic() - self.started
+            baseline_report.report_fit(self.trainer, self.model, self.datamodule, *facts)
 
     def after_validate(self) -> None:
         """Write the metrics into the folder of the measured run."""
         write_metrics(self.trainer, self._measured_run())
 
     def after_test(self) -> None:
-        """Write the metrics of all queries, and those of each query; show the fusion with BM25 beside the model."""
+        """Write the metrics of all queries, and those of each query; show the baselines beside the model."""
         self.after_validate()
-        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        data, run = self.datamodule.data, self._measured_run()
-        write_rows(self.trainer, self.model, data, run)
-        if self.hybrid is not None and self.model.row_values is not None and self.trainer.is_global_zero:
-            show_hybrid(self.hybrid, metrics, data, run)
+        self.measured.finish(self.trainer, self.model, self.datamodule)
 
     def _measured_run(self) -> Path | None:
         return None if self.checkpoint is None else run_folders.run_of(self.checkpoint)

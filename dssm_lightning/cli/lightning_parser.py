@@ -63,9 +63,9 @@ def add_options(parser: LightningArgumentParser, verb: str) -> None:
         parser.add_argument(
             "--trec_depth", type=int | None, default=None, help="candidates of each query in run.trec (1000)"
         )
-        hybrid = "also measure the reciprocal rank fusion of the model with BM25"
+        hybrid = "also measure the blend of the model with BM25 that the fit chose, or their rank fusion"
         parser.add_argument("--hybrid", action="store_true", help=hybrid)
-        weight = "weight of BM25's list in the fusion (1.0)"
+        weight = "measure the rank fusion with this weight of BM25's list"
         parser.add_argument("--hybrid_weight", type=float | None, default=None, help=weight)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from dssm_lightning.cli import trainer_verbs
 from dssm_lightning.cli.command_arguments import require_unicode
 from dssm_lightning.cli.commands.registry import COMMANDS, run_command
+from dssm_lightning.cli.help_pages import option_lines, wrapped
 from dssm_lightning.cli.warning_filters import ignore_expected_warnings
 from dssm_lightning.utils.console import show_text
 from dssm_lightning.utils.errors import UserError
@@ -81,8 +82,7 @@ def _trusting(modules: list[str]) -> AbstractContextManager[None]:
 
 def _overview() -> str:
     about = trainer_verbs.ABOUT | {name: command.about for name, command in COMMANDS.items()}
-    width = max(map(len, about)) + 2
-    lines = [f"{name:<{width}}{text}" for name, text in about.items()]
+    lines = option_lines(about, indent="")
     usage = "usage: dssm-lightning COMMAND [options], and dssm-lightning COMMAND --help"
     trust = "--trust MODULE, with any command: a checkpoint or a found config may name what this module of yours holds"
-    return "\n".join([usage, "", *lines, "", trust])
+    return "\n".join([wrapped(usage), "", *lines, "", wrapped(trust)])

@@ -10,6 +10,7 @@ from dssm_lightning.utils.errors import UserError
 if TYPE_CHECKING:
     from dssm_lightning.data.retrieval_data import RetrievalData
     from dssm_lightning.models.two_tower import TwoTowerModel
+    from dssm_lightning.retrieval.blend import Blend
     from dssm_lightning.retrieval.retriever import Retriever
 
 
@@ -32,6 +33,7 @@ class OpenedRetriever:
     def __init__(self, bundle: str | None, ckpt_path: str | None, config: Sequence[str] | None) -> None:
         self.data: RetrievalData | None = None
         self._model: TwoTowerModel | None = None
+        self._blend: Blend | None = None
         self._retriever: Retriever | None = None
         if bundle is not None:
             _require_alone(bundle, ckpt_path, config)
@@ -40,9 +42,13 @@ class OpenedRetriever:
             self._retriever = Retriever.load(bundle)
             self.total = len(self._retriever)
             return
-        from dssm_lightning.cli.checkpoint_arguments import load_chosen
+        from dssm_lightning.cli.checkpoint_arguments import load_file, require_checkpoint
+        from dssm_lightning.retrieval.blend import chosen_blend
+        from dssm_lightning.training.run_folders import run_of
 
-        self._model, self.data = load_chosen(ckpt_path or "best", config)
+        checkpoint = require_checkpoint(ckpt_path or "best", config[0] if config else None)
+        self._model, self.data = load_file(checkpoint, config)
+        self._blend = chosen_blend(run_of(checkpoint))
         self.total = len(self.data.candidates)
 
     def retriever(self) -> Retriever:
@@ -52,7 +58,7 @@ class OpenedRetriever:
 
             assert self._model is not None
             assert self.data is not None
-            self._retriever = make_retriever(self._model, self.data)
+            self._retriever = make_retriever(self._model, self.data, self._blend)
         return self._retriever
 
     def require_k(self, command: str, k: int | None, excluded: int = 0) -> int:

@@ -39,8 +39,9 @@ class SearchBody(Body, frozen=True):
     """Ids of candidates that are left out."""
     exclude_history: bool = False
     """Leave out the candidates in each query's own history."""
-    hybrid: float | None = None
-    """Weight of BM25's list beside the model's; null = the model alone."""
+    hybrid: float | bool | None = None
+    """true = blend the scores with BM25's as the bundle says; a number = the weight of BM25's list in a fusion of the
+    ranks; null = the model alone."""
     explain: bool = False
     """Tell what the model reads of each query."""
     bundle: str | None = None

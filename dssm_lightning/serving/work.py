@@ -28,7 +28,7 @@ class SearchWork:
         filter: on the candidates' columns.
         exclude: ids, as texts.
         exclude_history: leave out what is in the queries' own histories.
-        hybrid: weight of BM25.
+        hybrid: true = the bundle's own blend with BM25; a number = the weight of BM25's list.
         explain: tell what the model reads of each query.
         are_read: whether the items are records, and not yet the values of a request.
     """
@@ -38,7 +38,7 @@ class SearchWork:
     filter: str | None = None
     exclude: tuple[str, ...] = ()
     exclude_history: bool = False
-    hybrid: float | None = None
+    hybrid: float | bool | None = None
     explain: bool = False
     are_read: bool = True
 

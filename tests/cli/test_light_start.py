@@ -77,6 +77,13 @@ def test_answers_need_neither_lightning_nor_torchmetrics(place: Path, words: lis
     assert not found & {"lightning", "lightning_fabric", "pytorch_lightning", "torchmetrics"}
 
 
+@pytest.mark.parametrize("words", [["runs"], ["runs", "--json"]], ids=" ".join)
+def test_runs_are_listed_without_torch(place: Path, words: list[str]) -> None:
+    found = loaded(RUN_MAIN, *words, cwd=place)
+    assert "yaml" in found
+    assert not found & {"torch", "lightning", "polars", "numpy", "torchmetrics"}
+
+
 SEARCH = ["search", "--bundle=bundle"]
 OF_A_BUNDLE = {
     "search": [*SEARCH, "--query=bada"],
@@ -87,6 +94,7 @@ OF_A_BUNDLE = {
     "push": ["push", "--bundle=bundle", "--url=memory://bundle"],
     "index": ["index", "--bundle=copy", "--precision=int8", "--factory=HNSW8"],
     "pull": ["pull", "--url=FILE", "--output=pulled"],
+    "rank": ["rank", "--bundle=bundle", "--input=lists.jsonl", "--output=ranked.jsonl"],
     "a file": [*SEARCH, "--queries=queries.csv", "--output=topk.parquet"],
     "a file of vectors": [*SEARCH, "--queries=bundle/query_sample.safetensors", "--output=topk.csv"],
 }
@@ -98,6 +106,8 @@ def test_a_bundle_needs_no_torch(name: str, exported: Path, tmp_path: Path) -> N
     shutil.copytree(exported / "bundle", tmp_path / "bundle")
     shutil.copytree(exported / "bundle", tmp_path / "copy")
     (tmp_path / "in.json").write_text(json.dumps({"query": "a", "positive_doc": "b", "negative_docs": []}), "utf-8")
+    given = json.dumps({"query": "a", "candidates": ["c3", {"text": "b"}], "labels": [1, 0]})
+    (tmp_path / "lists.jsonl").write_text(f"{given}\n", "utf-8")
     (tmp_path / "queries.csv").write_text("text\nbada\ntude\n", "utf-8")
     words = [word.replace("FILE", f"file://{tmp_path}/bundle") for word in OF_A_BUNDLE[name]]
     found = loaded(RUN_MAIN, *words, cwd=tmp_path)

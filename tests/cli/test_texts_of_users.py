@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from dssm_lightning import __main__
 from dssm_lightning.cli.command_arguments import as_yaml
-from dssm_lightning.cli.commands.registry import COMMANDS, _without_result, function_of
+from dssm_lightning.cli.commands.registry import COMMANDS, function_of, without_result
 from dssm_lightning.cli.hit_tables import show_table
 from dssm_lightning.cli.main import main
 from dssm_lightning.cli.spelling_parser import SpellingParser
@@ -73,14 +73,27 @@ def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- given -------------------------------------------------------------------------------------------------------------
 
 
-BUNDLES = {"similar": ["--id=i"], "export": ["--output=o"], "index": ["--bundle=b"]}
+BUNDLES = {"similar": ["--id=i"], "export": ["--output=o"], "index": ["--bundle=b"], "rank": ["--input=i"], "runs": []}
 
 
 @pytest.mark.parametrize(
-    "name", ["search", "baseline", "curves", "mine", "summary", "score", "hashing-report", "report", *BUNDLES]
+    "name",
+    [
+        "search",
+        "baseline",
+        "doctor",
+        "tune",
+        "curves",
+        "mine",
+        "summary",
+        "score",
+        "hashing-report",
+        "report",
+        *BUNDLES,
+    ],
 )
 def test_a_list_of_texts_takes_any_text(name: str) -> None:
-    function = _without_result(function_of(name))
+    function = without_result(function_of(name))
     option = {"search": "query", "curves": "label", "report": "runs", "similar": "filter", "index": "factory"}.get(
         name, "config"
     )
@@ -93,7 +106,7 @@ def test_a_list_of_texts_takes_any_text(name: str) -> None:
 
 def test_every_command_is_tried_above() -> None:
     lists = {name for name in COMMANDS if "list[str]" in str(function_of(name).__annotations__)}
-    assert lists == set(COMMANDS) - {"compare", "inspect", "push", "pull"}
+    assert lists == set(COMMANDS) - {"compare", "completion", "init", "inspect", "push", "pull"}
 
 
 @pytest.mark.parametrize("text", ["💥", "𠮷野家", "a\u2028b", "a\x7fb", "a\x1b[31mb", "\u202eabc"])

@@ -28,6 +28,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "Hard": {"num_negatives": 1, "rank_range": (0, 2)},
     "SameAttribute": {"column": "genre", "num_negatives": 2},
     "HardestNegative": {"num_negatives": 2},
+    "ByTime": {"folds": 3},
     "PublishedFold": {"column": "fold"},
     "Memory": {"size": 3, "width": 2},
 }

@@ -27,7 +27,8 @@ def compare(a: str, b: str, resamples: int = 1000, json: bool = False) -> list[D
     queries; the JSON object and the return value have every slice.
 
     Args:
-        a: a run folder, a checkpoint in a run folder, or a file per_query.parquet.
+        a: a run folder, a checkpoint in a run folder, a file per_query.parquet, or a config, which stands for its
+            newest run.
         b: the same for the second run; differences are B − A.
         resamples: how often queries are drawn with replacement.
         json: print a JSON object instead of a table.
@@ -58,13 +59,13 @@ def compare(a: str, b: str, resamples: int = 1000, json: bool = False) -> list[D
 def _read_results(name: str) -> pl.DataFrame:
     import polars as pl
 
-    from dssm_lightning.cli.checkpoint_arguments import log_unfinished
+    from dssm_lightning.cli.checkpoint_arguments import log_unfinished, named_run
     from dssm_lightning.evaluation.result_files import PER_QUERY
     from dssm_lightning.training import run_folders
 
-    path = Path(name)
+    path = Path(named_run(name))
     if not path.exists():
-        raise UserError(f"{name}: no such run folder, checkpoint or file")
+        raise UserError(f"{name}: no such run folder, checkpoint, config or file")
     if path.suffix == ".ckpt":
         run = run_folders.run_of(path)
         if run is None:

@@ -46,9 +46,11 @@ def export(
     from dssm_lightning.features.schema import Schemas
     from dssm_lightning.retrieval.bundle.files import names_in
     from dssm_lightning.retrieval.bundle.reading import SCHEMA
+    from dssm_lightning.training.refit_files import with_refit
 
     checkpoint = require_checkpoint(ckpt_path, config[0] if config else None)
-    api.export_bundle(checkpoint, folder, config or (), vectors=vectors, pt2=pt2, picture=picture)
+    configs = with_refit(config or [], checkpoint)
+    api.export_bundle(checkpoint, folder, configs, vectors=vectors, pt2=pt2, picture=picture)
     size = sum((folder / name).stat().st_size for name in names_in(folder))
     query = _example(Schemas.from_json((folder / SCHEMA).read_text(encoding="utf-8")).query)
     line = f"python -m dssm_lightning search --bundle {shlex.quote(output)} --query {query}"
@@ -57,6 +59,8 @@ def export(
 
 
 def _example(schema: Schema) -> str:
-    columns = list(dict.fromkeys(feature.source_column for feature in schema))
-    text = "…" if len(columns) == 1 else json.dumps(dict.fromkeys(columns, "…"), ensure_ascii=False)
-    return shlex.quote(text)
+    """Return a query to fill in: a bare text for one column, otherwise an object, in which a history is a list."""
+    from dssm_lightning.features import History
+
+    columns = {feature.source_column: ["…"] if isinstance(feature, History) else "…" for feature in schema}
+    return shlex.quote("…" if list(columns.values()) == ["…"] else json.dumps(columns, ensure_ascii=False))

@@ -11,20 +11,25 @@ if TYPE_CHECKING:
     from dssm_lightning.reports.hash_collisions import Collisions
 
 
-def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
+def hashing_report(
+    config: list[str] | None = None, ckpt_path: str | None = None, examples: int = 3
+) -> list[Collisions]:
     """Count the words that letter trigrams confuse, by feature.
 
     Args:
         config: configs; a later one overrides settings of earlier ones. Their features of letter trigrams are counted.
+            None = those of the newest run of any config.
+        ckpt_path: a checkpoint file, or best or last: the features of its run are counted.
         examples: number of groups of confused words that are shown of each kind.
 
     Returns:
         the counts of each feature.
     """
     from dssm_lightning.api import load_data
+    from dssm_lightning.cli.checkpoint_arguments import chosen_data
     from dssm_lightning.reports.hash_collisions import count_collisions, reads_trigrams
 
-    data = load_data(config)
+    data = load_data(config) if config and ckpt_path is None else chosen_data(config, ckpt_path)[0]
     tables = {"query": data.data.queries, "candidate": data.candidates}
     found = [
         count_collisions(side, feature, table[feature.source_column])
@@ -34,8 +39,8 @@ def hashing_report(config: list[str], examples: int = 3) -> list[Collisions]:
     ]
     if not found:
         raise UserError(
-            f"{', '.join(config)}: no feature HashedTrigrams, Trigrams or WordTrigrams reads a column of queries or "
-            "candidates"
+            f"{', '.join(config or ['the run'])}: no feature HashedTrigrams, Trigrams or WordTrigrams reads a column "
+            "of queries or candidates"
         )
     _show(found, examples)
     return found

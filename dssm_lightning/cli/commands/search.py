@@ -52,8 +52,9 @@ def search(
         exclude_history: leave out the candidates in the history of the query.
         filter: a condition on the candidates' columns, such as "year > 1990 and genre in ('War', 'Drama')". Repeat the
             option for further conditions; all of them must hold.
-        hybrid: rank by the reciprocal rank fusion of the model with BM25.
-        hybrid_weight: weight of BM25's list in the fusion; None = 1.
+        hybrid: rank by the blend of the model with BM25 that the fit chose on validation rows, or, if it chose none, by
+            their reciprocal rank fusion.
+        hybrid_weight: rank by the reciprocal rank fusion with this weight of BM25's list.
         queries: a file of many queries, in place of query: CSV, TSV, JSON Lines or Parquet with their raw columns, or
             stored vectors: the Parquet that predict writes, or safetensors with one tensor.
         output: a file for the answers of queries: .parquet, .csv or .jsonl.
@@ -69,7 +70,7 @@ def search(
         "exclude": list(dict.fromkeys(exclude or ())),
         "exclude_history": exclude_history,
         "filter": joined_filter(filter),
-        "hybrid": (1.0 if hybrid_weight is None else hybrid_weight) if hybrid else None,
+        "hybrid": (True if hybrid_weight is None else hybrid_weight) if hybrid else None,
     }
     if picture is not None and bundle is not None:
         raise UserError(

@@ -33,6 +33,7 @@ def summary(
     from dssm_lightning.reports.network_diagram import draw_network, require_svg
     from dssm_lightning.training.checkpoint_files import read_checkpoint
     from dssm_lightning.training.checkpoint_model import loss_of, model_of
+    from dssm_lightning.training.refit_files import with_refit
 
     if config is None and ckpt_path is None:
         raise UserError("summary needs --config, for an untrained model, or --ckpt_path, for a trained one")
@@ -46,7 +47,7 @@ def summary(
         path = require_checkpoint(ckpt_path or "best", config[0] if config else None)
         content = read_checkpoint(path)
         model = model_of(content, str(path))
-        data = api.data_of(path, model.schemas) if not config else api.load_data(config)
+        data = api.data_of(path, model.schemas) if not config else api.load_data(with_refit(config, path))
         data.encode_with(model.schemas)
         described = describe(model, loss_of(content, str(path)), data)
     show_summary(described, depth)

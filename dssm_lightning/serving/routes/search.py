@@ -44,7 +44,8 @@ async def _searched(serving: Serving, body: SearchBody) -> tuple[list[bytes], by
     k = default_k(body.k, len(bundle.retriever) - len(exclude), limits)
     require_k(k, limits, len(queries))
     read = read_small(bundle.queries, queries)
-    options = (k, body.filter, exclude, body.exclude_history, body.hybrid, body.explain, read is not None)
+    hybrid = None if body.hybrid is False else body.hybrid
+    options = (k, body.filter, exclude, body.exclude_history, hybrid, body.explain, read is not None)
     work = SearchWork(bundle, *options)
     return await serving.run(work, queries if read is None else read, bundle), bundle.name_json
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,17 @@ def test_export_says_what_it_wrote_and_how_to_search_it(tmp_path: Path, caplog: 
     assert f"bundle: {output} (" in caplog.text
     assert "MiB); search it: python -m dssm_lightning search --bundle '" in caplog.text
     assert Retriever.load(output).corpus.indexes[0].settings["precision"] == "int8"
+
+
+def test_the_query_that_export_shows_can_be_asked(
+    exported_history: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(exported_history)
+    with caplog.at_level(logging.INFO, logger="dssm_lightning"):
+        main(["export", "--output", str(tmp_path / "bundle"), "--ckpt_path", CHECKPOINT])
+    *_, shown = shlex.split(caplog.messages[-1])
+    assert json.loads(shown) == {"text": "…", "history": ["…"]}
+    assert main(["search", "--bundle", str(tmp_path / "bundle"), "--query", shown, "--k=2"])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +87,7 @@ def test_a_bundle_answers_as_its_checkpoint(capsys: pytest.CaptureFixture[str]) 
 
 def test_hybrid_reads_the_bundles_index_of_words() -> None:
     retriever = Retriever.load("bundle")
-    for words, weight in (([], 1.0), (["--hybrid_weight=3"], 3.0)):
+    for words, weight in (([], True), (["--hybrid_weight=3"], 3.0)):
         [hits] = main(["search", "--bundle=bundle", "--query=tude fira", "--hybrid", "--k=5", *words])
         assert hits == retriever.search("tude fira", 5, hybrid=weight)
 

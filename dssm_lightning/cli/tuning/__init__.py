@@ -1,0 +1,1 @@
+"""The parts of ``tune`` that run fits, and what it shows."""
