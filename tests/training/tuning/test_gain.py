@@ -1,4 +1,4 @@
-"""A gain is told with its spread, and the luck of the best of many is taken out."""
+"""A gain has its spread beside it; the luck of the best of many trials is taken out."""
 
 from __future__ import annotations
 
