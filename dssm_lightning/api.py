@@ -117,17 +117,21 @@ def data_of(checkpoint: Path, schemas: Schemas | None) -> RetrievalData:
     return data
 
 
-def load_retriever(checkpoint: str | Path, trust: Sequence[str] = ()) -> Retriever:
+def load_retriever(checkpoint: str | Path, trust: Sequence[str] = (), truncate_dim: int | None = None) -> Retriever:
     """Return a retriever of a checkpoint's model over the corpus of its run.
 
     Args:
         checkpoint: the file, in its run folder.
         trust: modules of your own that the file and the run's config may name.
+        truncate_dim: cut all embeddings to this width, as :class:`~dssm_lightning.losses.Matryoshka` trains them.
 
     Raises:
-        UserError: as for :func:`load_run`.
+        UserError: as for :func:`load_run`; a width that the embeddings cannot be cut to.
     """
-    return make_retriever(*load_run(checkpoint, trust), chosen_blend(run_of(Path(checkpoint))))
+    model, data = load_run(checkpoint, trust)
+    if truncate_dim is not None:
+        model.truncate(truncate_dim, "load_retriever")
+    return make_retriever(model, data, chosen_blend(run_of(Path(checkpoint))))
 
 
 def make_retriever(model: TwoTowerModel, data: RetrievalData, blend: Blend | None = None) -> Retriever:
@@ -163,6 +167,7 @@ def export_bundle(
     vectors: str = "float32",
     pt2: bool = False,
     picture: str | None = None,
+    truncate_dim: int | None = None,
     trust: Sequence[str] = (),
 ) -> None:
     """Write the bundle of a checkpoint: a folder that answers queries without torch, Lightning or the training data.
@@ -175,10 +180,12 @@ def export_bundle(
         pt2: also write both towers as ``torch.export`` programs.
         picture: the candidates' column of the small pictures to show; None = that of a feature of pictures, if there is
             one; "" = no pictures.
+        truncate_dim: cut all embeddings to this width, as :class:`~dssm_lightning.losses.Matryoshka` trains them.
         trust: modules of your own that the checkpoint and the run's config may name.
 
     Raises:
-        UserError: as for :func:`load_run` and :func:`dssm_lightning.export.export_bundle`.
+        UserError: as for :func:`load_run` and :func:`dssm_lightning.export.export_bundle`; a width that the embeddings
+            cannot be cut to.
     """
     from dssm_lightning.export.bundle import export_bundle as write
     from dssm_lightning.export.bundle import require_exportable
@@ -189,6 +196,8 @@ def export_bundle(
     path = Path(checkpoint)
     with trusting(trust):
         model = model_of(read_checkpoint(path), str(path))
+        if truncate_dim is not None:
+            model.truncate(truncate_dim, "export")
         data = load_data(configs) if configs else data_of(path, model.schemas)
         data.encode_with(model.schemas)
         assert model.schemas is not None

@@ -47,7 +47,13 @@ def _answers(
 ) -> list[list[Hit]]:
     try:
         if batch.embeddings is not None:
-            return retriever.search_vectors(batch.embeddings, k, exclude=options["exclude"], filter=options["filter"])
+            return retriever.search_vectors(
+                batch.embeddings,
+                k,
+                exclude=options["exclude"],
+                filter=options["filter"],
+                diversity=options["diversity"],
+            )
         assert batch.records is not None
         return retriever.search_all(batch.records, k, **options)
     except UserError as error:

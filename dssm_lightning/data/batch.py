@@ -52,6 +52,7 @@ class Batch(NamedTuple):
     label: Tensor | None  # (B,) float32: 1 liked, 0 shown and not liked; None = all liked
     weight: Tensor | None  # (B,) float32
     row: Tensor  # (B,) int64: rows of the interaction table, for messages and for mining
+    num_candidates: int | None = None  # N, the size of the corpus; None = not known
 
 
 class EvaluationBatch(NamedTuple):

@@ -162,9 +162,9 @@ class DetailedEvaluation(Evaluation):
     """An evaluation with slices, metrics of the recommended lists, and the metrics of each query.
 
     :meth:`compute` returns three kinds of metrics: the means of :class:`Evaluation`; the same for slices
-    (``head/recall@10``, see :class:`~dssm_lightning.evaluation.metrics.MetricSlices`); and ``coverage@k``,
-    ``popularity@k`` and ``gini@k`` of the lists (:class:`~dssm_lightning.evaluation.metrics.Recommended`). Slices and
-    lists have seen candidates masked.
+    (``head/recall@10``, see :class:`~dssm_lightning.evaluation.metrics.MetricSlices`); and those of the lists,
+    such as ``coverage@k`` (:class:`~dssm_lightning.evaluation.metrics.Recommended`). Slices and lists have seen
+    candidates masked.
 
     Args:
         ks: cut-offs, as :func:`resolve_ks` returns them.
@@ -212,7 +212,7 @@ class DetailedEvaluation(Evaluation):
         ]
         sliced = self.slices.update(masked, batch.relevant, batch.liked, batch.query_row)
         if self.recommended is not None:
-            self.recommended.update(scores, batch.seen)
+            self.recommended.update(scores, batch.seen, batch.relevant)
         self._keeper.add(batch.query_row, batch.row, torch.cat([torch.stack(values, dim=1), sliced], dim=1))
         return masked, kept
 

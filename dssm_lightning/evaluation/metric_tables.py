@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dssm_lightning.evaluation.evaluator import SEEN_KEPT
-from dssm_lightning.evaluation.metric_names import LISTS_WITHOUT_POSITIVE, MAIN, main_names, name_column
+from dssm_lightning.evaluation.metric_names import (
+    LISTS_WITHOUT_POSITIVE,
+    MAIN,
+    main_names,
+    measured_widths,
+    name_column,
+    width_prefix,
+)
 from dssm_lightning.evaluation.metrics.slices import SLICES
 from dssm_lightning.evaluation.result_files import Intervals, by_cut
 from dssm_lightning.utils.console import cell, show
@@ -14,14 +21,14 @@ from dssm_lightning.utils.console import cell, show
 if TYPE_CHECKING:
     from rich.table import Column, Table
 
-LISTS = ("coverage", "popularity", "gini")
+LISTS = ("coverage", "popularity", "gini", "novelty", "serendipity", "diversity")
 """Metrics of the returned lists, not of the ranks."""
 IN_BRIEF = ("hit_rate@1", *MAIN[:4], "map@10", "map", *MAIN[4:])
 """The metrics that a fit ends with."""
 
 
 def show_results(metrics: Mapping[str, float], found: Intervals) -> None:
-    """Show three tables: the means under both protocols with their intervals, the slices, and the returned lists.
+    """Show the means under both protocols with their intervals, the slices, the returned lists, and metrics by width.
 
     Args:
         metrics: by their logged names, ``test/…`` or ``val/…``.
@@ -29,8 +36,8 @@ def show_results(metrics: Mapping[str, float], found: Intervals) -> None:
     """
     values = {name.partition("/")[2]: value for name, value in metrics.items()}
     ends = {name.partition("/")[2]: f"{low:.4f} – {high:.4f}" for name, (low, high) in found.items()}
-    slices, lists = _slices(values), _lists(values)
-    show(_means(values, ends), *_without_positive(values), *(table for table in (slices, lists) if table.row_count))
+    others = (_slices(values), _lists(values), _widths(values))
+    show(_means(values, ends), *_without_positive(values), *(table for table in others if table.row_count))
 
 
 def show_comparison(results: Mapping[str, Mapping[str, float]]) -> None:
@@ -102,6 +109,18 @@ def _lists(values: Mapping[str, float]) -> Table:
     table = _table("returned lists", *(f"@{cut}" for cut in cuts))
     for name in LISTS if names else ():
         table.add_row(name, *(_cell(values, f"{name}@{cut}") for cut in cuts))
+    return table
+
+
+def _widths(values: Mapping[str, float]) -> Table:
+    """Return the metrics of embeddings that were cut to fewer numbers, with those of whole embeddings at the end."""
+    widths = measured_widths(values)
+    names = [name for name in main_names(values) if name in values]
+    table = _table("width", *map(name_column, names))
+    for width in widths:
+        table.add_row(str(width), *(_cell(values, width_prefix(width) + name) for name in names))
+    if widths:
+        table.add_row("whole", *(_cell(values, name) for name in names))
     return table
 
 

@@ -27,6 +27,8 @@ def rank_by_model(
     evaluation, batches = DetailedEvaluation.of(data.ranking(fold), ks, data.labelled), data.corpus_batches(fold)
     with torch.inference_mode():
         corpus = model.embed_corpus(batches, len(batches.numbers))
+        if evaluation.recommended is not None:
+            evaluation.recommended.embeddings = corpus[:, : model.direction_widths()[1]].cpu()
         for batch in data.evaluation_batches(fold):
             scores = _scores(model, batch, corpus)
             evaluation.update(scores.to(torch.promote_types(scores.dtype, torch.float32)).cpu(), batch)

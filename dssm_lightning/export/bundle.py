@@ -34,7 +34,7 @@ from dssm_lightning.retrieval.indexes import Exact, RecallRow, recall_table
 from dssm_lightning.retrieval.indexes.exact import PRECISIONS
 from dssm_lightning.retrieval.retriever import Retriever
 from dssm_lightning.retrieval.towers import Floats
-from dssm_lightning.utils.errors import require_choice
+from dssm_lightning.utils.errors import UserError, require_choice
 
 SAMPLED = 1000
 """Queries whose embeddings are kept, by which an index is measured."""
@@ -54,7 +54,7 @@ def export_bundle(
     """Write a bundle, whole or not at all.
 
     Args:
-        model: a trained model.
+        model: a trained model; where its embeddings are cut (``truncate``), that comes before the retriever is made.
         data: the data of its run, encoded with its schemas.
         retriever: of this model over the corpus of these data.
         folder: the bundle; an older bundle in its place is replaced.
@@ -66,13 +66,19 @@ def export_bundle(
             feature of pictures, if there is one; "" = no pictures.
 
     Raises:
-        UserError: an unknown precision or column; a part that ONNX cannot hold; the folder holds something else; a
-            package that is not installed.
+        UserError: an unknown precision or column; a retriever of embeddings of another width; a part that ONNX cannot
+            hold; the folder holds something else; a package that is not installed.
         OSError: the folder cannot be written, for example because the disk is full.
     """
     require_exportable(folder, vectors)
     assert model.schemas is not None
     schemas = model.schemas
+    if retriever.corpus.embeddings.shape[1] != model.widths[1]:
+        raise UserError(
+            f"export: truncate_dim is {model.truncate_dim}, and the retriever's embeddings are "
+            f"{retriever.corpus.embeddings.shape[1]} wide: make the retriever after the model is cut"
+        )
+    facts = facts if model.truncate_dim is None else facts.at_width(model.truncate_dim)
     column = picture_column(schemas.candidate, data, picture)
     sample = _query_sample(model, data)
     pictures = corpus_pictures(schemas.candidate, data, column)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dssm_lightning.evaluation.metric_names import main_names
+from dssm_lightning.evaluation.metric_names import main_names, measured_widths, width_prefix
 from dssm_lightning.export.run_facts import RunFacts
 from dssm_lightning.features.schema import Schemas
 from dssm_lightning.retrieval.bundle.manifest import Manifest
@@ -31,7 +31,8 @@ def model_card(manifest: Manifest, schemas: Schemas, facts: RunFacts, recalls: S
         _use(manifest, schemas),
         _inputs(schemas),
         _corpus(manifest),
-        _quality(facts.metrics, facts.intervals, facts.baselines),
+        _quality(facts.metrics, facts.intervals, facts.baselines, manifest.source.get("truncate_dim")),
+        _by_width(facts.metrics),
         _precisions(recalls),
         "## Data and licence\n\nThe candidates' values in `corpus/` come from the training data, and their licence "
         "holds for this bundle: see the source in `config.yaml`. `query_sample.safetensors` has embeddings of "
@@ -83,12 +84,17 @@ def _corpus(manifest: Manifest) -> str:
 
 
 def _quality(
-    metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]], baselines: Mapping[str, Mapping[str, float]]
+    metrics: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]],
+    baselines: Mapping[str, Mapping[str, float]],
+    truncate_dim: str | None,
 ) -> str:
     main = main_names({name.removeprefix("test/") for name in metrics})
     names = [name for name in main if f"test/{name}" in metrics]
     if not names:
-        return "## Quality\n\nThe run was not tested before the export: `python -m dssm_lightning test` measures it."
+        option = "" if truncate_dim is None else f" --model.truncate_dim {truncate_dim}"
+        tested = f"tested before the export: `python -m dssm_lightning test{option}` measures it."
+        return f"## Quality\n\nThe run was not {tested}"
     lines = ["## Quality", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines.append("| this model | " + " | ".join(_measured(f"test/{name}", metrics, intervals) for name in names) + " |")
     for baseline, values in baselines.items():
@@ -98,6 +104,19 @@ def _quality(
     lines += ["", f"From the run's last test, against {ranked}; in brackets the 95 % interval over queries."]
     if not baselines:
         lines.append("Baselines were not measured: `python -m dssm_lightning baseline` does.")
+    return "\n".join(lines)
+
+
+def _by_width(metrics: Mapping[str, float]) -> str:
+    values = {name.removeprefix("test/"): value for name, value in metrics.items()}
+    widths, names = measured_widths(values), [name for name in main_names(values) if name in values]
+    if not widths or not names:
+        return ""
+    lines = ["## Quality by width", "", "`export --truncate_dim` cuts embeddings to fewer numbers.", ""]
+    lines += ["| width | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for label, start in [*((str(width), width_prefix(width)) for width in widths), ("this bundle", "")]:
+        found = [values.get(start + name) for name in names]
+        lines.append(f"| {label} | " + " | ".join("" if each is None else f"{each:.4f}" for each in found) + " |")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dssm_lightning.evaluation.metric_names import measured_widths, width_prefix
 from dssm_lightning.evaluation.result_files import INTERVALS
 from dssm_lightning.retrieval.blend import Blend, chosen_blend
 from dssm_lightning.training.run_folders import run_of
@@ -33,6 +34,23 @@ class RunFacts(NamedTuple):
     """The run, the checkpoint, and the run's status if it is not finished."""
     blend: Blend | None = None
     """The rule of a hybrid search that the fit chose on validation rows; None: it chose none."""
+
+    def at_width(self, width: int) -> RunFacts:
+        """Return what the run says of the model with embeddings cut to a width, which ``test`` may have measured.
+
+        Example:
+            >>> facts = RunFacts("", {"test/mrr": 0.5, "test/width_8/mrr": 0.4}, {"test/mrr": (0.3, 0.7)}, {}, {})
+            >>> facts.at_width(8).metrics, facts.at_width(8).intervals, facts.at_width(4).metrics
+            ({'test/mrr': 0.4}, {}, {})
+        """
+        known, start = {name.removeprefix("test/"): value for name, value in self.metrics.items()}, width_prefix(width)
+        own = {name.removeprefix(start): value for name, value in known.items() if name.startswith(start)}
+        less = tuple(width_prefix(each) for each in measured_widths(known) if each < width)
+        metrics = {**own, **{name: value for name, value in known.items() if name.startswith(less)}}
+        source = {**self.source, "truncate_dim": str(width)}
+        return self._replace(
+            metrics={f"test/{name}": value for name, value in metrics.items()}, intervals={}, source=source
+        )
 
 
 def run_facts(checkpoint: Path, configs: Sequence[str | Path] = ()) -> RunFacts:

@@ -109,6 +109,7 @@ def portable_model(model: TwoTowerModel) -> Iterator[TwoTowerModel]:
     assert isinstance(scorer, Scorer)
     result = TwoTowerModel(model.make_query_tower, model.make_candidate_tower, scorer)
     result.query_tower, result.candidate_tower, result.schemas = query, candidate, model.schemas
+    result.truncate_dim = model.truncate_dim
     modes = {module: module.training for module in result.modules()}
     try:
         with torch.compiler.set_stance("force_eager"):  # a compiled tower cannot be traced

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Taught(NamedTuple):
+    """What a loss can learn from a teacher.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import Taught
+        >>> Taught(torch.tensor([[3.0, 1.0]])).partial
+        False
+    """
+
+    score: Tensor  # (Q, C) float32: the teacher's score of each column; NaN = no score, if `partial`
+    partial: bool = False
+    """Whether columns may have no score."""
+    error: Tensor | None = None
+    """(Q,) mean squared distance of the embeddings of both sides from the teacher's, for a loss that asks for it."""
 
 
 class Scores(NamedTuple):
@@ -33,6 +50,10 @@ class Scores(NamedTuple):
     # (C,) or (Q, C) float32: rows of the (global) batch whose own candidate is this column; 0 for a sampled column
     log_q: Tensor  # (C,) or (Q, C) float32: log of the expected number of times that a batch proposes this column
     label: Tensor | None  # (Q,) float32: 1 liked, 0 shown and not liked; None = all liked
+    teacher: Taught | None = None  # what a teacher has to say of the same columns; None = no teacher
+    num_candidates: int | None = None  # N, the size of the corpus; None where the columns are no candidates of it
+    narrow: tuple[Tensor, ...] = ()
+    # (Q, C) float32 each: the logits of embeddings cut to the widths of the loss, without those of whole embeddings
 
     @property
     def all_valid(self) -> bool:
@@ -61,6 +82,14 @@ class Scores(NamedTuple):
             return torch.full_like(self.target, self.valid.shape[1] - 1, dtype=torch.int32)
         return self.valid.sum(1, dtype=torch.int32) - 1  # takes a third of the time of is_negative.any(1)
 
+    @property
+    def num_taught(self) -> Tensor:
+        """(Q,) int32: number of negatives with a teacher's score; 0 where the target has none."""
+        if self.teacher is None or not self.teacher.partial:
+            return self.num_negatives
+        known = ~self.teacher.score.isnan()
+        return (self.is_negative & known & known.gather(1, self.target[:, None])).sum(1, dtype=torch.int32)
+
 
 class Loss(nn.Module):
     """Base of all losses: ``Scores`` -> (Q,), one value for each query.
@@ -79,13 +108,22 @@ class Loss(nn.Module):
         tensor([0.2500])
     """
 
-    uses_labels: ClassVar[bool] = False
+    uses_labels: bool = False
     """Whether the loss learns from rows with label 0. Otherwise ``TwoTower`` leaves these rows out."""
-    compares: ClassVar[bool] = True
+    compares: bool = True
     """Whether the loss learns nothing from a row without a valid negative. ``TwoTower`` then gives such a row no weight
     and counts it. A loss that classifies each pair alone learns from the positive, and keeps such rows."""
+    uses_teacher: bool = False
+    """Whether the loss reads ``Scores.teacher``. ``TwoTower`` then needs a ``teacher``."""
+    needs_scores: bool = False
+    """Whether a loss that compares learns nothing from a row without a teacher's scores. The row has no weight then."""
+    uses_teacher_embeddings: bool = False
+    """Whether the loss reads ``Scores.teacher.error``. The teacher must then have embeddings as wide as the model's."""
     symmetric: bool = False
     """Whether to add the same loss on the transposed problem: each row's candidate against all queries."""
+    dims: tuple[int, ...] = ()
+    """Ascending widths of the embedding, the last one whole. ``TwoTower`` then also scores embeddings cut to each of
+    the others, for ``Scores.narrow``. Empty = the whole embedding alone."""
 
     def forward(self, scores: Scores) -> Tensor:
         """(Q,) one value for each query. If the loss compares, the value of a query without a valid negative is 0."""

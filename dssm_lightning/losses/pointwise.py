@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,13 +31,77 @@ class BinaryCrossEntropy(Loss):
         tensor([0.6931, 0.6931])
     """
 
-    uses_labels: ClassVar[bool] = True
-    compares: ClassVar[bool] = False
+    uses_labels = True
+    compares = False
 
     def forward(self, scores: Scores) -> Tensor:
         """(Q,) mean over each query's valid columns, including its own candidate."""
         pairs = F.binary_cross_entropy_with_logits(scores.logits, _liked(scores), reduction="none")
         return _mean_over_pairs(pairs, scores)
+
+
+class GBCE(Loss):
+    r"""Binary cross-entropy whose positive is calibrated for the rate at which negatives are sampled (gSASRec).
+
+    .. math:: \frac{1}{1 + n} \Big( -\log \sigma^\beta(s^+) - \sum_{j = 1}^{n} \log(1 - \sigma(s_j)) \Big), \qquad
+        \beta = \alpha \Big( t \Big( 1 - \frac{1}{\alpha} \Big) + \frac{1}{\alpha} \Big) = t \alpha + 1 - t
+
+    with the rate :math:`\alpha = n / (N - 1)`: n is the number of valid negatives of the query, N the size of the
+    corpus, which ``TwoTower`` puts into ``Scores``. Few negatives make a model overconfident: σ(s) of a sampled
+    cross-entropy is far above the probability that the query likes the candidate. With t = 1 the minimum of the loss
+    has σ(s) equal to that probability, whatever the rate is; t = 0 is ``BinaryCrossEntropy``. As
+    −log σ^β(s) = β log(1 + exp(−s)), no power is computed. A row with label 0 counts its candidate as a negative.
+
+    The calibration assumes that negatives are drawn uniformly: use ``Uniform`` negatives, a few hundred of each row.
+    As for ``BinaryCrossEntropy``, the range of a cosine is too small for log-odds.
+
+    Args:
+        t: calibration in [0, 1]; the paper uses 0.75 with 256 negatives.
+
+    Source: Petrov and Macdonald, RecSys 2023, arXiv 2308.07192.
+
+    Raises:
+        UserError: t is outside [0, 1]; the scores do not say how large the corpus is.
+
+    Example:
+        >>> import torch
+        >>> from dssm_lightning.losses import GBCE, Scores
+        >>> logits, valid = torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
+        >>> scores = Scores(logits, torch.tensor([0]), valid, torch.ones(3), torch.zeros(3), None, num_candidates=5)
+        >>> GBCE(t=1.0)(scores)  # β = α = 2 / 4: (0.5 log 2 + 2 log 2) / 3
+        tensor([0.5776])
+    """
+
+    uses_labels = True
+    compares = False
+
+    def __init__(self, t: float = 0.75) -> None:
+        super().__init__()
+        if not (is_number(t) and 0 <= t <= 1):
+            raise UserError(f"GBCE: t is {t}; it must be a number in [0, 1]")
+        self.t = t
+
+    def forward(self, scores: Scores) -> Tensor:
+        """(Q,) mean over each query's valid columns, including its own candidate."""
+        liked = _liked(scores)
+        positive = self.beta(scores)[:, None] * F.softplus(-scores.logits)
+        pairs = liked * positive + (1 - liked) * F.softplus(scores.logits)
+        return _mean_over_pairs(pairs, scores)
+
+    def beta(self, scores: Scores) -> Tensor:
+        """(Q,) the power of the positive's probability, from 1 − t without a negative to 1 with the whole corpus.
+
+        Raises:
+            UserError: the scores do not say how large the corpus is.
+        """
+        if scores.num_candidates is None:
+            raise UserError("GBCE: the scores do not say how large the corpus is; give Scores num_candidates")
+        rate = scores.num_negatives.to(scores.logits.dtype) / max(1, scores.num_candidates - 1)
+        return self.t * rate.clamp(max=1.0) + (1 - self.t)
+
+    def extra_repr(self) -> str:
+        """Return the settings, which ``print(model)`` shows."""
+        return f"t={self.t}"
 
 
 class SigLIP(Loss):
@@ -73,8 +135,8 @@ class SigLIP(Loss):
         tensor([1.3863])
     """
 
-    uses_labels: ClassVar[bool] = True
-    compares: ClassVar[bool] = False
+    uses_labels = True
+    compares = False
 
     def __init__(self, bias: float = -10.0, learnable: bool = True) -> None:
         super().__init__()
@@ -118,8 +180,8 @@ class CosineEmbedding(Loss):
         tensor([0.2500])
     """
 
-    uses_labels: ClassVar[bool] = True
-    compares: ClassVar[bool] = False
+    uses_labels = True
+    compares = False
 
     def __init__(self, margin: float = 0.0) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ class NumpyTowers:
     def __init__(self, model: TwoTowerModel) -> None:
         self._model = model
         self.scorer = type(model.scorer).__name__
-        self.vector_width = model.candidate_tower.output_dim
+        self.vector_width = model.vector_widths[1]
         self.num_indexes = 0
         if model.scorer.indexable:
             with torch.inference_mode():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dssm_lightning.features.history import History
 from dssm_lightning.features.schema import Schemas
+from dssm_lightning.models.embedding_layout import Layouts, check_width
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tied_tables import share_tables
 from dssm_lightning.models.tower import Tower, TowerFactory
@@ -76,6 +78,8 @@ class TwoTowerModel(nn.Module):
         self.tied_embeddings = tied_embeddings or {}
         self.encode_chunk_size = encode_chunk_size
         self.schemas: Schemas | None = None
+        self.truncate_dim: int | None = None
+        """The width that :meth:`truncate` has cut embeddings to; None = they are whole."""
 
     def build(self, schemas: Schemas) -> None:
         """Build the towers for fitted schemas. A second call with equal schemas does nothing.
@@ -111,18 +115,79 @@ class TwoTowerModel(nn.Module):
     def widths(self) -> tuple[int, int]:
         """D of a query's embedding and of a candidate's, with each bias and the constant 1 that the bias meets."""
         extra = sum(tower.bias is not None for tower in self.towers.values())
-        return self.query_tower.output_dim + extra, self.candidate_tower.output_dim + extra
+        query, candidate = self.vector_widths
+        return query + extra, candidate + extra
+
+    @property
+    def vector_widths(self) -> tuple[int, int]:
+        """The same without biases and constants."""
+        layers = zip(self.towers.values(), self.direction_widths(), strict=True)
+        query, candidate = (width + sum(tower.bypass_dims) for tower, width in layers)
+        return query, candidate
 
     def direction_widths(self) -> tuple[int, int]:
         """Return the dimensions of each side's embedding that layers make; codes of ``bypass`` and biases follow."""
+        if self.truncate_dim is not None:
+            return self.truncate_dim, self.truncate_dim
         query, candidate = (tower.output_dim - sum(tower.bypass_dims) for tower in self.towers.values())
         return query, candidate
+
+    def layouts(self) -> Layouts:
+        """Return which numbers of the whole embeddings the layers make, and how they are cut."""
+        return Layouts.of(self.towers, self.scorer)
+
+    def check_dims(self, dims: Sequence[int], owner: str) -> None:
+        """Refuse widths of a loss that the embeddings do not have.
+
+        Args:
+            dims: ascending; empty = none.
+            owner: the loss, for the message.
+
+        Raises:
+            UserError: errors of :func:`~dssm_lightning.models.embedding_layout.check_width`; the last one is not whole.
+        """
+        for width in dims:
+            check_width(width, self.towers, self.scorer, owner, "a width of dims")
+        whole = self.direction_widths()[0]
+        if dims and dims[-1] != whole:
+            raise UserError(
+                f"{owner}: the last width of dims is {dims[-1]}, and embeddings are {whole} wide: nothing would train "
+                f"the numbers after it; add {whole}, or set the towers' output_dim to {dims[-1]}"
+            )
+
+    def truncate(self, width: int, owner: str = "model") -> None:
+        """Cut all embeddings to this width from now on, as :class:`~dssm_lightning.losses.Matryoshka` trains them.
+
+        The model is then one whose towers have this ``output_dim``: for evaluation and export, not for training.
+
+        Args:
+            width: numbers of the layers that are kept, or all; ``bypass`` features and biases stay whole.
+            owner: owner of the setting ``truncate_dim``, for messages.
+
+        Raises:
+            UserError: errors of :func:`~dssm_lightning.models.embedding_layout.check_width`; a history that consists of
+                whole candidates.
+        """
+        assert self.schemas is not None, "the towers are not built"
+        check_width(width, self.towers, self.scorer, owner, "truncate_dim")
+        if width == self.layouts().query.width:
+            self.truncate_dim = None
+            return
+        for feature in self.schemas.query:
+            if isinstance(feature, History) and feature.of_candidates:
+                raise UserError(
+                    f"{owner}: truncate_dim is {width}, and query feature {feature.name!r} reads whole embeddings of "
+                    "candidates, which are then not stored; leave it out"
+                )
+        self.truncate_dim = width
 
     # -- one batch ----------------------------------------------------------------------------------------------------
 
     def encode_query(self, features: Features) -> Tensor:
         """(B, …) -> (B, D); D counts the query's bias, and the constant 1 that meets a candidate's bias."""
         embedding = self._encode(self.query_tower, self.embed_histories(features))
+        if self.truncate_dim is not None:
+            embedding = self.layouts().query.cut(embedding, self.truncate_dim)
         return embedding if self.candidate_tower.bias is None else nn.functional.pad(embedding, (0, 1), value=1.0)
 
     def embed_histories(self, features: Features) -> Features:
@@ -132,9 +197,11 @@ class TwoTowerModel(nn.Module):
     def encode_candidate(self, features: Features) -> Tensor:
         """(C, …) -> (C, D), what an index stores; D counts the constant 1 that meets a query's bias, and the bias."""
         embedding = self._encode(self.candidate_tower, features)
+        if self.truncate_dim is not None:
+            embedding = self.layouts().candidate.cut(embedding, self.truncate_dim)
         if self.query_tower.bias is None:
             return embedding
-        vector, bias = embedding.tensor_split([self.candidate_tower.output_dim], dim=-1)  # (C, 0) without a bias
+        vector, bias = embedding.tensor_split([self.vector_widths[1]], dim=-1)  # (C, 0) without a bias
         return torch.cat([vector, torch.ones_like(vector[:, :1]), bias], dim=-1)
 
     def forward(self, query: Features, candidate: Features) -> Tensor:

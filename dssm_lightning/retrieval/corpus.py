@@ -182,6 +182,13 @@ class Corpus:
         best = best_places(cosines[places], k)
         return cosines[places[best]], places[best]
 
+    def directions(self, rows: Rows) -> Floats:
+        """Return the embeddings (n, D) of some candidates, scaled to length 1; a vector of zeros stays as it is."""
+        vectors = self.embeddings[rows, : self.towers.vector_width].astype(np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        scaled: Floats = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        return scaled
+
 
 def _with_nan_first(scores: Floats) -> Floats:
     """Return scores in which NaN is the greatest, so that it is found, and refused, and not left out in silence."""

@@ -15,6 +15,7 @@ from dssm_lightning.features.schema import Schemas
 from dssm_lightning.retrieval.blend import Blend
 from dssm_lightning.retrieval.candidate_lookup import CandidateLookup
 from dssm_lightning.retrieval.corpus import Corpus
+from dssm_lightning.retrieval.diversity import require_diversity
 from dssm_lightning.retrieval.history_rows import history_rows
 from dssm_lightning.retrieval.hits import Hit, hits_of
 from dssm_lightning.retrieval.hybrid import Hybrid
@@ -35,6 +36,7 @@ class SearchOptions(TypedDict, total=False):
     exclude_history: bool
     filter: str | None
     hybrid: float | bool | None
+    diversity: float
 
 
 class Searcher:
@@ -101,6 +103,7 @@ class Searcher:
         exclude_history: bool = False,
         filter: str | None = None,
         hybrid: float | bool | None = None,
+        diversity: float = 0.0,
     ) -> list[list[Hit]]:
         """Return the hits of many queries, in batches: several times as fast as one :meth:`search` after the other.
 
@@ -114,12 +117,15 @@ class Searcher:
                 :func:`~dssm_lightning.retrieval.filters.parse_filter`.
             hybrid: True = blend the scores with BM25's as :attr:`blend` says; a number = the weight of BM25's list in a
                 reciprocal rank fusion; None or False = the model alone.
+            diversity: 0 = the best scores; up to 1, answers that differ more from each other, chosen among the 5 k best
+                (:func:`~dssm_lightning.retrieval.diversity.diverse_places`) and in this order.
 
         Raises:
             UserError: an unknown column; a value that a feature refuses, or that is needed and not given; k that is not
                 a whole number, or is larger than the searched corpus; an id to exclude that no candidate has; a hybrid
-                without texts; scores that are not finite.
+                without texts; a diversity outside [0, 1]; scores that are not finite.
         """
+        diversity = require_diversity(diversity)
         corpus, records = self.corpus, self._encoder.records("query", as_list(queries))
         out = self._rows_of(corpus, require_ids(exclude, "exclude"))
         excluded = [out] * len(records)
@@ -129,7 +135,7 @@ class Searcher:
         fusion = None
         if hybrid is not None and hybrid is not False:
             fusion = Hybrid(corpus.terms, self.query_texts, self.blend if hybrid is True else hybrid)
-        search = Search(corpus, k, corpus.allowed(filter), fusion)
+        search = Search(corpus, k, corpus.allowed(filter), fusion, diversity)
         hits: list[list[Hit]] = []
         for start in range(0, len(records), BATCH):
             part, out_of_part = records[start : start + BATCH], excluded[start : start + BATCH]
@@ -138,18 +144,24 @@ class Searcher:
         return hits
 
     def search_vectors(
-        self, embeddings: ArrayLike, k: int = 10, *, exclude: Collection[Any] = (), filter: str | None = None
+        self,
+        embeddings: ArrayLike,
+        k: int = 10,
+        *,
+        exclude: Collection[Any] = (),
+        filter: str | None = None,
+        diversity: float = 0.0,
     ) -> list[list[Hit]]:
         """Return the hits of embedded queries (Q, D), as :meth:`encode_query` returns them.
 
         Raises:
             UserError: embeddings of another width, or with numbers that are not finite; and as for :meth:`search_all`.
         """
-        corpus = self.corpus
+        corpus, diversity = self.corpus, require_diversity(diversity)
         queries = require_embeddings(embeddings, corpus.embeddings.shape[1])
         out = self._rows_of(corpus, require_ids(exclude, "exclude"))
         require_left(k, len(corpus.rows), len(out), False)
-        search = Search(corpus, k, corpus.allowed(filter))
+        search = Search(corpus, k, corpus.allowed(filter), None, diversity)
         hits: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]

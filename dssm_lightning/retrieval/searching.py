@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dssm_lightning.retrieval.best_places import best_places
 from dssm_lightning.retrieval.corpus import Corpus, Mask, Rows
+from dssm_lightning.retrieval.diversity import POOL, diverse_places
 from dssm_lightning.retrieval.hybrid import Hybrid
 from dssm_lightning.retrieval.raw_encoder import BATCH, Record, require_finite
 from dssm_lightning.retrieval.towers import Floats
@@ -29,17 +30,21 @@ class Search:
         k: number of answers.
         allowed: (N,) candidates that may be found; None = all.
         hybrid: blends the model's scores with those of BM25; None = the model alone.
+        diversity: λ of :func:`~dssm_lightning.retrieval.diversity.diverse_places`; 0 = the best scores.
     """
 
     corpus: Corpus
     k: int
     allowed: Mask | None
     hybrid: Hybrid | None = None
+    diversity: float = 0.0
 
     def run(
         self, queries: Floats, excluded: Sequence[Collection[int]], values: Sequence[Any]
     ) -> list[tuple[NDArray[Any], Rows]]:
         """Return for each embedded query (Q, D) the scores and the rows of its best candidates, best first.
+
+        Diverse candidates come in the order in which they were chosen.
 
         Args:
             queries: (Q, D).
@@ -53,7 +58,16 @@ class Search:
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             found += self._run(queries[part], excluded[part], values[part])
-        return found
+        return [self._diverse(*each) for each in found] if self.diversity else found
+
+    def _diverse(self, scores: NDArray[Any], rows: Rows) -> tuple[NDArray[Any], Rows]:
+        places = diverse_places(scores, self.corpus.directions(rows), self.k, self.diversity)
+        return scores[places], rows[places]
+
+    @property
+    def _wanted(self) -> int:
+        """The best candidates that are found: the answers, or those that diverse answers are chosen from."""
+        return min(POOL * self.k, len(self.corpus.rows)) if self.diversity else self.k
 
     @property
     def _at_once(self) -> int:
@@ -66,7 +80,7 @@ class Search:
     ) -> list[tuple[NDArray[Any], Rows]]:
         if self.hybrid is not None:
             return self._fused(self.hybrid, queries, excluded, values)
-        found = self.corpus.search(queries, self.k, self.allowed, excluded if any(excluded) else ())
+        found = self.corpus.search(queries, self._wanted, self.allowed, excluded if any(excluded) else ())
         if not np.isfinite(np.concatenate([scores for scores, _ in found])).all():
             for number, (scores, _) in enumerate(found):
                 require_finite(scores[None], values[number : number + 1], "a score of query")
@@ -83,7 +97,7 @@ class Search:
             kept = np.ones(len(own), bool) if self.allowed is None else self.allowed.copy()
             kept[list(out)] = False
             places = np.flatnonzero(kept)
-            best = best_places(own[places], self.k)
+            best = best_places(own[places], self._wanted)
             found.append((own[places[best]], places[best]))
         return found
 

@@ -54,6 +54,7 @@ def _fields(bundles: Sequence[ServedBundle], limits: Limits) -> Json:
         "candidate": _one_or_several({"$ref": _reference("Candidate")}, limits),
         "candidates": _one_or_several({"$ref": _reference("Candidate")}, limits),
         "k": {"type": "integer", "nullable": True, "minimum": 1, "maximum": limits.max_k},
+        "diversity": {"type": "number", "minimum": 0, "maximum": 1},
         "text": {**_TEXT, "maxLength": limits.max_text},
         "filter": {**_TEXT, "nullable": True, "maxLength": limits.max_text},
         "bundle": {**_TEXT, "nullable": True, "enum": [*names, None]},

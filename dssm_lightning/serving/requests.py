@@ -42,6 +42,8 @@ class SearchBody(Body, frozen=True):
     hybrid: float | bool | None = None
     """true = blend the scores with BM25's as the bundle says; a number = the weight of BM25's list in a fusion of the
     ranks; null = the model alone."""
+    diversity: float = 0.0
+    """0 = the best scores; up to 1, answers that differ more from each other, chosen among the best ones."""
     explain: bool = False
     """Tell what the model reads of each query."""
     bundle: str | None = None
@@ -147,8 +149,8 @@ def decode(content: bytes, kind: type[BodyT]) -> BodyT:
         >>> decode(b'{"query": "red shoes", "kk": 3}', SearchBody)
         Traceback (most recent call last):
         ...
-        dssm_lightning.serving.errors.RequestError: the body has the unknown field 'kk'; fields are bundle, exclude, \
-exclude_history, explain, filter, hybrid, k, query; did you mean 'k'?
+        dssm_lightning.serving.errors.RequestError: the body has the unknown field 'kk'; fields are bundle, diversity, \
+exclude, exclude_history, explain, filter, hybrid, k, query; did you mean 'k'?
     """
     decoder = _DECODERS.get(kind)
     if decoder is None:

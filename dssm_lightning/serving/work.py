@@ -29,6 +29,7 @@ class SearchWork:
         exclude: ids, as texts.
         exclude_history: leave out what is in the queries' own histories.
         hybrid: true = the bundle's own blend with BM25; a number = the weight of BM25's list.
+        diversity: 0 = the best scores; up to 1, answers that differ more from each other.
         explain: tell what the model reads of each query.
         are_read: whether the items are records, and not yet the values of a request.
     """
@@ -39,6 +40,7 @@ class SearchWork:
     exclude: tuple[str, ...] = ()
     exclude_history: bool = False
     hybrid: float | bool | None = None
+    diversity: float = 0.0
     explain: bool = False
     are_read: bool = True
 
@@ -48,13 +50,13 @@ class SearchWork:
     @property
     def costs_like(self) -> Hashable:
         """Searches of about as many answers and exclusions."""
-        own = self.k.bit_length(), len(self.exclude).bit_length(), self.exclude_history, self.explain
-        return self.kind, self.bundle.number, *own, self.filter is None, self.hybrid is None, self.are_read
+        own = self.k.bit_length(), len(self.exclude).bit_length(), self.exclude_history, self.explain, self.are_read
+        return self.kind, self.bundle.number, *own, self.filter is None, self.hybrid is None, self.diversity > 0
 
     @property
     def is_light(self) -> bool:
         """Whether it reads no more of the corpus than a plain search."""
-        return self.are_read and self.filter is None and self.hybrid is None and not self.explain
+        return self.are_read and self.filter is None and self.hybrid is None and not (self.diversity or self.explain)
 
     def run(self, items: Sequence[Any]) -> Outcome:
         """Search."""
@@ -66,13 +68,14 @@ class SearchWork:
 
     def _search(self, records: list[Any]) -> tuple[list[list[Hit]], dict[str, float]]:
         retriever, started = self.bundle.retriever, time.perf_counter()
+        options: dict[str, Any] = {"exclude": self.exclude, "filter": self.filter, "diversity": self.diversity}
         if self.exclude_history or self.hybrid is not None:
-            options: dict[str, Any] = {"exclude_history": self.exclude_history, "hybrid": self.hybrid}
-            hits = retriever.search_all(records, self.k, exclude=self.exclude, filter=self.filter, **options)
+            options |= {"exclude_history": self.exclude_history, "hybrid": self.hybrid}
+            hits = retriever.search_all(records, self.k, **options)
             return hits, {"search": time.perf_counter() - started}
         embedded = retriever.encode_query(records)
         encoded = time.perf_counter()
-        hits = retriever.search_vectors(embedded, self.k, exclude=self.exclude, filter=self.filter)
+        hits = retriever.search_vectors(embedded, self.k, **options)
         return hits, {"encode": encoded - started, "search": time.perf_counter() - encoded}
 
     def _answer(self, record: Mapping[str, Any], hits: Sequence[Hit]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
@@ -19,9 +19,12 @@ from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, 
 from dssm_lightning.evaluation.metric_tables import show_results
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.evaluation.result_files import Intervals, intervals
+from dssm_lightning.losses import Loss
+from dssm_lightning.models.embedding_layout import Layouts
 from dssm_lightning.models.list_scores import score_lists
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.training.measured_widths import MeasuredWidths, chosen_widths
 from dssm_lightning.training.trainer_checks import check_precision
 from dssm_lightning.utils.ragged import Features
 
@@ -43,6 +46,10 @@ class EvaluationSteps(LightningModule):
     embed_corpus: Callable[[Iterable[Features], int], Tensor]
     score: Callable[[Features, Tensor], Tensor]
     direction_widths: Callable[[], tuple[int, int]]
+    layouts: Callable[[], Layouts]
+    loss: Loss
+    truncate_dims: int | list[int] | None
+    """Widths to measure in ``validate`` and ``test`` beside those that the loss trains, and the whole one."""
     ks: list[int] | None
     """Cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them."""
 
@@ -57,6 +64,7 @@ class EvaluationSteps(LightningModule):
         self._monitored: set[str | None] = set()  # metrics that choose checkpoints; a LearningRateFinder hides these
         self._corpus: Tensor | None = None  # (N, D) during an evaluation
         self._geometry: EmbeddingGeometry | None = None  # during a validation
+        self._widths: MeasuredWidths | None = None  # during ``validate`` and ``test``
 
     @property
     def datamodule(self) -> RetrievalDataModule:
@@ -91,7 +99,9 @@ class EvaluationSteps(LightningModule):
         """Embed the ranked candidates once for this evaluation."""
         if self.trainer.state.fn == TrainerFn.VALIDATING:
             self._take_over(self.trainer.validate_loop)
-        self._corpus = self.embed_ranked(VALIDATION)
+            self._corpus = self._embed(VALIDATION)
+        else:
+            self._corpus = self.embed_ranked(VALIDATION)
         self._geometry = EmbeddingGeometry(self._corpus, self.direction_widths())
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
@@ -111,7 +121,10 @@ class EvaluationSteps(LightningModule):
     def on_test_epoch_start(self) -> None:
         """Embed the ranked candidates once for this evaluation."""
         self._take_over(self.trainer.test_loop)
-        self._corpus = self.embed_ranked(TEST)
+        self._corpus = self._embed(TEST)
+        detailed = self._evaluation("test")
+        if isinstance(detailed, DetailedEvaluation) and detailed.recommended is not None:
+            detailed.recommended.embeddings = self._corpus[:, : self.direction_widths()[1]]
 
     def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Tensor:
         """Rank a batch of queries, and return the scores (Q, N), or (Q, L) of their own lists, for callbacks."""
@@ -129,6 +142,16 @@ class EvaluationSteps(LightningModule):
         """(H, B, d) what an index holds of the side that the data module predicts: its embeddings, by head."""
         encode = self.encode_query if self.datamodule.predict == "query" else self.encode_candidate
         return self.scorer.vectors(self.embed_rows(encode, batch))
+
+    def _embed(self, fold: int) -> Tensor:
+        """Return the embeddings (N, D) of the ranked candidates, and prepare the measuring of cut embeddings."""
+        way: Any = type(self).score
+        widths = chosen_widths(cast(TwoTowerModel, self), self.loss.dims, self.truncate_dims)
+        data, corpus = self.datamodule, self.embed_ranked(fold)
+        if widths and way is TwoTowerModel.score:
+            make = partial(Evaluation.of, data.ranking(fold), self.ks, data.labelled)
+            self._widths = MeasuredWidths(widths, self.layouts(), self.scorer, corpus, make)
+        return corpus
 
     def _take_over(self, loop: Any) -> None:
         """Show results as a table, in place of the list of lines that Lightning prints unless ``verbose`` is false."""
@@ -153,6 +176,8 @@ class EvaluationSteps(LightningModule):
         embedding = self.encode_query(query)
         if self._geometry is not None:  # rows beyond those of the batch are padding
             self._geometry.add(embedding[: len(batch.query_row)], batch.relevant)
+        if self._widths is not None:
+            self._widths.update(embedding, batch)
         if batch.listed is not None:
             return score_lists(self.scorer, embedding, self._corpus, batch.listed)
         scores: Tensor = self.scorer(embedding, self._corpus)
@@ -165,11 +190,12 @@ class EvaluationSteps(LightningModule):
 
     def _log_metrics(self, stage: str) -> dict[str, float]:
         evaluation = self._evaluation(stage)
-        metrics = {f"{stage}/{name}": value for name, value in evaluation.compute().items()}
+        by_width = {} if self._widths is None else self._widths.compute()
+        metrics = {f"{stage}/{name}": value for name, value in {**evaluation.compute(), **by_width}.items()}
         for name, value in metrics.items():
             self.log(name, value, prog_bar=name in self._monitored, **EQUAL_IN_ALL_PROCESSES)
         if isinstance(evaluation, DetailedEvaluation):
             self.row_values = evaluation.by_row()
         evaluation.reset()
-        self._corpus = None
+        self._corpus = self._widths = None
         return metrics

@@ -14,7 +14,7 @@ from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.ragged import Features
+from dssm_lightning.utils.ragged import Features, Ragged, take
 
 
 @contextmanager
@@ -81,3 +81,32 @@ def mine_once(sampler: Hard, model: TwoTowerModel, data: RetrievalData) -> int:
     with evaluating(model):
         corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
         return mine_pools([sampler], data.mining_batches(sampler.queries), partial(model.score, corpus=corpus), 0)
+
+
+def scored_pools(sampler: Hard, model: TwoTowerModel, data: RetrievalData) -> tuple[Ragged, Tensor]:
+    """Score the mined candidates of each query, and its training positives, which a distillation compares them with.
+
+    Args:
+        sampler: mined.
+        model: scores the candidates.
+        data: as for :func:`mine_once`.
+
+    Returns:
+        a row for each mined query: the corpus rows of its pool, best first, then of its training positives; and the
+        logits (T,) of these candidates.
+    """
+    queries, likes = sampler.queries, data.assembler.likes.candidates
+    parts = [take(lists, queries) for lists in (sampler.pools, likes)]
+    rows = torch.cat([part.rows for part in parts])
+    order = rows.argsort(stable=True)
+    candidates = torch.cat([part.values.long() for part in parts])[order]
+    lists, scores = Ragged.from_lengths(candidates, torch.bincount(rows, minlength=len(queries))), []
+    with evaluating(model):
+        corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
+        done = 0
+        for query, features in data.mining_batches(queries):
+            part = take(lists, torch.arange(done, done + len(query)))
+            logits = model.score(features, corpus).cpu()
+            scores.append(logits[part.rows, part.values])
+            done += len(query)
+    return lists, torch.cat(scores)

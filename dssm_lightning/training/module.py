@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.callbacks import Callback
@@ -19,16 +18,18 @@ from dssm_lightning.models.tower import TowerFactory
 from dssm_lightning.models.tower_checks import check_batch_statistics
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.training.checkpoint_model import checked
-from dssm_lightning.training.compilation import check_compiler, compile_towers
+from dssm_lightning.training.compilation import check_compiler
 from dssm_lightning.training.cross_batch_memory import Memory, check_use
 from dssm_lightning.training.distributed.rank_agreement import check_run
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables, data_parallel_group
-from dssm_lightning.training.frozen_backbones import backbones, check_rest, read_weights, use_fixed_features
+from dssm_lightning.training.fit_start import start_fit
+from dssm_lightning.training.frozen_backbones import backbones, read_weights, use_fixed_features
 from dssm_lightning.training.kept_checkpoints import find_kept_checkpoints
 from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
+from dssm_lightning.training.teachers import GuidedNegatives, Teacher
+from dssm_lightning.training.teaching import Teaching
 from dssm_lightning.training.trainer_checks import keep_tuned_settings, reads_tuners_file
 from dssm_lightning.training.training_steps import TrainingSteps
-from dssm_lightning.training.warm_start import warm_start
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError, require_whole
 from dssm_lightning.utils.logger import log_info
@@ -65,11 +66,15 @@ class TwoTower(TwoTowerModel, TrainingSteps):
             dropout draws other numbers. Worth it on a GPU and for deep towers. Evaluation and serving of a saved model
             never compile.
         ks: cut-offs of the metrics; None = 1, 5, 10, 50, 100, as far as the corpus has them.
+        truncate_dim: ``validate`` and ``test`` also measure embeddings cut to this width, or to each of these. A
+            checkpoint does not remember this setting.
         warm_start: a checkpoint of an earlier run, on other data, whose weights ``fit`` starts from: see
             :func:`~dssm_lightning.training.warm_start.warm_start`. A checkpoint does not remember this setting.
+        guide: leaves out negatives that a teacher, or the model itself, takes for unknown positives.
+        teacher: scores what a loss such as ``KLDivergence`` learns from.
 
     Raises:
-        UserError: a chunk size below 1.
+        UserError: a chunk size below 1; a teacher without a loss that reads it, or such a loss without a teacher.
 
     Example:
         >>> tower = {"class_path": "Tower", "init_args": {"fusion": "Concat", "output_dim": 8}}
@@ -96,24 +101,24 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         score_chunk_size: int | None = None,
         compile_towers: bool = False,
         ks: list[int] | None = None,
+        truncate_dim: int | list[int] | None = None,
         warm_start: str | None = None,
+        guide: Callable[[], GuidedNegatives] | None = None,
+        teacher: Callable[[], Teacher] | None = None,
     ) -> None:
-        super().__init__(
-            make(TowerFactory, query_tower),
-            make(TowerFactory | None, candidate_tower),
-            make(Callable[[], Scorer], scorer)(),
-            tied_embeddings,
-            encode_chunk_size,
-        )
-        self.save_hyperparameters(ignore="warm_start", logger=False)
+        towers = make(TowerFactory, query_tower), make(TowerFactory | None, candidate_tower)
+        super().__init__(*towers, make(Callable[[], Scorer], scorer)(), tied_embeddings, encode_chunk_size)
+        self.save_hyperparameters(ignore=["warm_start", "truncate_dim"], logger=False)
         self.loss: Loss = make(Callable[[], Loss], loss)()
+        self.teaching = Teaching.of(guide, teacher, self.loss)
+        self.negative_counts.guided = guide is not None
         self.make_optimizer: OptimizerCallable = make(OptimizerCallable, optimizer)
         self.make_lr_scheduler: LRSchedulerCallable | None = make(LRSchedulerCallable | None, lr_scheduler)
         self.lr_scheduler_interval = lr_scheduler_interval
         require_whole("model", "score_chunk_size", score_chunk_size, hint="leave it out for all queries at once")
         self.cross_device_negatives, self.score_chunk_size = cross_device_negatives, score_chunk_size
         self.memory_size, self.compile_towers = memory_size, compile_towers
-        self.ks, self.warm_start = ks, warm_start
+        self.ks, self.truncate_dims, self.warm_start = ks, truncate_dim, warm_start
         self.memory: Memory | None = None
         self.without_negatives = RowsWithoutNegatives()
 
@@ -129,6 +134,8 @@ class TwoTower(TwoTowerModel, TrainingSteps):
 
     def configure_callbacks(self) -> list[Callback]:
         """Pass the data what they need of the model: Lightning calls no other hook before the data are prepared."""
+        if self.teaching is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.teaching.open()
         if _has_data(self.trainer):
             self.datamodule.encode_with(self.schemas)
             self.datamodule.train_on_liked_rows_only(not self.loss.uses_labels)
@@ -157,6 +164,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
             UserError: other schemas than before (the difference is named); sides that do not fit together.
         """
         super().build(schemas)
+        self.check_dims(self.loss.dims, type(self.loss).__name__)
         if self.memory_size is not None and self.memory is None:
             self.memory = Memory(self.memory_size, self.widths[1])
         self._backbones = backbones(self)
@@ -171,17 +179,9 @@ class TwoTower(TwoTowerModel, TrainingSteps):
                 check_batch_statistics(self.towers, "several processes")
 
     def on_fit_start(self) -> None:
-        """Take the weights of an earlier run, once, and log which parts are new."""
-        check_rest(self._backbones, self.trainer.strategy.model)
-        read_weights(self._backbones)
-        if self.warm_start is not None:
-            assert self.schemas is not None
-            news = warm_start(Path(self.warm_start), self, self.towers, self.schemas)
-            log_info(f"warm start from {self.warm_start}; {'; '.join(news) or 'nothing is new'}")
-            self.warm_start = None
-        use_fixed_features(self.towers, self.datamodule)
-        if self.compile_towers:
-            compile_towers(self.towers.values())
+        """Take the weights of an earlier run, once, and prepare what does not change during the fit."""
+        start_fit(self, self._backbones, self.warm_start, self.teaching, compiled=self.compile_towers)
+        self.warm_start = None
 
     def on_validation_start(self) -> None:
         """Prepare backbones as a fit does at its start, for a model that is evaluated without a fit."""

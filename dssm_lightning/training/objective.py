@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,33 +12,18 @@ from torch import Tensor
 
 from dssm_lightning.data.batch import Batch
 from dssm_lightning.losses import Loss, Scores
-from dssm_lightning.losses.masks import known_pairs, own_columns, valid_columns
+from dssm_lightning.losses.masks import own_columns, valid_columns
+from dssm_lightning.models.embedding_layout import Layouts
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.training.candidate_pool import Pool, gather_pool
 from dssm_lightning.training.chunked_loss import RowLosses, weighted
 from dssm_lightning.training.cross_batch_memory import Memory
 from dssm_lightning.training.negative_counts import NegativeCounts
+from dssm_lightning.training.teaching import Teaching, TransposedTeaching
+from dssm_lightning.training.transposed_problem import Rows, Transposed, transposed
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.ragged import Ragged, take
-
-
-class Rows(NamedTuple):
-    """The target, the own negatives and the known positives of each row."""
-
-    target: Tensor  # (Q,) column of the row's candidate
-    negatives: Tensor | None  # (Q, n) columns of the row's own negatives, -1 = none; None = every column
-    known: Ragged | None  # Q rows: corpus rows of the query's known positives
-    label: Tensor | None  # (Q,)
-
-    def part(self, numbers: Tensor | None) -> Rows:
-        """Return the rows with the given numbers; None = all rows."""
-        if numbers is None:
-            return self
-        negatives = None if self.negatives is None else take(self.negatives, numbers)
-        known = None if self.known is None else take(self.known, numbers)
-        label = None if self.label is None else take(self.label, numbers)
-        return Rows(take(self.target, numbers), negatives, known, label)
+from dssm_lightning.utils.ragged import take
 
 
 def per_query_loss(
@@ -52,6 +38,8 @@ def per_query_loss(
     memory: Memory | None = None,
     weight: Tensor | None = None,
     counts: NegativeCounts | None = None,
+    teaching: Teaching | None = None,
+    layouts: Layouts | None = None,
 ) -> RowLosses:
     """Compute the loss of each row of the batch, and their weighted sum.
 
@@ -66,6 +54,8 @@ def per_query_loss(
         memory: adds candidates of earlier batches as columns, and keeps this batch's candidates for its next commit.
         weight: (B,) weight of each row in the sum; None = 1 each.
         counts: keeps the numbers of negatives for its next commit.
+        teaching: a guide that leaves out negatives, and a teacher's scores.
+        layouts: how embeddings are cut to the widths of the loss; None = it has none.
     """
     target, negatives, own_ids = batch.target, batch.negatives, pool.id
     if gather:
@@ -77,16 +67,22 @@ def per_query_loss(
         column = torch.searchsorted(pool.id, own_ids)  # (C,) new place of each column of this process
         target = column[target]
         negatives = None if negatives is None else torch.where(negatives < 0, -1, column[negatives])
-    rows = Rows(target, negatives, batch.known, batch.label)
+    rows = Rows(target, negatives, batch.known, batch.label, batch.row)
     weight = torch.ones_like(query[:, 0]) if weight is None else weight
     trained = [parameter for part in (scorer, loss) for parameter in part.parameters() if parameter.requires_grad]
-    by_query = partial(query_to_candidate_loss, rows, pool, scorer, loss, counts=counts)
+    number = batch.num_candidates
+    by_query = partial(query_to_candidate_loss, rows, pool, scorer, loss, layouts, counts, teaching, number)
     one = weighted(by_query, query, pool.embedding, weight, trained, chunk_size)
     if not loss.symmetric:
         return one
     queries = distributed.gather_rows(query) if gather else query  # (P, D)
     own = F.embedding(target, pool.embedding)  # (Q, D)
-    by_candidate = partial(candidate_to_query_loss, transposed(rows, pool.id, gather), scorer, loss)
+    judged = None
+    if teaching is not None:
+        with torch.no_grad():
+            positive = scorer.pairs(query, pool.embedding, target[:, None]).squeeze(1)
+        judged = teaching.transposed(batch.row, pool.id[target], batch.label, positive, gather)
+    by_candidate = partial(candidate_to_query_loss, transposed(rows, pool.id, gather), scorer, loss, layouts, judged)
     other = weighted(by_candidate, own, queries, weight, trained, chunk_size)
     return RowLosses((one.value + other.value) / 2, one.compared | other.compared, (one.total + other.total) / 2)
 
@@ -123,35 +119,50 @@ def query_to_candidate_loss(
     pool: Pool,
     scorer: Scorer,
     loss: Loss,
+    layouts: Layouts | None,
+    counts: NegativeCounts | None,
+    teaching: Teaching | None,
+    num_candidates: int | None,
     numbers: Tensor | None,
     query: Tensor,
     embedding: Tensor,
-    counts: NegativeCounts | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return losses (Q,) and ``compared`` (Q,) of the numbered rows: their queries (Q, D) against candidates (C, D)."""
-    target, negatives, known, label = rows.part(numbers)
+    target, negatives, known, label, row = rows.part(numbers)
     valid = valid_columns(target, negatives, known, pool.id)  # (Q, C)
+    score: Callable[[Tensor, Tensor], Tensor] = scorer
     if negatives is None:
-        scores = Scores(scorer(query, embedding), target, valid, pool.count, pool.log_q, label)
+        scores, ids = Scores(score(query, embedding), target, valid, pool.count, pool.log_q, label), pool.id
         offered: Tensor | int = valid.numel()
     else:  # no other column counts: score (Q, 1 + n) pairs instead of (Q, C)
         columns, new = own_columns(target, negatives)
-        logits = scorer.pairs(query, embedding, columns)
+        score = partial(scorer.pairs, columns=columns)
         valid = valid.gather(1, columns) & new
         first = torch.zeros_like(target)
-        scores = Scores(logits, first, valid, pool.count[columns], pool.log_q[columns], label)
-        offered = new.sum()
-    return _evaluate(loss, scores, counts, offered - len(target))
+        scores = Scores(score(query, embedding), first, valid, pool.count[columns], pool.log_q[columns], label)
+        offered, ids = new.sum(), pool.id[columns]
+    scores = scores._replace(num_candidates=num_candidates, narrow=_narrow(loss, layouts, score, query, embedding))
+    _check_shape("the scorer's logits", scores.logits, scores.valid.shape)
+    if teaching is None:
+        return _evaluate(loss, scores, counts, offered - len(target))
+    assert row is not None
+    judged = teaching.judge(scores, row, ids)
+    if loss.uses_teacher_embeddings:
+        judged = teaching.compare_embeddings(judged, row, pool.id[target], query, F.embedding(target, embedding))
+    return _evaluate(loss, judged, counts, offered - len(target), scores.num_negatives - judged.num_negatives)
 
 
 def _evaluate(
-    loss: Loss, scores: Scores, counts: NegativeCounts | None = None, offered: Tensor | int = 0
+    loss: Loss,
+    scores: Scores,
+    counts: NegativeCounts | None = None,
+    offered: Tensor | int = 0,
+    removed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    _check_shape("the scorer's logits", scores.logits, scores.valid.shape)
     negatives = scores.num_negatives
     if counts is not None:
-        counts.hold(negatives, offered)
-    value, compared = loss(scores), negatives > 0
+        counts.hold(negatives, offered, removed)
+    value, compared = loss(scores), (scores.num_taught if loss.needs_scores else negatives) > 0
     _check_shape(f"the value of loss {type(loss).__name__}", value, scores.target.shape)
     return value * compared if loss.compares else value, compared
 
@@ -167,62 +178,43 @@ def _check_shape(name: str, found: Any, shape: torch.Size) -> None:
         )
 
 
-class Transposed(NamedTuple):
-    """The problem with the sides exchanged: the candidate of each row against the queries of all processes.
-
-    A query is a valid negative of a candidate if and only if the candidate is a valid negative of the query. Queries
-    that own the same candidate are never negatives of it.
-    """
-
-    target: Tensor  # (Q,) column of the row's candidate
-    own: Tensor  # (Q,) number of the row's query among the queries of all processes
-    never: Ragged  # C rows: the queries that like a column, as their own or a known positive
-    only: Ragged | None  # C rows: the only queries that are valid for a column; None = every query
-    label: Tensor | None  # (Q,)
-
-    def valid(self, numbers: Tensor | None, num_queries: int) -> tuple[Tensor, Tensor]:
-        """Return the valid queries (Q, P) bool for the candidate of each numbered row, and its own query (Q,)."""
-        target, own = (self.target, self.own) if numbers is None else (self.target[numbers], self.own[numbers])
-        valid = torch.full((len(target), num_queries), self.only is None, device=target.device)
-        if self.only is not None:
-            only = take(self.only, target)
-            valid[only.rows, only.values] = True
-        never = take(self.never, target)
-        valid[never.rows, never.values] = False
-        return valid.scatter_(1, own[:, None], True), own
-
-
-def transposed(rows: Rows, ids: Tensor, gather: bool) -> Transposed:
-    """Exchange the sides of rows whose columns have these ids (C,)."""
-    own = torch.arange(len(rows.target), device=ids.device)
-    if gather:
-        own = own + distributed.rows_before(own)
-    never = [torch.stack([own, rows.target])]
-    if rows.known is not None:
-        row, column = known_pairs(rows.known, ids)
-        never.append(torch.stack([own[row], column]))
-    only = None
-    if rows.negatives is not None:
-        row, place = (rows.negatives >= 0).nonzero(as_tuple=True)
-        only = _by_column(torch.stack([own[row], rows.negatives[row, place]]), len(ids), gather)
-    return Transposed(rows.target, own, _by_column(torch.cat(never, 1), len(ids), gather), only, rows.label)
-
-
-def _by_column(pairs: Tensor, num_columns: int, gather: bool) -> Ragged:
-    """Turn (query, column) pairs (2, n) of this process into the queries of each column, of all processes."""
-    query, column = (distributed.gather_rows(pairs.T) if gather else pairs.T).unbind(1)
-    return Ragged.from_lengths(query[column.argsort()], torch.bincount(column, minlength=num_columns))
-
-
 def candidate_to_query_loss(
-    problem: Transposed, scorer: Scorer, loss: Loss, numbers: Tensor | None, candidate: Tensor, queries: Tensor
+    problem: Transposed,
+    scorer: Scorer,
+    loss: Loss,
+    layouts: Layouts | None,
+    judged: TransposedTeaching | None,
+    numbers: Tensor | None,
+    candidate: Tensor,
+    queries: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return losses (Q,) and ``compared`` (Q,) of the numbered rows: their candidates (Q, D) against queries (P, D).
 
     Every query is one column, without a correction of its frequency.
     """
     valid, own = problem.valid(numbers, len(queries))  # (Q, P)
-    logits = scorer(queries, candidate).T  # the scorer's first argument is always the query
+    score = partial(_transposed_logits, scorer)
+    logits = score(queries, candidate)
     ones = torch.ones(len(queries), device=own.device)
     label = problem.label if problem.label is None or numbers is None else problem.label[numbers]
-    return _evaluate(loss, Scores(logits, own, valid, ones, torch.full_like(ones, -torch.inf), label))
+    _check_shape("the scorer's logits", logits, valid.shape)
+    scores = Scores(logits, own, valid, ones, torch.full_like(ones, -torch.inf), label)
+    scores = scores._replace(narrow=_narrow(loss, layouts, score, queries, candidate))
+    return _evaluate(loss, scores if judged is None else judged.judge(scores, numbers))
+
+
+def _transposed_logits(scorer: Scorer, queries: Tensor, candidate: Tensor) -> Tensor:
+    """(P, D), (Q, D) -> (Q, P): the scorer's first argument is always the query."""
+    logits: Tensor = scorer(queries, candidate)
+    return logits.T
+
+
+def _narrow(
+    loss: Loss,
+    layouts: Layouts | None,
+    score: Callable[[Tensor, Tensor], Tensor],
+    query: Tensor,
+    candidate: Tensor,
+) -> tuple[Tensor, ...]:
+    """Return the logits of embeddings cut to the widths of the loss, without those of whole embeddings."""
+    return () if layouts is None else layouts.logits(score, query, candidate, loss.dims[:-1])

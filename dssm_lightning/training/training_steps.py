@@ -6,20 +6,22 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau as WithoutMonitor
 
 from dssm_lightning.data.batch import Batch
+from dssm_lightning.data.corpus_digest import corpus_digest
 from dssm_lightning.data.resuming import forget_interrupted
 from dssm_lightning.evaluation.embedding_geometry import GEOMETRY
-from dssm_lightning.losses import Loss
 from dssm_lightning.models.encoders import Backbone
 from dssm_lightning.training.candidate_pool import Pool
 from dssm_lightning.training.chunked_loss import RowLosses
 from dssm_lightning.training.cross_batch_memory import Memory
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables
-from dssm_lightning.training.evaluation_steps import EQUAL_IN_ALL_PROCESSES, EvaluationSteps
+from dssm_lightning.training.epoch_log import log_epoch
+from dssm_lightning.training.evaluation_steps import EvaluationSteps
 from dssm_lightning.training.hard_negative_mining import evaluating, mine_pools
 from dssm_lightning.training.negative_counts import KEY, NegativeCounts
 from dssm_lightning.training.objective import describe_negatives, per_query_loss
@@ -27,6 +29,8 @@ from dssm_lightning.training.optimizers import check_sparse_tables
 from dssm_lightning.training.optimizers.changed_settings import differences, settings_of
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
 from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
+from dssm_lightning.training.teaching import KEY as SIGNATURES
+from dssm_lightning.training.teaching import Teaching
 from dssm_lightning.training.trainer_checks import check_callbacks
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError
@@ -37,18 +41,19 @@ from dssm_lightning.utils.seeding import mix, run_seed, seed_torch
 class TrainingSteps(EvaluationSteps):
     """The training of a two-tower model, whose parts the subclass :class:`~dssm_lightning.TwoTower` sets."""
 
-    loss: Loss
     make_optimizer: OptimizerCallable
     make_lr_scheduler: LRSchedulerCallable | None
     lr_scheduler_interval: str
     cross_device_negatives: bool
     score_chunk_size: int | None
     memory: Memory | None
+    teaching: Teaching | None
     without_negatives: RowsWithoutNegatives
 
     def __init__(self) -> None:
         super().__init__()
         self.negative_counts = NegativeCounts()
+        self._of_corpus: dict[str, int | str] | None = None  # its digest, once a checkpoint was saved
         self._backbones: list[Backbone] = []
         self._negatives_described = False
         self.lr: float | None = None
@@ -65,6 +70,8 @@ class TrainingSteps(EvaluationSteps):
         if stage == "fit":
             counted = ["train/negatives", "train/masked_positives"]
             counted += ["train/rows_without_negatives"] if self.loss.compares else []
+            removed = "train/removed_negatives"
+            counted += [removed, f"{removed}_step"] if self.negative_counts.guided else []
             names = [*self._evaluation("val").names, *GEOMETRY]
             logged = ["train/loss", *counted, *(f"val/{name}" for name in names)]
             check_callbacks(self.trainer, self, logged, self._obstacle_to_one_rate())
@@ -162,6 +169,9 @@ class TrainingSteps(EvaluationSteps):
         if not loss.requires_grad and torch.is_grad_enabled():
             raise UserError(f"{type(self.loss).__name__}: the loss has no gradient; compute it from the scores' logits")
         self.log("train/loss", loss, batch_size=len(batch.row), prog_bar=True, sync_dist=True)
+        if self.negative_counts.guided:
+            removed = self.negative_counts.removed
+            self.log("train/removed_negatives_step", removed, batch_size=len(batch.row), sync_dist=True)
         return loss
 
     def per_query_loss(
@@ -182,6 +192,8 @@ class TrainingSteps(EvaluationSteps):
             memory=self.memory,
             weight=weight,
             counts=counts,
+            teaching=self.teaching,
+            layouts=self.layouts() if self.loss.dims else None,
         )
 
     def configure_gradient_clipping(
@@ -208,32 +220,19 @@ class TrainingSteps(EvaluationSteps):
         """Add the counts of the epoch so far. A collective: every process must call it."""
         checkpoint["rows_without_negatives"] = self.without_negatives.total(self.device)
         checkpoint[KEY] = self.negative_counts.totals(self.device)
+        if "schemas" in checkpoint:  # else there are no data
+            self._of_corpus = self._of_corpus or corpus_digest(self.datamodule.candidates.to_series(0))
+            checkpoint["corpus"] = self._of_corpus
+        if self.teaching is not None:
+            checkpoint[SIGNATURES] = self.teaching.signatures
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the counts of the epoch."""
         self.without_negatives.restart(checkpoint.get("rows_without_negatives", 0))
         self.negative_counts.restart(checkpoint)
+        if self.teaching is not None and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.teaching.compare(checkpoint)
 
     def on_train_epoch_end(self) -> None:
         """Log the negatives of a row, the logit scale, and how many rows had no negative to compare with."""
-        for name, value in self.negative_counts.means(self.device).items():
-            self.log(name, value, **EQUAL_IN_ALL_PROCESSES)
-        self.negative_counts.restart()
-        scale = getattr(self.scorer, "logit_scale", None)
-        if isinstance(scale, Tensor):
-            self.log("train/logit_scale", scale.detach().mean(), **EQUAL_IN_ALL_PROCESSES)
-        if not self.loss.compares:
-            return
-        count = self.without_negatives.total(self.device)
-        if count and count == len(self.datamodule.assembler.rows):
-            warn(
-                f"no row of epoch {self.current_epoch} had a valid negative, so that nothing was learned: enlarge "
-                "data.batch_size, draw data.negatives, or look at the known positives"
-            )
-        self.without_negatives.restart()
-        self.log("train/rows_without_negatives", float(count), **EQUAL_IN_ALL_PROCESSES)
-        if count:
-            log_info(
-                f"epoch {self.current_epoch}: {count:,} rows had no valid negative (all were known positives, or none "
-                "was drawn) and no weight"
-            )
+        log_epoch(self, self.loss, self.negative_counts, self.without_negatives)

@@ -33,6 +33,7 @@ PACKAGES = (
     "dssm_lightning.training.callbacks",
     "dssm_lightning.training.distributed",
     "dssm_lightning.training.optimizers",
+    "dssm_lightning.training.teachers",
     "torch.nn",
     "torch.optim",
     "torchvision.transforms",

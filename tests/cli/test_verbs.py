@@ -169,6 +169,8 @@ def test_a_test_measures_slices_lists_intervals_and_each_query(copy: Path, capsy
     slices = {name.split("/")[1]: value for name, value in metrics.items() if name.endswith("/queries")}
     assert {"head", "middle", "tail"} <= set(slices)
     assert {"test/tail/recall@10", "test/coverage@10", "test/popularity@10", "test/gini@10"} <= set(metrics)
+    assert {"test/novelty@1", "test/serendipity@10", "test/diversity@10"} <= set(metrics)
+    assert "test/diversity@1" not in metrics
     frame = pl.read_parquet(run() / "per_query.parquet")
     assert set(frame["query_id"]) <= set(cli.datamodule.data.queries.to_series(0))
     assert frame["query_id"].n_unique() == len(frame)

@@ -66,9 +66,10 @@ def runs_through(config: Path, *options: str) -> dict[str, float]:
     assert tested.datamodule.schemas == cli.datamodule.schemas
     found: dict[str, float] = json.loads((cli.run / "metrics.json").read_text(encoding="utf-8"))
     assert {"test/mrr", "test/query_auroc", "test/recall@10", "test/seen_kept/recall@10"} <= set(found)
-    counted = {name for name in found if name.endswith("/queries") or "/popularity@" in name}  # all others are shares
+    counted = {name for name in found if name.endswith("/queries") or "/popularity@" in name or "/novelty@" in name}
     assert all(found[name] >= 0 for name in counted)
-    assert all(0 <= found[name] <= 1 for name in found.keys() - counted)
+    # all others are shares, or 1 − cos
+    assert all(0 <= found[name] <= 1 + name.count("/diversity@") for name in found.keys() - counted)
     return found
 
 

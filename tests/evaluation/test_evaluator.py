@@ -191,6 +191,11 @@ def test_an_impossible_cut_off_is_refused(ks: list[int], message: str) -> None:
         resolve_ks(ks, 60)
 
 
+def embeddings() -> Tensor:
+    """Of the candidates, for the diversity of lists."""
+    return torch.randn(len(POPULARITY), 6, generator=torch.Generator().manual_seed(5))
+
+
 def _in_process(process: int, world_size: int, folder: Path) -> None:
     dist.init_process_group(
         "gloo", f"file://{folder}/store", rank=process, world_size=world_size, timeout=timedelta(seconds=60)
@@ -199,6 +204,8 @@ def _in_process(process: int, world_size: int, folder: Path) -> None:
     # the last process has no query, the others unequal numbers
     own = batches[:4] if process == 0 else batches[4:] if process == 1 else []
     evaluation = DetailedEvaluation([1, 5, 10], True, POPULARITY)
+    assert evaluation.recommended is not None
+    evaluation.recommended.embeddings = embeddings()
     torch.save((evaluate(evaluation, own), tuple(evaluation.by_row())), folder / f"{process}.pt")
     dist.barrier()  # no process ends while another still communicates
     dist.destroy_process_group()
@@ -208,8 +215,10 @@ def _in_process(process: int, world_size: int, folder: Path) -> None:
 def test_processes_with_unequal_shards_equal_one_process(tmp_path: Path) -> None:
     mp.spawn(_in_process, args=(3, tmp_path), nprocs=3)
     evaluation = DetailedEvaluation([1, 5, 10], True, POPULARITY)
+    assert evaluation.recommended is not None
+    evaluation.recommended.embeddings = embeddings()
     expected, rows = evaluate(evaluation, random_batches(5)), evaluation.by_row()
-    assert {"head/queries", "tail/mrr", "gini@5", "auroc"} <= set(expected)
+    assert {"head/queries", "tail/mrr", "gini@5", "novelty@1", "serendipity@5", "diversity@10"} <= set(expected)
     for process in range(3):
         values, (names, query, event, by_row) = torch.load(tmp_path / f"{process}.pt", weights_only=True)
         assert values == pytest.approx(expected, abs=1e-12)

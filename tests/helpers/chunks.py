@@ -10,6 +10,7 @@ from helpers.small import TOWER, small_model
 from dssm_lightning import TwoTower
 from dssm_lightning.losses import (
     BPR,
+    GBCE,
     WARP,
     BinaryCrossEntropy,
     CosineEmbedding,
@@ -28,6 +29,7 @@ LOSSES = [
     HardestNegative(2),
     HardestNegative(9, margin=1.0),
     BinaryCrossEntropy(),
+    GBCE(),
     CosineEmbedding(),
     SigLIP(),
     SampledSoftmax(),

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from helpers import chunks_across_ranks
 from helpers.ranks import fork
+from helpers.teachers import Table
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,20 +22,29 @@ from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.data.negatives import Hard, SamplerTables
 from dssm_lightning.losses import (
     BPR,
+    GBCE,
     WARP,
     BinaryCrossEntropy,
     CosineEmbedding,
+    EmbeddingMSE,
     HardestNegative,
+    KLDivergence,
     Loss,
+    MarginMSE,
+    Matryoshka,
     SampledSoftmax,
     SigLIP,
     TripletMargin,
+    WeightedSum,
 )
+from dssm_lightning.models.embedding_layout import EmbeddingLayout, Layouts
 from dssm_lightning.models.scorers import Dot
 from dssm_lightning.training.candidate_pool import Pool, gather_pool
 from dssm_lightning.training.cross_batch_memory import Memory
 from dssm_lightning.training.hard_negative_mining import mine_pools
 from dssm_lightning.training.objective import per_query_loss
+from dssm_lightning.training.teachers import GuidedNegatives
+from dssm_lightning.training.teaching import Teaching
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.ragged import Ragged, take
 
@@ -57,9 +67,18 @@ LOSSES = {
     "hardest": lambda: HardestNegative(num_negatives=2),
     "hardest_margin": lambda: HardestNegative(num_negatives=2, margin=0.5),
     "bce": BinaryCrossEntropy,
+    "gbce": GBCE,
     "siglip": lambda: SigLIP(bias=-1.0),
     "cosine": CosineEmbedding,
+    "kl": lambda: KLDivergence(temperature=2.0),
+    "kl_symmetric": lambda: KLDivergence(symmetric=True),
+    "margin_mse": MarginMSE,
+    "matryoshka": lambda: Matryoshka(lambda: SampledSoftmax("inclusion"), [2, WIDTH], [0.5, 1.0]),
+    "matryoshka_symmetric": lambda: Matryoshka(lambda: SampledSoftmax(symmetric=True), [1, 3, WIDTH]),
+    "sum": lambda: WeightedSum([SampledSoftmax, MarginMSE, EmbeddingMSE], [1.0, 0.3, 2.0]),
 }
+CHUNKED = ("count_log_q", "symmetric", "triplet", "kl_symmetric", "matryoshka", "matryoshka_symmetric")
+SIDE = EmbeddingLayout(WIDTH, heads=1, parts=1, normalize=True)
 ALONE = 1  # a row whose query likes all candidates: it has no negative, and no weight
 
 
@@ -71,13 +90,18 @@ class Case(NamedTuple):
     known: bool = True
     remember: bool = False
     chunk_size: int | None = None
+    guide: str | None = None  # "model", or a "table" of scores
 
 
 CASES = [
     *(Case(loss, negatives) for loss in LOSSES for negatives in ("in_batch", "shared", "own")),
     *(Case(loss, "in_batch", known=False) for loss in ("softmax", "symmetric", "siglip")),  # nothing is masked
-    *(Case(loss, "shared", remember=True) for loss in ("inclusion", "symmetric", "hardest")),
-    *(Case(loss, "shared", chunk_size=2) for loss in ("count_log_q", "symmetric", "triplet")),
+    *(Case(loss, "shared", remember=True) for loss in ("inclusion", "symmetric", "hardest", "matryoshka")),
+    *(Case(loss, "shared", chunk_size=2) for loss in CHUNKED),
+    *(Case("softmax", kind, guide=guide) for kind in ("in_batch", "shared", "own") for guide in ("model", "table")),
+    *(Case("symmetric", kind, guide=guide) for kind in ("in_batch", "own") for guide in ("model", "table")),
+    *(Case("symmetric", "shared", chunk_size=2, guide=guide) for guide in ("model", "table")),
+    Case("kl_symmetric", "shared", remember=True, guide="table"),
 ]
 
 
@@ -92,6 +116,10 @@ class Model(nn.Module):
         self.scorer = Dot(logit_scale=3.0, learnable=True)
         self.loss: Loss = LOSSES[case.loss]()
         self.memory = Memory(2 * CORPUS, WIDTH) if case.remember else None
+        sizes, generator = ((ROWS, CORPUS), (ROWS, WIDTH), (CORPUS, WIDTH)), torch.Generator().manual_seed(6)
+        table = Table(*(torch.randn(size, generator=generator) for size in sizes))
+        guide = GuidedNegatives(None if case.guide == "model" else table, margin=0.1) if case.guide else None
+        self.teaching = Teaching(guide, table if self.loss.uses_teacher else None)
         self.case = case
 
     def forward(self, batch: Batch, gather: bool) -> Tensor:
@@ -108,6 +136,8 @@ class Model(nn.Module):
             chunk_size=self.case.chunk_size,
             memory=self.memory,
             weight=batch.weight,
+            teaching=self.teaching,
+            layouts=Layouts(SIDE, SIDE),
         )
         weight = batch.weight * losses.compared if self.loss.compares else batch.weight
         if self.case.known and not self.loss.symmetric:
@@ -147,6 +177,7 @@ def make_batch(case: Case, rows: Tensor, processes: list[int], proposals: float)
         label=None if label is None else label[rows],
         weight=weight[rows],
         row=rows,
+        num_candidates=CORPUS,
     )
 
 

@@ -47,12 +47,35 @@ def cases() -> dict[str, Settings]:
         "duplicates": {"data": {**repeated, "source": Synthetic(60, 40, weights=True)}},
         "memory": {"model": {"memory_size": 60, "loss": loss("SampledSoftmax", repeats="inclusion")}},
         "labels": {"model": {"loss": loss("BinaryCrossEntropy")}, "data": {"source": Synthetic(60, 40, labels=True)}},
+        "taught": {"model": taught()},
+        "widths": {"model": {"loss": loss("Matryoshka", loss="SampledSoftmax", dims=[4, 16]), "memory_size": 60}},
         "chunks": {
             "model": {"encode_chunk_size": 5, "score_chunk_size": 3, "loss": loss("BPR")},
             "data": {"frequency": StreamingFrequency()},
             "trainer": {"accumulate_grad_batches": 2},
         },
     }  # fmt: skip
+
+
+def taught() -> dict[str, Any]:
+    """Return a guide and teachers, each on its own part of the queries and of the corpus."""
+    checkpoint = {"class_path": "CheckpointTeacher", "init_args": {"path": "teacher.ckpt"}}
+    both = {"class_path": "Ensemble", "init_args": {"teachers": [checkpoint, {"class_path": "BM25Teacher"}]}}
+    losses = ["SampledSoftmax", {"class_path": "KLDivergence", "init_args": {"temperature": 3}}]
+    return {
+        "loss": loss("WeightedSum", losses=losses),
+        "guide": {"class_path": "GuidedNegatives", "init_args": {"guide": checkpoint, "relative_margin": 0.1}},
+        "teacher": both,
+        "score_chunk_size": 5,
+    }
+
+
+def make_teacher() -> None:
+    """Train a teacher for a few steps; it has other features than the students."""
+    data = small_data(HERE / "cache", query=[HashedWords(name="text", num_buckets=50)])
+    trainer = process_trainer(limit_val_batches=0, max_epochs=2)
+    trainer.fit(built(data), datamodule=data)
+    trainer.save_checkpoint(HERE / "teacher.ckpt", weights_only=True)
 
 
 def process_trainer(**settings: Any) -> Trainer:
@@ -184,6 +207,8 @@ def work(process_rank: int, world_size: int) -> None:
     def keep(what: str, found: dict[str, Any] | list[str]) -> None:
         torch.save(found, HERE / f"{what}.{world_size}.{process_rank}.pt")
 
+    if world_size == 1:
+        make_teacher()
     for name, settings in cases().items():
         if world_size < 3 or name == "symmetric":
             keep(name, train(settings))

@@ -36,13 +36,20 @@ DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"<!-- (file|run|excerpt)(?:: (.+?))? -->\n```\w+\n(.*?)```\n", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FAMILIES = ["features", "models.encoders", "models.fusion", "models.scorers", "losses", "training.optimizers"]
-FAMILIES += ["data.sources", "data.splits", "data.negatives", "data.negatives.frequency", "models.tower"]
+FAMILIES += [
+    "training.teachers",
+    "data.sources",
+    "data.splits",
+    "data.negatives",
+    "data.negatives.frequency",
+    "models.tower",
+]
 OF_LIBRARIES = {"Trainer", "Adam", "AdamW", "LeakyReLU", "Counter", "DataLoader", "Dataset", "IndexFlatIP"}
 OF_LIBRARIES |= {"RandomResizedCrop", "DistributedModelParallel", "EmbeddingBagCollection", "RowwiseParallel"}
 OF_LIBRARIES |= {"ModelCheckpoint", "EarlyStopping", "LearningRateFinder", "BatchSizeFinder", "ReduceLROnPlateau"}
 OF_LIBRARIES |= {"StochasticWeightAveraging"}
 NOT_IN_CONFIGS = {"Feature", "Encoder", "Fusion", "Scorer", "Loss", "Source", "Split", "NegativeSampler"}  # bases
-NOT_IN_CONFIGS |= {"Scores", "SamplerTables"}
+NOT_IN_CONFIGS |= {"Scores", "Taught", "SamplerTables", "Teacher"}
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
 

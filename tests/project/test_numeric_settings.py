@@ -17,6 +17,7 @@ from dssm_lightning.losses import Loss
 from dssm_lightning.models.scorers import Dot
 from dssm_lightning.training.callbacks import AveragedWeights, LastCheckpoint
 from dssm_lightning.training.cross_batch_memory import Memory
+from dssm_lightning.training.teachers import GuidedNegatives
 from dssm_lightning.utils.errors import UserError
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -28,6 +29,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "Hard": {"num_negatives": 1, "rank_range": (0, 2)},
     "SameAttribute": {"column": "genre", "num_negatives": 2},
     "HardestNegative": {"num_negatives": 2},
+    "Matryoshka": {"loss": losses.BPR, "dims": [4]},
+    "WeightedSum": {"losses": [losses.BPR]},
     "ByTime": {"folds": 3},
     "PublishedFold": {"column": "fold"},
     "Memory": {"size": 3, "width": 2},
@@ -39,8 +42,9 @@ KINDS: list[Any] = [
     LastCheckpoint,
     Memory,
     Dot,
+    GuidedNegatives,
 ]
-ABSTRACT = {"Loss", "Scores", "NegativeSampler", "SamplerTables", "Split"}
+ABSTRACT = {"Loss", "Scores", "Taught", "NegativeSampler", "SamplerTables", "Split"}
 SETTINGS = [
     (kind, name, str(parameter.annotation))
     for kind in KINDS
@@ -54,6 +58,8 @@ WRONG = [math.nan, math.inf, -math.inf, 1e39, True, "3"]
 def make(kind: Any, name: str, annotation: str, value: Any) -> Any:
     if annotation.startswith("tuple"):
         value = (0, value)
+    if annotation.startswith("list"):
+        value = [value]
     return kind(**{**REQUIRED.get(kind.__name__, {}), name: value})
 
 

@@ -37,7 +37,9 @@ def made_up_batch(labels: bool, own_negatives: bool) -> Batch:
     label = torch.arange(B).remainder(4).ne(1).float() if labels else None
     negatives = torch.randint(-1, C, (B, 3), generator=generator) if own_negatives else None
     weight = torch.linspace(0, 2, B)
-    return Batch({}, Candidates({}, torch.arange(C) * 3, count, log_q), target, negatives, known, label, weight, target)
+    return Batch(
+        {}, Candidates({}, torch.arange(C) * 3, count, log_q), target, negatives, known, label, weight, target, C
+    )
 
 
 def scored(batch: Batch, scorer: Scorer, loss: Loss, chunk_size: int | None) -> tuple[RowLosses, list[Tensor | None]]:

@@ -21,7 +21,7 @@ from dssm_lightning.evaluation.embedding_geometry import GEOMETRY
 from dssm_lightning.evaluation.metric_tables import LISTS
 from dssm_lightning.evaluation.metrics.slices import SLICES
 from dssm_lightning.features import Categorical, HashedWords, History, Vector
-from dssm_lightning.losses import BPR, BinaryCrossEntropy, CosineEmbedding, Loss, SampledSoftmax, TripletMargin
+from dssm_lightning.losses import BPR, GBCE, BinaryCrossEntropy, CosineEmbedding, Loss, SampledSoftmax, TripletMargin
 from dssm_lightning.losses.base import Scores
 from dssm_lightning.models.encoders import EmbeddingBag
 from dssm_lightning.models.fusion import Concat
@@ -189,6 +189,7 @@ def test_what_a_query_is_known_to_like_gets_no_gradient_as_a_negative(tmp_path: 
     model.loss.register_forward_hook(lambda module, args, output: scores.append(args[0]))
     model.per_query_loss(one)
     [seen] = scores
+    assert seen.num_candidates == 40
     assert one.known is not None
     for place, (start, end) in enumerate(zip(one.known.offsets[:-1], one.known.offsets[1:], strict=True)):
         liked = torch.isin(one.candidates.id, one.known.values[start:end])
@@ -216,6 +217,7 @@ LEARNERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bpr, shown": ({"loss": BPR}, {"negatives": FromShown(3), "labels": True}),
     "cross-entropy, labels": ({"loss": BinaryCrossEntropy}, {"labels": True}),
     "cross-entropy, drawn": ({"loss": BinaryCrossEntropy}, {"negatives": Uniform(5, per_row=True)}),
+    "gbce, drawn": ({"loss": GBCE}, {"negatives": Uniform(5, per_row=True)}),
     "cosine": ({"loss": CosineEmbedding, "scorer": PLAIN_DOT}, {"negatives": Uniform(5, per_row=True)}),
 }
 

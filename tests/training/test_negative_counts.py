@@ -75,7 +75,9 @@ def test_a_checkpoint_of_an_earlier_release_starts_from_nothing() -> None:
     counts.hold(torch.tensor([3]), 3)
     counts.commit()
     counts.restart({})
-    assert counts.totals(CPU) == [0, 0, 0]
+    assert counts.totals(CPU) == [0, 0, 0, 0]
+    counts.restart({"negative_counts": [2, 5, 6]})
+    assert counts.totals(CPU) == [2, 5, 6, 0]
 
 
 def test_what_is_measured_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

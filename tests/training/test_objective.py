@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dssm_lightning.data.batch import Batch, Candidates
 from dssm_lightning.losses import (
     BPR,
+    GBCE,
     WARP,
     BinaryCrossEntropy,
     CosineEmbedding,
@@ -85,7 +86,7 @@ def batch_of(target: list[int], num_candidates: int, known: Ragged | None = None
     count = torch.bincount(torch.tensor(target), minlength=num_candidates).float()
     candidates = Candidates({}, ids, count, torch.zeros(num_candidates))
     rows = torch.arange(len(target))
-    return Batch({}, candidates, torch.tensor(target), None, known, None, None, rows)
+    return Batch({}, candidates, torch.tensor(target), None, known, None, None, rows, num_candidates)
 
 
 def test_a_repeated_candidate_is_no_negative_of_itself() -> None:
@@ -156,6 +157,7 @@ KNOWN = Ragged(torch.tensor([1, 2, 0, 3, 1, 5]), torch.tensor([0, 2, 3, 3, 4, 6]
         HardestNegative(2),
         HardestNegative(9, margin=1.0),
         BinaryCrossEntropy(),
+        GBCE(),
         CosineEmbedding(),
         SigLIP(),
         SampledSoftmax(),
@@ -182,7 +184,7 @@ def test_scoring_only_own_columns_changes_neither_losses_nor_gradients(scorer: S
     learnt = [query, candidate, *(p for part in (scorer, loss) for p in part.parameters() if p.requires_grad)]
     found = per_query_loss(batch, query, pool, scorer, loss, gather=False, chunk_size=None).value
     valid = valid_columns(batch.target, negatives, KNOWN, pool.id)
-    wanted = loss(Scores(scorer(query, candidate), batch.target, valid, count, log_q, batch.label))
+    wanted = loss(Scores(scorer(query, candidate), batch.target, valid, count, log_q, batch.label, num_candidates=6))
     torch.testing.assert_close(found, wanted)
     weight = torch.arange(1.0, 6.0)
     for mine, theirs in zip(

@@ -20,7 +20,7 @@ from dssm_lightning.data.negatives import FromColumn, NegativeSampler
 from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import PublishedFold
 from dssm_lightning.features import Categorical
-from dssm_lightning.losses import BinaryCrossEntropy, CosineEmbedding, Loss, SampledSoftmax, SigLIP
+from dssm_lightning.losses import GBCE, BinaryCrossEntropy, CosineEmbedding, EmbeddingMSE, Loss, SampledSoftmax, SigLIP
 from dssm_lightning.losses.base import Scores
 from dssm_lightning.models.scorers import Dot
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
@@ -144,13 +144,20 @@ def test_a_batch_of_such_rows_changes_nothing(tmp_path: Path) -> None:
 def test_which_losses_compare() -> None:
     """A loss that is not zero for a row whose only column is its target does not compare."""
     alone = Scores(
-        torch.tensor([[0.3]]), torch.tensor([0]), torch.ones(1, 1, dtype=torch.bool), *torch.zeros(2, 1), None
+        torch.tensor([[0.3]]),
+        torch.tensor([0]),
+        torch.ones(1, 1, dtype=torch.bool),
+        *torch.zeros(2, 1),
+        None,
+        losses.Taught(torch.zeros(1, 1), error=torch.ones(1)),
+        5,
     )
-    for name in set(losses.__all__) - {"Loss", "Scores"}:
+    needed = {"HardestNegative": (2,), "WeightedSum": ([SampledSoftmax],), "Matryoshka": (SampledSoftmax, [4])}
+    for name in set(losses.__all__) - {"Loss", "Scores", "Taught"}:
         kind = getattr(losses, name)
-        loss = kind(2) if name == "HardestNegative" else kind()
+        loss = kind(*needed.get(name, ()))
         assert loss.compares == (loss(alone).item() == 0), name
-        assert loss.compares != (kind in (BinaryCrossEntropy, CosineEmbedding, SigLIP)), name
+        assert loss.compares != (kind in (GBCE, BinaryCrossEntropy, CosineEmbedding, EmbeddingMSE, SigLIP)), name
 
 
 @pytest.mark.parametrize("chunk_size", [None, 2])

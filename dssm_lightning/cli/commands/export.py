@@ -20,6 +20,7 @@ def export(
     vectors: Literal["float32", "float16", "int8", "binary"] = "float32",
     pt2: bool = False,
     picture: str | None = None,
+    truncate_dim: int | None = None,
 ) -> Path:
     """Write a trained model and its candidates as a bundle: a folder that answers without torch.
 
@@ -33,6 +34,7 @@ def export(
         pt2: also write both towers as torch.export programs, query.pt2 and candidate.pt2.
         picture: the candidates' column of the small pictures to show, paths or bytes of picture files; None = that of a
             feature of pictures, if there is one; an empty text = no pictures.
+        truncate_dim: cut all embeddings to this width, as the loss Matryoshka trains them; None = whole embeddings.
 
     Returns:
         the folder.
@@ -50,7 +52,7 @@ def export(
 
     checkpoint = require_checkpoint(ckpt_path, config[0] if config else None)
     configs = with_refit(config or [], checkpoint)
-    api.export_bundle(checkpoint, folder, configs, vectors=vectors, pt2=pt2, picture=picture)
+    api.export_bundle(checkpoint, folder, configs, vectors=vectors, pt2=pt2, picture=picture, truncate_dim=truncate_dim)
     size = sum((folder / name).stat().st_size for name in names_in(folder))
     query = _example(Schemas.from_json((folder / SCHEMA).read_text(encoding="utf-8")).query)
     line = f"python -m dssm_lightning search --bundle {shlex.quote(output)} --query {query}"

@@ -32,6 +32,7 @@ def search(
     filter: list[str] | None = None,
     hybrid: bool = False,
     hybrid_weight: float | None = None,
+    diversity: float = 0.0,
     queries: str | None = None,
     output: str | None = None,
     id_column: str | None = None,
@@ -55,6 +56,7 @@ def search(
         hybrid: rank by the blend of the model with BM25 that the fit chose on validation rows, or, if it chose none, by
             their reciprocal rank fusion.
         hybrid_weight: rank by the reciprocal rank fusion with this weight of BM25's list.
+        diversity: 0 = the best scores; up to 1, answers that differ more from each other, chosen among the best ones.
         queries: a file of many queries, in place of query: CSV, TSV, JSON Lines or Parquet with their raw columns, or
             stored vectors: the Parquet that predict writes, or safetensors with one tensor.
         output: a file for the answers of queries: .parquet, .csv or .jsonl.
@@ -66,12 +68,8 @@ def search(
     """
     values = _asked(query, queries, output, id_column, json, picture)
     require_with("--hybrid_weight", hybrid_weight, "--hybrid", hybrid)
-    options: SearchOptions = {
-        "exclude": list(dict.fromkeys(exclude or ())),
-        "exclude_history": exclude_history,
-        "filter": joined_filter(filter),
-        "hybrid": (True if hybrid_weight is None else hybrid_weight) if hybrid else None,
-    }
+    blend: float | bool | None = (True if hybrid_weight is None else hybrid_weight) if hybrid else None
+    options = _options(exclude, exclude_history, filter, blend, diversity)
     if picture is not None and bundle is not None:
         raise UserError(
             f"--picture {picture} needs the training data, which --bundle {bundle} has not: use --ckpt_path"
@@ -90,6 +88,24 @@ def search(
         _draw(picture, values, answers, opened.data)
         log_file("the hits as pictures", picture)
     return answers
+
+
+def _options(
+    exclude: list[str] | None,
+    exclude_history: bool,
+    filter: list[str] | None,
+    hybrid: float | bool | None,
+    diversity: float,
+) -> SearchOptions:
+    from dssm_lightning.retrieval.diversity import require_diversity
+
+    return {
+        "exclude": list(dict.fromkeys(exclude or ())),
+        "exclude_history": exclude_history,
+        "filter": joined_filter(filter),
+        "hybrid": hybrid,
+        "diversity": require_diversity(diversity),
+    }
 
 
 def _show(text: str, hits: list[Hit], readings: list[Reading], json: bool) -> None:

@@ -150,6 +150,7 @@ class Assembler:
             label=None if interactions.label is None else interactions.label[rows],
             weight=None if interactions.weight is None else interactions.weight[rows],
             row=rows,
+            num_candidates=len(self.data.candidates),
         )
 
     def _known(self, query: Tensor) -> Ragged:

@@ -11,7 +11,8 @@ from torch import Tensor
 from dssm_lightning.data.interactions import TRAIN, group
 from dssm_lightning.data.negatives.base import NegativeSampler, SamplerTables, sample_up_to
 from dssm_lightning.data.negatives.from_distribution import Uniform
-from dssm_lightning.utils.errors import MAX_FLOAT32, UserError, is_number, is_whole, require_whole
+from dssm_lightning.data.negatives.margins import limit_below, require_margins
+from dssm_lightning.utils.errors import UserError, is_whole, require_whole
 from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Ragged, take
 from dssm_lightning.utils.seeding import Counter
@@ -83,10 +84,7 @@ class Hard(NegativeSampler):
             )
         require_whole("Hard", "every_n_epochs", every_n_epochs)
         require_whole("Hard", "warm_up", warm_up, minimum=0)
-        if margin is not None and not (is_number(margin) and 0 <= margin < MAX_FLOAT32):
-            raise UserError(f"Hard: margin is {margin}; it must be finite and at least 0")
-        if relative_margin is not None and not (is_number(relative_margin) and 0 <= relative_margin <= 1):
-            raise UserError(f"Hard: relative_margin is {relative_margin}; it must lie in [0, 1]")
+        require_margins("Hard", margin, relative_margin)
         self.first, self.end, self.margin, self.relative_margin = first, end, margin, relative_margin
         self.every_n_epochs, self.warm_up = every_n_epochs, warm_up
         self._uniform = Uniform(num_negatives, per_row)
@@ -135,9 +133,7 @@ class Hard(NegativeSampler):
         outside = best == -math.inf
         if self.margin is not None or self.relative_margin is not None:
             mean = scores.new_zeros(len(query)).index_add(0, rows, liked) / known.lengths.to(scores.device)
-            limit = mean - torch.maximum(
-                mean.abs() * (self.relative_margin or 0.0), mean.new_tensor(self.margin or 0.0)
-            )
+            limit = limit_below(mean, self.margin, self.relative_margin)
             outside |= best > limit[:, None]  # a query without positives has NaN and keeps all candidates
         return ids.masked_fill(outside, -1).int()
 

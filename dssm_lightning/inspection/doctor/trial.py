@@ -185,7 +185,8 @@ def check_trial(subject: Subject, trial: Trial) -> Iterator[Finding]:
 def _compared(subject: Subject, trial: Trial) -> Iterator[Finding]:
     assert subject.model is not None
     change = yaml_line("data.negatives", {"class_path": "Uniform", "init_args": {"num_negatives": 64}})
-    enough = FEW if isinstance(subject.model.loss, SampledSoftmax) else 0.9
+    softmax = any(isinstance(part, SampledSoftmax) for part in subject.model.loss.modules())
+    enough = FEW if softmax else 0.9
     where = "data.negatives"
     if trial.without > 0.05:
         found = f"{percent(trial.without)} of the rows have no negative to compare with, and teach nothing"

@@ -7,18 +7,18 @@ each query.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
+from dssm_lightning.models.encoders.attention_blocks import AttentionBlock, BlockKind, FeedForward
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import entry_table, padded_entries
 from dssm_lightning.models.encoders.recurrent_layers import gru_states
-from dssm_lightning.utils.errors import UserError, require_at_least, require_fraction
+from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_fraction
 from dssm_lightning.utils.ragged import Column, Prefixes, Ragged
 
 
@@ -32,7 +32,9 @@ class SelfAttention(Encoder):
     from the sequence's first entry. A learnable start vector precedes the first entry; its state encodes an empty
     history.
 
-    As in the paper, the table can be shared with the candidate's id by ``tied_embeddings``.
+    As in the paper, the table can be shared with the candidate's id by ``tied_embeddings``. Gated blocks multiply each
+    sublayer's output by :math:`\sigma(W_g x + b_g)` before it is added (LiGR, as eSASRec has it), and SwiGLU replaces
+    the ReLU: :class:`~dssm_lightning.models.encoders.attention_blocks.AttentionBlock` has the formulas.
 
     Args:
         feature: a fitted History with ``max_length``, which is the number of positions.
@@ -41,16 +43,20 @@ class SelfAttention(Encoder):
 
         num_layers: number of blocks.
         num_heads: number of attention heads in each block; must divide D.
-        hidden_dim: width between the two linear layers of a block; None = D.
+        hidden_dim: width of a block's feed-forward layer; None = D. eSASRec has 4 D.
         dropout: probability of dropout on the entries and on each sublayer's output.
+        block: ``"plain"``, or ``"gated"``: each sublayer has a learned gate.
+        feed_forward: ``"relu"``, or ``"swiglu"``: a gated layer with 3 / 2 of the weights.
 
         init_range: initial range of the table, see :func:`~dssm_lightning.models.encoders.embedding_bag.id_table`.
 
-    Source: Kang and McAuley, arXiv 1808.09781 (SASRec); layer norm before each sublayer, arXiv 2002.04745.
+    Sources: Kang and McAuley, arXiv 1808.09781 (SASRec); layer norm before each sublayer, arXiv 2002.04745; gated
+    blocks, arXiv 2502.03417 (LiGR) and arXiv 2508.06450 (eSASRec); SwiGLU, arXiv 2002.05202.
 
     Raises:
         UserError: the feature is not a History of one id for each entry, or has no ``max_length``; the heads do not
-            divide the width; a number is below 1, or the dropout is outside [0, 1).
+            divide the width; a number is below 1, or the dropout is outside [0, 1); an unknown block or feed-forward
+            layer.
 
     Example:
         >>> import polars as pl
@@ -74,12 +80,16 @@ class SelfAttention(Encoder):
         num_heads: int = 1,
         hidden_dim: int | None = None,
         dropout: float = 0.2,
+        block: BlockKind = "plain",
+        feed_forward: FeedForward = "relu",
         # table
         init_range: float | None = None,
     ) -> None:
         super().__init__()
         history = _history(self, feature, {"num_layers": num_layers, "num_heads": num_heads})
         require_fraction(f"encoder of {history.name!r}", "dropout", dropout)
+        require_choice(f"encoder of {history.name!r}", "block", block, get_args(BlockKind))
+        require_choice(f"encoder of {history.name!r}", "feed_forward", feed_forward, get_args(FeedForward))
         if history.max_length is None:
             raise UserError(
                 f"encoder of {history.name!r}: SelfAttention has a vector for each position, so set the History's "
@@ -95,7 +105,8 @@ class SelfAttention(Encoder):
         self.start = nn.Parameter(torch.randn(output_dim) * 0.02)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            _Block(output_dim, num_heads, hidden_dim or output_dim, dropout) for _ in range(num_layers)
+            AttentionBlock(output_dim, num_heads, hidden_dim or output_dim, dropout, block, feed_forward)
+            for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(output_dim)
         self.output_dim = output_dim
@@ -106,29 +117,10 @@ class SelfAttention(Encoder):
         entries = padded_entries(self.table, prefixes.sequences)  # (S, L, D)
         start = self.start.expand(entries.shape[0], 1, -1)
         states = self.dropout(torch.cat([start, entries], dim=1) + self.position[: entries.shape[1] + 1])
-        for block in self.blocks:
-            states = block(states)
+        for each in self.blocks:
+            states = each(states)
         picked: Tensor = self.norm(states[prefixes.sequence, prefixes.length])
         return picked
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, num_heads: int, hidden_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.attention_norm, self.hidden_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.input, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.hidden = nn.Sequential(nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, width))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """(S, L, D) -> (S, L, D); padding is at the right end, where causal attention never reads it."""
-        heads = self.input(self.attention_norm(states)).unflatten(-1, (3, self.num_heads, -1))  # (S, L, 3, H, D / H)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # (S, H, L, D / H) each
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        states = states + self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
-        summed: Tensor = states + self.dropout(self.hidden(self.hidden_norm(states)))
-        return summed
 
 
 class GRU(Encoder):

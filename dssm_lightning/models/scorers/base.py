@@ -28,6 +28,10 @@ class Scorer(nn.Module):
 
     indexable: ClassVar[bool] = False
     """Whether logits and inner products of :meth:`vectors` give the same ranking, so that an index can serve."""
+    takes_any_width: ClassVar[bool] = True
+    """Whether shorter embeddings can be scored as well, as those of :class:`~dssm_lightning.losses.Matryoshka` are."""
+    num_heads: int = 1
+    """Equal parts of an embedding that are compared by themselves."""
 
     def forward(self, query: Tensor, candidate: Tensor) -> Tensor:
         """(Q, D), (C, D) -> (Q, C)."""

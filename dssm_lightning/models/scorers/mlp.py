@@ -49,6 +49,7 @@ class MLPScorer(Scorer):
     """
 
     indexable: ClassVar[bool] = False
+    takes_any_width: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dssm_lightning.retrieval.diversity import require_diversity
 from dssm_lightning.serving.answers import joined, json_content
-from dssm_lightning.serving.errors import RequestError
+from dssm_lightning.serving.errors import RequestError, refusing_values
 from dssm_lightning.serving.requests import SearchBody, SimilarBody, read_body
 from dssm_lightning.serving.routes.checks import (
     as_list,
@@ -45,7 +46,9 @@ async def _searched(serving: Serving, body: SearchBody) -> tuple[list[bytes], by
     require_k(k, limits, len(queries))
     read = read_small(bundle.queries, queries)
     hybrid = None if body.hybrid is False else body.hybrid
-    options = (k, body.filter, exclude, body.exclude_history, hybrid, body.explain, read is not None)
+    with refusing_values():
+        diversity = require_diversity(body.diversity)
+    options = (k, body.filter, exclude, body.exclude_history, hybrid, diversity, body.explain, read is not None)
     work = SearchWork(bundle, *options)
     return await serving.run(work, queries if read is None else read, bundle), bundle.name_json
 

@@ -24,9 +24,10 @@ def width_dimensions(settings: Mapping[str, Any]) -> list[Dimension]:
     """Return the widths of towers and encoders: all that have one value change together.
 
     Whatever must be equal (the terms of a sum, both towers, tied tables) is equal in the config, and so stays equal.
-    None where a tower's width is the sum of its encoders' widths, or that of an encoder which the config does not name.
+    None where a tower's width is the sum of its encoders' widths, or that of an encoder which the config does not name,
+    or where the loss names widths.
     """
-    if any(_follows_from_others(settings, tower) for tower in TOWERS):
+    if _names_widths(at(settings, ("model", "loss"))) or any(_follows_from_others(settings, tower) for tower in TOWERS):
         return []
     groups: dict[int, list[Place]] = {}
     for place, value in _widths(settings):
@@ -36,6 +37,12 @@ def width_dimensions(settings: Mapping[str, Any]) -> list[Dimension]:
     return [
         Dimension("width", tuple(groups[own]), own, "whole", max(8, own // 4), _widest(own), log=True) for own in widest
     ]
+
+
+def _names_widths(loss: Any) -> bool:
+    """Return whether a loss is a Matryoshka, or a sum with one, whose widths end in the towers' width."""
+    arguments = (at(loss, ("init_args",)) if isinstance(loss, Mapping) else None) or {}
+    return "dims" in arguments or any(map(_names_widths, arguments.get("losses") or []))
 
 
 def _widest(own: int) -> int:

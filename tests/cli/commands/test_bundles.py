@@ -85,6 +85,15 @@ def test_a_bundle_answers_as_its_checkpoint(capsys: pytest.CaptureFixture[str]) 
     assert len(bundle) == 2
 
 
+def test_diverse_answers_are_the_retrievers() -> None:
+    retriever = Retriever.load("bundle")
+    plain = main(["search", "--bundle=bundle", "--query=tude fira", "--k=5"])
+    for words, diversity in (([], 0.0), (["--diversity=0"], 0.0), (["--diversity=0.7"], 0.7), (["--diversity=1"], 1.0)):
+        [hits] = main(["search", "--bundle=bundle", "--query=tude fira", "--k=5", *words])
+        assert hits == retriever.search("tude fira", 5, diversity=diversity)
+        assert ([hits] == plain) == (diversity == 0)
+
+
 def test_hybrid_reads_the_bundles_index_of_words() -> None:
     retriever = Retriever.load("bundle")
     for words, weight in (([], True), (["--hybrid_weight=3"], 3.0)):
@@ -150,6 +159,8 @@ def test_a_bundle_scores_as_its_checkpoint(tmp_path: Path) -> None:
         (["search", "--query=x", "--bundle=bundle", "--picture=p.png"], "--picture p.png.*--bundle bundle"),
         (["search", "--query=x", "--bundle=bundle", "--exclude_history"], "exclude_history.*'candidate_id'"),
         (["search", "--query=x", "--bundle=bundle", "--hybrid_weight=2"], "--hybrid_weight 2.*--hybrid"),
+        (["search", "--query=x", "--bundle=bundle", "--diversity=1.5"], r"diversity is 1\.5.*\[0, 1\]"),
+        (["search", "--query=x", "--bundle=none", "--diversity=-0.1"], r"diversity is -0\.1.*\[0, 1\]"),
         (["search", "--query=x", "--bundle=none"], "'none'.*no such folder"),
         (["search", "--query=x", "--bundle=runs"], r"runs.*manifest\.json"),
         (["search", "--query=x", "--bundle=s4://none"], "s4://none"),

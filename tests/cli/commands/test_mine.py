@@ -16,6 +16,7 @@ from dssm_lightning.api import load_run
 from dssm_lightning.cli.main import main
 from dssm_lightning.data.negatives import FromColumn, Mixed
 from dssm_lightning.data.sources import Synthetic
+from dssm_lightning.training.teachers import ColumnTeacher
 
 CHECKPOINT = Path("runs/texts/version_0/checkpoints/best.ckpt")
 
@@ -97,6 +98,54 @@ def test_training_on_them(place: Path) -> None:
     before = cli.datamodule.recipe.fingerprint(cli.datamodule.schemas)
     mined("--rank_range", "[3, 21]", "--output", "hard.parquet", "--ckpt_path", str(CHECKPOINT))
     assert cli.datamodule.recipe.fingerprint(cli.datamodule.schemas) != before
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
+def test_scores_are_the_models_and_a_teacher_reads_them(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"scored{suffix}"
+    found = mined("--rank_range", "[1, 6]", "--output", str(file), "--scores", "true", "--ckpt_path", str(CHECKPOINT))
+    model, data = load_run(CHECKPOINT)
+    likes, ids = data.assembler.likes.candidates, data.candidates.to_series(0).to_list()
+    names = data.data.queries.to_series(0).to_list()
+    [corpus] = data.corpus_batches()
+    for name, negatives, candidates, scores in found.iter_rows():
+        query = names.index(name)
+        liked = [ids[c] for c in likes.values[likes.offsets[query] : likes.offsets[query + 1]].tolist()]
+        assert candidates == negatives + liked
+        with torch.no_grad():
+            [row] = model(data.assembler.query_features(torch.tensor([query])), corpus)
+        assert scores == pytest.approx([row[ids.index(c)].item() for c in candidates], rel=1e-4, abs=1e-4)
+    teacher = ColumnTeacher(str(file))
+    teacher.open()
+    teacher.bind(data, torch.device("cpu"))
+    rows = data.assembler.rows[:20]
+    own = teacher.score(rows, data.data.interactions.candidate[rows][:, None])
+    with torch.no_grad():
+        logits = model(data.assembler.event_features(rows), corpus)
+    torch.testing.assert_close(
+        own, logits.gather(1, data.data.interactions.candidate[rows][:, None]), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_column_of_the_scores_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="column is 'scores'"):
+        main(["mine", "--column", "scores", "--scores", "true"])
+
+
+def test_distilling_from_mined_scores(place: Path) -> None:
+    """By YAML: the negatives of a file, and the scores of the same file."""
+    mined("--config", "texts.yaml", "--rank_range", "[0, 9]", "--output", "scored.parquet", "--scores", "true")
+    negatives = {"class_path": "FromColumn", "init_args": {"column": "negatives", "file": "scored.parquet"}}
+    settings = yaml.safe_load((place / "texts.yaml").read_text(encoding="utf-8"))
+    teacher = {"class_path": "ColumnTeacher", "init_args": {"file": "scored.parquet"}}
+    config = write_config(
+        place / "distilled.yaml",
+        data={**settings["data"], "negatives": negatives},
+        model={**settings["model"], "loss": "MarginMSE", "teacher": teacher},
+    )
+    cli = main(["fit", "--config", str(config), "--trainer.max_epochs=2"])
+    assert cli.trainer.callback_metrics["train/rows_without_negatives"] == 0
+    assert cli.trainer.callback_metrics["train/negatives"] == 9
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,16 @@ def test_stored_vectors_are_searched(tmp_path: Path, retriever: Retriever) -> No
         assert found["id"].to_list() == [each for each in "abcde" for _ in range(4)]
 
 
+def test_diverse_answers_of_texts_and_of_vectors(tmp_path: Path, retriever: Retriever) -> None:
+    expected = [hit.id for hits in retriever.search_all(TEXTS, 4, diversity=0.8) for hit in hits]
+    assert expected != [hit.id for hits in retriever.search_all(TEXTS, 4) for hit in hits]
+    path = write(tmp_path / "q.jsonl", text=TEXTS)
+    save_file({"any": retriever.encode_query(TEXTS)}, tmp_path / "v.safetensors")
+    for each in (path, str(tmp_path / "v.safetensors")):
+        found = search(each, tmp_path / "a.parquet", "--k=4", "--diversity=0.8")
+        assert found["candidate_id"].to_list() == expected
+
+
 def test_what_predict_writes_is_searched(tmp_path: Path) -> None:
     main(["predict", "--data.predict=query", "--embeddings.output", str(tmp_path / "queries.parquet")])
     found = search(str(tmp_path / "queries.parquet"), tmp_path / "a.parquet", "--k=2")

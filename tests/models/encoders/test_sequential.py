@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from dssm_lightning.features import Categorical, History
 from dssm_lightning.models.encoders import GRU, EmbeddingBag, Encoder, SelfAttention
+from dssm_lightning.models.encoders.attention_blocks import AttentionBlock
 from dssm_lightning.models.encoders.decayed_bag import DecayedEmbeddingBag
 from dssm_lightning.utils.ragged import Prefixes, Ragged
 
@@ -31,6 +34,9 @@ PREFIXES = Prefixes(
 CAUSAL = [
     SelfAttention(HISTORY, 8, num_layers=2, num_heads=2),
     SelfAttention(HISTORY, 8, num_layers=1, hidden_dim=12, dropout=0.0),
+    SelfAttention(HISTORY, 8, num_layers=2, num_heads=2, hidden_dim=12, block="gated", feed_forward="swiglu"),
+    SelfAttention(HISTORY, 8, num_layers=1, block="gated"),
+    SelfAttention(HISTORY, 8, num_layers=1, feed_forward="swiglu"),
     GRU(HISTORY, 8, num_layers=2, dropout=0.1),
     EmbeddingBag(HISTORY, 8, pooling="sum"),
     EmbeddingBag(HISTORY, 8, pooling="mean"),
@@ -83,6 +89,60 @@ def test_a_block_is_torchs_encoder_layer_with_norm_first() -> None:
     torch.testing.assert_close(block(states), theirs(states, src_mask=mask, is_causal=True))
 
 
+def test_a_gated_block_by_a_loop_over_the_formulas() -> None:
+    """In double precision, one state after the other, each as the sources write it."""
+    options = {"block": "gated", "feed_forward": "swiglu"}
+    encoder = SelfAttention(HISTORY, 8, num_layers=1, num_heads=2, hidden_dim=12, **options).eval().double()
+    [block] = encoder.blocks
+    states = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    weight, bias = block.input.weight.split(8), block.input.bias.split(8)
+    with torch.no_grad():
+        for place, x in enumerate(states):
+            normed = block.attention_norm(states[: place + 1])
+            query, key, value = (normed @ w.T + b for w, b in zip(weight, bias, strict=True))
+            heads = []
+            for own in (slice(0, 4), slice(4, 8)):
+                share = (key[:, own] @ query[place, own] / 4**0.5).softmax(0)
+                heads.append((share[:, None] * value[:, own]).sum(0))
+            gate = 1 / (1 + torch.exp(-(block.attention_gate.weight @ x + block.attention_gate.bias)))
+            x = x + gate * (block.output.weight @ torch.cat(heads) + block.output.bias)
+            inner, part = block.hidden_norm(x), block.hidden
+            opened = part.gate.weight @ inner
+            product = opened / (1 + torch.exp(-opened)) * (part.input.weight @ inner)
+            gate = 1 / (1 + torch.exp(-(block.hidden_gate.weight @ x + block.hidden_gate.bias)))
+            x = x + gate * (part.output.weight @ product)
+            torch.testing.assert_close(block(states[None])[0, place], x)
+
+
+class EarlierBlock(nn.Module):
+    """The only block of earlier releases: the order of its layers decides what each of them draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention_norm, self.hidden_norm = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.input, self.output = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.hidden = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, states: Tensor) -> Tensor:
+        heads = self.input(self.attention_norm(states)).unflatten(-1, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(*heads, is_causal=True)
+        states = states + self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
+        return states + self.dropout(self.hidden(self.hidden_norm(states)))
+
+
+def test_the_default_block_is_that_of_earlier_releases_to_the_last_bit() -> None:
+    found = []
+    for make in (EarlierBlock, partial(AttentionBlock, 8, 2, 12, dropout=0.5)):
+        torch.manual_seed(0)
+        block = make()
+        found.append((block.state_dict(), block(torch.randn(3, 5, 8))))  # draws dropout
+    (before, old), (now, new) = found
+    assert list(before) == list(now)
+    assert all(torch.equal(value, now[name]) for name, value in before.items())
+    assert torch.equal(old, new)
+
+
 def test_gru_against_a_loop() -> None:
     encoder = GRU(HISTORY, 8).eval()
     with torch.no_grad():
@@ -118,6 +178,8 @@ def test_histories_of_whole_candidates_bring_their_embeddings() -> None:
         (SelfAttention, {"num_heads": 3}, "encoder of 'h': output_dim is 8 and num_heads is 3"),
         (SelfAttention, {"num_layers": 0}, "encoder of 'h': num_layers is 0"),
         (SelfAttention, {"dropout": 1.0}, r"encoder of 'h': dropout is 1\.0"),
+        (SelfAttention, {"block": "gatd"}, "encoder of 'h': block is 'gatd'"),
+        (SelfAttention, {"feed_forward": "gelu"}, "encoder of 'h': feed_forward is 'gelu'"),
         (GRU, {"num_layers": 0}, "num_layers is 0"),
         (GRU, {"dropout": -0.1}, "dropout is -0.1"),
     ],

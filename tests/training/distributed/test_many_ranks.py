@@ -42,6 +42,8 @@ def found(folder: Path, what: str, world_size: int) -> list[Any]:
         ("memory", 2),
         ("labels", 2),
         ("chunks", 2),
+        ("taught", 2),
+        ("widths", 2),
     ],
 )
 def test_processes_train_like_one_process(folder: Path, case: str, world_size: int) -> None:

@@ -94,6 +94,16 @@ def test_what_a_class_does_not_have_is_not_searched(place: Any, value: Any, gone
     assert gone not in names(found)
 
 
+def test_widths_stay_where_the_loss_names_them() -> None:
+    found, loss = settings(), part("dssm_lightning.losses.Matryoshka", loss=part("BPR"), dims=[16, 64], weights=None)
+    put(found, ("model", "loss"), loss)
+    assert "width" not in names(found)
+    put(found, ("model", "loss"), part("dssm_lightning.losses.WeightedSum", losses=["BPR", loss], weights=None))
+    assert "width" not in names(found)
+    put(found, ("model", "loss"), part("dssm_lightning.losses.WeightedSum", losses=["BPR", part("WARP")], weights=None))
+    assert "width" in names(found)
+
+
 def test_a_sum_of_encoders_that_the_config_does_not_name_keeps_its_width() -> None:
     found = settings()
     put(found, ("model", "query_tower", "init_args", "fusion"), part("fusion.Sum"))

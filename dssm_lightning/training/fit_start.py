@@ -1,0 +1,50 @@
+"""What a fit does once, when it begins: weights of earlier runs, frozen backbones, teachers, compilation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import LightningModule
+
+from dssm_lightning.models.encoders import Backbone
+from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.training.compilation import compile_towers
+from dssm_lightning.training.evaluation_steps import EvaluationSteps
+from dssm_lightning.training.frozen_backbones import check_rest, read_weights, use_fixed_features
+from dssm_lightning.training.teaching import Teaching
+from dssm_lightning.training.warm_start import warm_start
+from dssm_lightning.utils.logger import log_info
+
+
+def start_fit(
+    model: TwoTowerModel,
+    backbones: list[Backbone],
+    warm_start_from: str | None,
+    teaching: Teaching | None,
+    compiled: bool,
+) -> None:
+    """Take the weights of an earlier run, log which parts are new, and bind guide and teacher to the data.
+
+    Args:
+        model: built, with its trainer.
+        backbones: the frozen parts of its towers.
+        warm_start_from: the checkpoint of the earlier run; None = its own initial weights.
+        teaching: guide and teacher; None = neither.
+        compiled: train with compiled towers.
+
+    Raises:
+        UserError: a checkpoint or a teacher that does not fit the data.
+    """
+    assert isinstance(model, EvaluationSteps)
+    assert isinstance(model, LightningModule)
+    check_rest(backbones, model.trainer.strategy.model)
+    read_weights(backbones)
+    if warm_start_from is not None:
+        assert model.schemas is not None
+        news = warm_start(Path(warm_start_from), model, model.towers, model.schemas)
+        log_info(f"warm start from {warm_start_from}; {'; '.join(news) or 'nothing is new'}")
+    if teaching is not None:
+        teaching.bind(model.datamodule, model.device)
+    use_fixed_features(model.towers, model.datamodule)
+    if compiled:
+        compile_towers(model.towers.values())
