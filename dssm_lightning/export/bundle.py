@@ -60,7 +60,8 @@ def export_bundle(
         folder: the bundle; an older bundle in its place is replaced.
         facts: what the run says of the model.
         vectors: what a number of a vector takes in the index: ``float32``, ``float16``, ``int8`` or ``binary``. With
-            less than float32, the best candidates are scored again with float32.
+            less than float32, the best candidates are scored again with float32; those of a candidate tower with
+            ``vectors: int8`` with int8, which is what was measured.
         pt2: also write both towers as ``torch.export`` programs.
         picture: the candidates' column of the small pictures to show, paths or bytes of picture files; None = that of a
             feature of pictures, if there is one; "" = no pictures.
@@ -82,7 +83,8 @@ def export_bundle(
     column = picture_column(schemas.candidate, data, picture)
     sample = _query_sample(model, data)
     pictures = corpus_pictures(schemas.candidate, data, column)
-    corpus = replace(_with_precision(retriever, vectors), pictures=pictures)
+    rescore = model.candidate_tower.vectors or "float32"
+    corpus = replace(_with_precision(retriever, vectors, rescore), pictures=pictures)
     with bundle_folder(Path(folder)) as written:
         query, candidate = (example_columns(each, schemas.candidate) for each in (schemas.query, schemas.candidate))
         programs = export_towers(model, written, examples=(query, candidate))
@@ -93,7 +95,7 @@ def export_bundle(
         _write_texts(written, schemas.to_json(), facts)
         _write_sample(written, sample)
         manifest = _manifest(programs, retriever, corpus, facts)
-        recalls = _recalls(corpus, retriever, sample)
+        recalls = _recalls(corpus, retriever, sample, rescore)
         (written / CARD).write_text(model_card(manifest, schemas, facts, recalls), encoding="utf-8")
         write_manifest(written, manifest)
 
@@ -123,16 +125,16 @@ def _manifest(programs: ExportedTowers, retriever: Retriever, corpus: Corpus, fa
     )
 
 
-def _with_precision(retriever: Retriever, precision: str) -> Corpus:
+def _with_precision(retriever: Retriever, precision: str, rescore: str) -> Corpus:
     corpus = retriever.corpus
     if precision == "float32" or not corpus.indexes:
         return corpus
-    like = [_index_of(precision)] * len(corpus.indexes)
+    like = [_index_of(precision, rescore)] * len(corpus.indexes)
     return Corpus.build(retriever.towers, corpus.rows, corpus.embeddings, corpus.terms, corpus.kinds, like)
 
 
-def _index_of(precision: str) -> Exact:
-    return Exact(precision, rescore=None if precision == "float32" else "float32")
+def _index_of(precision: str, rescore: str) -> Exact:
+    return Exact(precision, rescore=None if precision in ("float32", rescore) else rescore)
 
 
 def _query_sample(model: TwoTowerModel, data: RetrievalData) -> Floats:
@@ -151,13 +153,13 @@ def _query_sample(model: TwoTowerModel, data: RetrievalData) -> Floats:
     return np.empty((0, model.widths[0]), np.float32)
 
 
-def _recalls(corpus: Corpus, retriever: Retriever, sample: Floats) -> list[RecallRow]:
+def _recalls(corpus: Corpus, retriever: Retriever, sample: Floats, rescore: str) -> list[RecallRow]:
     """Return what an export with each precision finds of the exact 10 best candidates of the sample."""
     if len(corpus.indexes) != 1 or not len(sample):
         return []
     vectors, queries = (retriever.towers.vectors(each)[0] for each in (corpus.embeddings, sample))
     exact, k = Exact().build(vectors), min(10, len(vectors))
-    indexes = [_index_of(each).build(vectors) for each in PRECISIONS]
+    indexes = [_index_of(each, rescore).build(vectors) for each in PRECISIONS]
     return [recall_table(index, exact, queries, k, ())[0] for index in indexes]
 
 

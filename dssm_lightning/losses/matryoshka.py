@@ -67,8 +67,8 @@ class Matryoshka(Loss):
             raise UserError(f"Matryoshka: loss is {type(self.loss).__name__}, which has widths itself")
         if self.loss.uses_teacher_embeddings:
             raise UserError(
-                f"Matryoshka: loss is {type(self.loss).__name__}, which compares whole embeddings with a teacher's; put "
-                "it beside Matryoshka in a WeightedSum"
+                f"Matryoshka: loss is {type(self.loss).__name__}, which compares whole embeddings with a teacher's; "
+                "put it beside Matryoshka in a WeightedSum"
             )
         self.dims, self.weights = tuple(dims), weights or [1.0] * len(dims)
         self.uses_labels, self.uses_teacher = self.loss.uses_labels, self.loss.uses_teacher

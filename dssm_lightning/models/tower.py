@@ -18,6 +18,7 @@ from dssm_lightning.utils.ragged import Column, Features, Prefixes
 from dssm_lightning.utils.suggestions import did_you_mean, nearest_names
 
 Norm = Literal["layer", "batch"]
+Vectors = Literal["int8"]
 
 
 class Tower(nn.Module):
@@ -58,11 +59,14 @@ class Tower(nn.Module):
             embedding has a 1 at this place, so that the dot product adds the bias: a candidate's popularity, or how
             often a query likes any candidate. A query's bias changes no ranking, but belongs to log-odds
             (``BinaryCrossEntropy``) and to scores that are compared between queries (``auroc``).
+        vectors: ``int8``: candidates' embeddings are rounded as an int8 index stores them
+            (:func:`~dssm_lightning.models.stored_vectors.round_to_int8`), in training, evaluation and export. None =
+            float32. A shared tower rounds candidates only.
 
     Raises:
         UserError: ``encoders`` or ``bypass`` names an unknown feature; ``bypass`` names every feature; a width is below
-            1; an activation, norm or initialisation is unknown; a dropout is outside [0, 1); ``num_heads`` does not
-            divide the embedding, or is used with ``bypass``.
+            1; an activation, norm, initialisation or precision is unknown; a dropout is outside [0, 1); ``num_heads``
+            does not divide the embedding, or is used with ``bypass``.
 
     Example:
         >>> import torch
@@ -98,6 +102,7 @@ class Tower(nn.Module):
         normalize: bool = True,
         num_heads: int = 1,
         bias: bool = False,
+        vectors: Vectors | None = None,
     ) -> None:
         super().__init__()
         _check_layers(hidden_dims or [], output_dim, dropout, norm)
@@ -114,7 +119,9 @@ class Tower(nn.Module):
         self.output, width = _output_layers(width, output_dim, output_activation, dropout)
         self.bias = nn.Linear(self.fusion.output_dim, 1) if bias else None
         _check_heads(num_heads, width, self.bypass)
-        self.normalize, self.num_heads = normalize, num_heads
+        if vectors is not None:
+            require_choice("Tower", "vectors", vectors, get_args(Vectors))
+        self.normalize, self.num_heads, self.vectors = normalize, num_heads, vectors
         self.output_dim = width + sum(self.bypass_dims)
         if initialization is not None:
             dense = [encoder.layers for encoder in self.encoders.values() if isinstance(encoder, Dense)]

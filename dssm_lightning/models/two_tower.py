@@ -12,6 +12,7 @@ from dssm_lightning.features.history import History
 from dssm_lightning.features.schema import Schemas
 from dssm_lightning.models.embedding_layout import Layouts, check_width
 from dssm_lightning.models.scorers import Scorer
+from dssm_lightning.models.stored_vectors import as_stored, check_vectors
 from dssm_lightning.models.tied_tables import share_tables
 from dssm_lightning.models.tower import Tower, TowerFactory
 from dssm_lightning.models.tower_checks import (
@@ -100,6 +101,7 @@ class TwoTowerModel(nn.Module):
             self.candidate_tower = self.make_candidate_tower(schemas.candidate)
         check_bypass(self.towers)
         self.scorer.check_widths(*self.widths)
+        check_vectors(self.towers, self.scorer)
         if self.encode_chunk_size is not None:
             check_batch_statistics(self.towers, "encode_chunk_size")
         share_tables(self.towers, self.tied_embeddings)
@@ -199,10 +201,10 @@ class TwoTowerModel(nn.Module):
         embedding = self._encode(self.candidate_tower, features)
         if self.truncate_dim is not None:
             embedding = self.layouts().candidate.cut(embedding, self.truncate_dim)
-        if self.query_tower.bias is None:
-            return embedding
-        vector, bias = embedding.tensor_split([self.vector_widths[1]], dim=-1)  # (C, 0) without a bias
-        return torch.cat([vector, torch.ones_like(vector[:, :1]), bias], dim=-1)
+        if self.query_tower.bias is not None:
+            vector, bias = embedding.tensor_split([self.vector_widths[1]], dim=-1)  # (C, 0) without a bias
+            embedding = torch.cat([vector, torch.ones_like(vector[:, :1]), bias], dim=-1)
+        return as_stored(embedding, self.candidate_tower.vectors, self.scorer)
 
     def forward(self, query: Features, candidate: Features) -> Tensor:
         """(Q, …), (C, …) -> (Q, C) logits."""

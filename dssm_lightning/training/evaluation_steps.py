@@ -24,7 +24,7 @@ from dssm_lightning.models.embedding_layout import Layouts
 from dssm_lightning.models.list_scores import score_lists
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.two_tower import TwoTowerModel
-from dssm_lightning.training.measured_widths import MeasuredWidths, chosen_widths
+from dssm_lightning.training.measured_widths import MeasuredWidths, chosen_widths, cut_corpora
 from dssm_lightning.training.trainer_checks import check_precision
 from dssm_lightning.utils.ragged import Features
 
@@ -146,11 +146,13 @@ class EvaluationSteps(LightningModule):
     def _embed(self, fold: int) -> Tensor:
         """Return the embeddings (N, D) of the ranked candidates, and prepare the measuring of cut embeddings."""
         way: Any = type(self).score
-        widths = chosen_widths(cast(TwoTowerModel, self), self.loss.dims, self.truncate_dims)
+        model = cast(TwoTowerModel, self)
+        widths = chosen_widths(model, self.loss.dims, self.truncate_dims)
         data, corpus = self.datamodule, self.embed_ranked(fold)
         if widths and way is TwoTowerModel.score:
             make = partial(Evaluation.of, data.ranking(fold), self.ks, data.labelled)
-            self._widths = MeasuredWidths(widths, self.layouts(), self.scorer, corpus, make)
+            corpora = cut_corpora(model, widths, corpus, partial(self.embed_ranked, fold))
+            self._widths = MeasuredWidths(corpora, self.layouts(), self.scorer, make)
         return corpus
 
     def _take_over(self, loop: Any) -> None:

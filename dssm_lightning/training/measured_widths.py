@@ -32,23 +32,46 @@ def chosen_widths(model: TwoTowerModel, dims: Sequence[int], truncate_dim: int |
     return sorted({*dims, *asked} - {model.direction_widths()[0]})
 
 
+def cut_corpora(
+    model: TwoTowerModel, widths: Sequence[int], corpus: Tensor, embed: Callable[[], Tensor]
+) -> dict[int, Tensor]:
+    """Return, by width, the embeddings that the cut model gives the candidates.
+
+    Args:
+        model: whose embeddings are cut.
+        widths: without the whole one.
+        corpus: (N, D) whole embeddings.
+        embed: embeds the same candidates. Rounded embeddings cannot be cut: those of a cut model are rounded after the
+            cut, so that they are computed anew.
+    """
+    if model.candidate_tower.vectors is None:
+        layout = model.layouts().candidate
+        return {width: layout.cut(corpus, width) for width in widths}
+    corpora = {}
+    try:
+        for width in widths:
+            model.truncate_dim = width
+            corpora[width] = embed()
+    finally:
+        model.truncate_dim = None
+    return corpora
+
+
 class MeasuredWidths:
     """An evaluation at each of several widths, of one corpus.
 
     Args:
-        widths: ascending, without the whole one.
-        layouts: how embeddings are cut.
+        corpora: by width, ascending, without the whole one: the cut embeddings of the ranked candidates.
+        layouts: how queries' embeddings are cut.
         scorer: cut embeddings -> logits.
-        corpus: (N, D) whole embeddings of the ranked candidates.
         make: makes the evaluation of a width.
     """
 
     def __init__(
-        self, widths: Sequence[int], layouts: Layouts, scorer: Scorer, corpus: Tensor, make: Callable[[], Evaluation]
+        self, corpora: dict[int, Tensor], layouts: Layouts, scorer: Scorer, make: Callable[[], Evaluation]
     ) -> None:
-        self._layouts, self._scorer = layouts, scorer
-        self._corpora = {width: layouts.candidate.cut(corpus, width) for width in widths}
-        self._evaluations = {width: make().to(corpus.device) for width in widths}
+        self._corpora, self._layouts, self._scorer = corpora, layouts, scorer
+        self._evaluations = {width: make().to(corpus.device) for width, corpus in corpora.items()}
 
     def update(self, query: Tensor, batch: EvaluationBatch) -> None:
         """Rank a batch of queries at each width.

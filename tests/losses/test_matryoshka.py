@@ -38,7 +38,7 @@ def test_by_hand() -> None:
     assert value.item() == pytest.approx(3 * 0.693147 + 0.287682, abs=1e-5)  # 3 log 2 + log 4/3
 
 
-@pytest.mark.parametrize("make", [BPR, SigLIP, lambda: SampledSoftmax("refined"), lambda: HardestNegative(2)], ids=str)
+@pytest.mark.parametrize("make", [BPR, SigLIP, lambda: SampledSoftmax("refined"), lambda: HardestNegative(2)])
 def test_against_a_loop_over_widths(make: Callable[[], Loss]) -> None:
     scores, weights = with_narrow(2), [0.5, 2.0, 1.0]
     found, inner = Matryoshka(make, [2, 4, 6], weights)(scores), make()

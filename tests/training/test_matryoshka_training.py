@@ -81,7 +81,7 @@ def losses_of(
 
 
 @pytest.mark.parametrize("own_negatives", [False, True])
-@pytest.mark.parametrize("make", LOSSES, ids=str)
+@pytest.mark.parametrize("make", LOSSES)
 def test_it_is_the_sum_over_cut_embeddings(make: Any, own_negatives: bool) -> None:
     found, gradients = losses_of(Matryoshka(make, [1, 3, 4], [2.0, 1.0, 0.5]), own_negatives)
     parts = [losses_of(make(), own_negatives, cut=width) for width in (1, 3, None)]
@@ -95,7 +95,7 @@ def test_it_is_the_sum_over_cut_embeddings(make: Any, own_negatives: bool) -> No
 
 
 @pytest.mark.parametrize("own_negatives", [False, True])
-@pytest.mark.parametrize("make", LOSSES, ids=str)
+@pytest.mark.parametrize("make", LOSSES)
 def test_chunks_change_nothing(make: Any, own_negatives: bool) -> None:
     whole, expected = losses_of(Matryoshka(make, [2, 4]), own_negatives)
     for chunk_size in (1, 4):
@@ -105,7 +105,7 @@ def test_chunks_change_nothing(make: Any, own_negatives: bool) -> None:
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", LOSSES, ids=str)
+@pytest.mark.parametrize("make", LOSSES)
 def test_a_memory_keeps_whole_embeddings_and_is_cut(make: Any) -> None:
     earlier = F.normalize(torch.randn(3, D, generator=torch.Generator().manual_seed(4)))
 
@@ -148,7 +148,7 @@ def trained(folder: Path, data: dict[str, Any] | None = None, **settings: Any) -
         {"memory_size": 50},
         {"data": {"negatives": Uniform(3, per_row=True)}},
     ],
-    ids=str,
+    ids=["alone", "in chunks", "with a memory", "own negatives"],
 )
 def test_the_whole_width_alone_trains_to_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
     plain = trained(tmp_path, **settings)

@@ -30,7 +30,7 @@ def export(
             ones; None = the newest run of any config, with its own data.
         ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
         vectors: what a number of a searched vector takes: float32, float16, int8 or binary. With less than float32, the
-            best candidates are scored again with float32.
+            best candidates are scored again with float32, or with int8 if the candidate tower has vectors: int8.
         pt2: also write both towers as torch.export programs, query.pt2 and candidate.pt2.
         picture: the candidates' column of the small pictures to show, paths or bytes of picture files; None = that of a
             feature of pictures, if there is one; an empty text = no pictures.

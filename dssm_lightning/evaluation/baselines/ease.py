@@ -108,6 +108,11 @@ class EASE(Baseline):
         found.diagonal().copy_(1.0 / self._own - self._shared)
         return found
 
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Return the corpus rows (M,) of the candidates that are liked together, and B (M, M) of these."""
+        rows = self._together.candidates
+        return rows, _weights(self._inverse_of_candidates()) if self._weights is None else self._weights
+
     def scores(self, batch: EvaluationBatch) -> Tensor:
         """Return scores (Q, N): the sums of the weights of the liked candidates."""
         liked = take(self._positives, batch.query_row.cpu())

@@ -27,6 +27,9 @@ class Codes(EmbeddingBag):
     0 ± √((1 − D/V) / D), which is 0 for D ≥ V; for independent Gaussian vectors it would be 0 ± √(1/D). The code of the
     unknown id is zeros: its dot product with every code is 0, also with itself.
 
+    The callback :class:`~dssm_lightning.training.callbacks.CodesFromEASE` replaces these codes by others, whose dot
+    product is the score of a linear model.
+
     Args:
         feature: a fitted feature of ids: one id for each row, a list, or a History. Encoders with equal numbers of ids,
             ``output_dim`` and ``seed`` have equal codes.
@@ -68,6 +71,14 @@ class Codes(EmbeddingBag):
         assert self.table is not None
         codes: Tensor = self.table(column) if isinstance(column, Tensor) else super().forward(column)
         return codes * self.weight
+
+    @torch.no_grad()
+    def fill(self, ids: Tensor, codes: Tensor) -> None:
+        """Replace all codes by (M, D) codes of the ids (M,). Ids that are not among them, and id 0, get zeros."""
+        assert self.table is not None
+        self.table.weight.zero_()
+        self.table.weight[ids] = codes.to(self.table.weight)
+        self.table.weight[0] = 0.0
 
     def extra_repr(self) -> str:
         """Return the settings, which ``print(model)`` shows."""

@@ -1,7 +1,8 @@
-"""Callbacks of the trainer: checkpoints, stops, averaged weights, written embeddings."""
+"""Callbacks of the trainer: checkpoints, stops, averaged weights, codes from EASE, written embeddings."""
 
 from dssm_lightning.training.callbacks.averaged_weights import AveragedWeights
 from dssm_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from dssm_lightning.training.callbacks.codes_from_ease import CodesFromEASE
 from dssm_lightning.training.callbacks.embedding_writer import EmbeddingWriter
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from dssm_lightning.training.callbacks.run_config import RunConfig
@@ -11,6 +12,7 @@ from dssm_lightning.training.callbacks.stop_between_batches import StopBetweenBa
 __all__ = [
     "AveragedWeights",
     "BestCheckpoint",
+    "CodesFromEASE",
     "EmbeddingWriter",
     "LastCheckpoint",
     "RunConfig",
