@@ -164,7 +164,7 @@ def export_bundle(
     output: str | Path,
     configs: Sequence[str | Path] = (),
     *,
-    vectors: str = "float32",
+    vectors: str | None = None,
     pt2: bool = False,
     picture: str | None = None,
     truncate_dim: int | None = None,
@@ -176,7 +176,8 @@ def export_bundle(
         checkpoint: the file, in its run folder.
         output: the bundle's folder; an older bundle in its place is replaced.
         configs: the data in place of those of the run, later configs over earlier ones.
-        vectors: precision of the vectors that are searched: ``float32``, ``float16``, ``int8`` or ``binary``.
+        vectors: precision of the vectors that are searched: ``float32``, ``float16``, ``int8`` or ``binary``; None =
+            ``binary`` if the candidate tower has ``vectors: binary``, else ``float32``.
         pt2: also write both towers as ``torch.export`` programs.
         picture: the candidates' column of the small pictures to show; None = that of a feature of pictures, if there is
             one; "" = no pictures.

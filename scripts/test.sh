@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv, install with the extras for tests and docs, and check everything: format, lint, types, tests.
 # Arguments go to pytest: `bash scripts/test.sh --slow` adds the slow tier.
+# `bash scripts/test.sh tests/gpu -m gpu` runs the gpu tier alone; without a CUDA device its tests are skipped.
 # MovieLens tests run where DSSM_DATA names the folder that holds ml-100k and ml-1m; else they are skipped.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

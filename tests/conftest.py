@@ -1,4 +1,4 @@
-"""Two tiers: the default one, and ``--slow`` (real processes killed, several ranks, full configs)."""
+"""Three tiers: the default one, ``--slow`` (real processes killed, several ranks, full configs), and ``gpu``."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow tier: run with --slow"))
+    without_gpu = not torch.cuda.is_available()
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow tier: run with --slow"))
+        if item.get_closest_marker("gpu") is None:
+            continue
+        item.add_marker(pytest.mark.filterwarnings("default"))  # CUDA and its compilers warn about the machine
+        if without_gpu:
+            item.add_marker(pytest.mark.skip(reason="gpu tier: torch finds no CUDA device"))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from dssm_lightning.utils.ragged import Features, Ragged
@@ -53,6 +54,8 @@ class Batch(NamedTuple):
     weight: Tensor | None  # (B,) float32
     row: Tensor  # (B,) int64: rows of the interaction table, for messages and for mining
     num_candidates: int | None = None  # N, the size of the corpus; None = not known
+    objectives: dict[str, Tensor] | None = None  # by name (B,) float32: 1 for a positive of the objective, else 0
+    rating: Tensor | None = None  # (B,) float32: in standard deviations from the mean; NaN = not rated
 
 
 class EvaluationBatch(NamedTuple):
@@ -76,6 +79,15 @@ class EvaluationBatch(NamedTuple):
     grade: Tensor | None = None  # (T,) float32: the grade of each relevant candidate; None = all have the same grade
     num_liked: Tensor | None = None  # (Q,) int64 number of training positives; None = `seen` holds all of them
     listed: Ragged | None = None  # Q rows of corpus rows, ascending: each query's own list; None = all are ranked
+    objectives: Tensor | None = None  # (T, O) bool: the objectives of each relevant candidate; None = there are none
+
+    @classmethod
+    def empty(cls, device: torch.device, labelled: bool, num_objectives: int) -> EvaluationBatch:
+        """Return a batch without a query."""
+        none = torch.zeros(0, dtype=torch.int64, device=device)
+        nothing = Ragged(none, none.new_zeros(1))
+        several = torch.zeros(0, num_objectives, dtype=torch.bool, device=device) if num_objectives else None
+        return cls({}, none, nothing, nothing, nothing if labelled else None, objectives=several)
 
     @property
     def liked(self) -> Tensor:

@@ -37,6 +37,10 @@ class Interactions(NamedTuple):
     time: Tensor | None = None  # (R,) float64
     negatives: Ragged | None = None  # R rows of corpus rows: negatives that the data themselves list for an event
     grade: Tensor | None = None  # (R,) float32: the grade of a liked candidate; None = all have the same grade
+    objectives: Tensor | None = (
+        None  # (R, O) bool: whether the row is a positive of each objective; None = there are none
+    )
+    rating: Tensor | None = None  # (R,) float32: in standard deviations from the training rows' mean; NaN = not rated
 
     def rows(self, fold: int, *, label: int | None = None) -> Tensor:
         """Return the rows of one fold, int64, ascending.

@@ -28,6 +28,7 @@ from dssm_lightning.data.preparation.prepare import Recipe, prepare, read_prepar
 from dssm_lightning.data.setting_checks import check_event_columns, check_settings
 from dssm_lightning.data.sources import Source
 from dssm_lightning.data.splits import Split
+from dssm_lightning.data.tables.objectives import check_objectives
 from dssm_lightning.features import Feature
 from dssm_lightning.features.schema import Schema, Schemas
 from dssm_lightning.utils.ragged import Features
@@ -64,11 +65,14 @@ class RetrievalData:
             ``with_<column>`` and ``without_<column>``: candidates with a value and without. A column of the queries,
             such as a language, gives ``<column>=<value>`` for each value.
         predict: which side ``predict`` embeds.
+        objectives: in place of the source's label, by name: a column of 1 and 0, a comparison such as ``event == buy``,
+            or None = every row is a positive. A row is liked if it is a positive of any objective.
+        rating: column of numbers that a :class:`~dssm_lightning.losses.RatingHead` predicts; null = not rated.
         cache_dir: folder of the encoded data.
 
     Raises:
         UserError: a size below 1; no feature on a side; ``mask_duplicates`` without ``mask_known``;
-            ``rows_per_query`` without effect, or beyond the length of a history.
+            ``rows_per_query`` without effect, or beyond the length of a history; a bad objective.
 
     Example:
         >>> from dssm_lightning.data.sources import Synthetic
@@ -98,20 +102,20 @@ class RetrievalData:
         rank: Literal["corpus", "held_out"] = "corpus",
         slice_by: list[str] | None = None,
         predict: Literal["query", "candidate"] = "candidate",
+        objectives: dict[str, str | None] | None = None,
+        rating: str | None = None,
         cache_dir: str = "cache",
     ) -> None:
         super().__init__()  # of LightningDataModule, where this class stands before it
         check_settings(batch_size, query, candidate, mask_known, mask_duplicates, batch_by, rows_per_query)
         explicit = (None, None) if negatives is None else (negatives.column, negatives.file)
-        sides = Schema(tuple(query)), Schema(tuple(candidate))
-        self.recipe = Recipe(source, *sides, split, *explicit, needs_labels=evaluate == "listed")
+        sides, several = (Schema(tuple(query)), Schema(tuple(candidate))), check_objectives(objectives)
+        self.recipe = Recipe(source, *sides, split, *explicit, evaluate == "listed", several, rating)
         self.cache_dir = Path(cache_dir)
-        self.batch_size, self.negatives = batch_size, negatives
-        self.mask_known, self.mask_duplicates = mask_known, mask_duplicates
-        self.frequency, self.batch_by, self.rows_per_query = frequency, batch_by, rows_per_query
-        self.evaluate, self.rank, self.slice_by = evaluate, rank, slice_by or []
-        self.predict = predict
-        self.progress = Progress()
+        self.batch_size, self.batch_by, self.rows_per_query = batch_size, batch_by, rows_per_query
+        self.negatives, self.mask_known, self.mask_duplicates = negatives, mask_known, mask_duplicates
+        self.frequency, self.progress = frequency, Progress()
+        self.evaluate, self.rank, self.slice_by, self.predict = evaluate, rank, slice_by or [], predict
         self._fitted: Schemas | None = None
         self._liked_only = False
         self._folder: Path | None = None
@@ -207,8 +211,6 @@ class RetrievalData:
         parts = [] if self.negatives is None else self.negatives.parts
         return [sampler for sampler in parts if isinstance(sampler, Hard)]
 
-    # -- the share of this process ------------------------------------------------------------------------------------
-
     @property
     def share(self) -> tuple[int, int]:
         """The number of this process and how many there are; processes that share tables count as one."""
@@ -226,7 +228,8 @@ class RetrievalData:
                 both labels.
         """
         rows, longest = ranked_rows(self.assembler, fold, self.evaluate, self.rank)
-        return make_ranking(rows, self.popularity, self.slice_by, self.candidates, self.data.queries, longest)
+        made = make_ranking(rows, self.popularity, self.slice_by, self.candidates, self.data.queries, longest)
+        return made._replace(objectives=self.data.objectives)
 
     def corpus_batches(self, fold: int | None = None) -> ShardedBatches[Features]:
         """Return the features of the corpus, or of the candidates that a fold ranks: a contiguous share, in order."""

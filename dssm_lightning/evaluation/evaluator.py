@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -18,6 +18,7 @@ from dssm_lightning.evaluation.metrics import (
     ObservedAUROC,
     RankMetric,
     Ranks,
+    RankSlices,
     Recommended,
     RowKeeper,
     RowValues,
@@ -25,8 +26,7 @@ from dssm_lightning.evaluation.metrics import (
     rank_both,
     rank_lists,
 )
-from dssm_lightning.evaluation.metrics.score_counts import padded_scores
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.evaluation.metrics.score_counts import list_scores, scores_of
 
 __all__ = ["SEEN_KEPT", "DetailedEvaluation", "Evaluation", "list_scores", "resolve_ks"]
 
@@ -38,7 +38,8 @@ class Evaluation(nn.Module):
 
     ``hit_rate@k``, ``recall@k``, ``precision@k``, ``ndcg@k``, ``map@k``, ``mrr`` and ``query_auroc`` mask the training
     positives of each query. The same names after ``seen_kept/`` keep the training positives in the ranking. Data with
-    labels add ``auroc`` over the observed pairs (relevant against shown and not liked).
+    labels add ``auroc`` over the observed pairs (relevant against shown and not liked). Each of several objectives is a
+    slice: ``buy/ndcg@10`` counts the relevant candidates that are positives of ``buy``.
 
     Where each query ranks its own list, nothing is masked and there is one protocol. ``map`` (without a cut-off) and
     ``lists_without_positive``, the number of lists that no metric counts, are added.
@@ -50,6 +51,7 @@ class Evaluation(nn.Module):
         ks: cut-offs, as :func:`resolve_ks` returns them.
         labelled: whether the data distinguish shown and not liked from never shown.
         longest_list: candidates of the longest list, if each query ranks its own; None = each ranks the corpus.
+        objectives: their names.
 
     Example:
         >>> evaluation = Evaluation([1, 2], labelled=False)
@@ -61,23 +63,29 @@ class Evaluation(nn.Module):
         (1.0, 0.0)
     """
 
-    def __init__(self, ks: list[int], labelled: bool, longest_list: int | None = None) -> None:
+    def __init__(
+        self, ks: list[int], labelled: bool, longest_list: int | None = None, objectives: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         lists = longest_list is not None
         self.seen_masked = metric_collection(ks, "", longest_list)
         self.seen_kept = None if lists else metric_collection(ks, SEEN_KEPT)
         self.auroc = ObservedAUROC() if labelled else None
         self.lists_without_positive = ListsWithoutPositive() if lists else None
+        self._num_objectives = len(objectives)
+        self.objectives = RankSlices(ks, objectives) if objectives else None
 
     @classmethod
     def of(cls, ranking: Ranking, ks: list[int] | None, labelled: bool) -> Evaluation:
         """Make the evaluation of a ranking; ``ks`` as for :func:`resolve_ks`."""
-        return cls(resolve_ks(ks, ranking.size, ranking.longest_list), labelled, ranking.longest_list)
+        ks = resolve_ks(ks, ranking.size, ranking.longest_list)
+        return cls(ks, labelled, ranking.longest_list, ranking.objectives)
 
     @property
     def names(self) -> list[str]:
         """Names of the metrics that :meth:`compute` returns in every evaluation."""
-        return [*self._collections, *self._single]
+        by_objective = [] if self.objectives is None else self.objectives.metrics
+        return [*self._collections, *self._single, *(name for name, _ in by_objective)]
 
     @property
     def _collections(self) -> dict[str, RankMetric]:
@@ -115,9 +123,11 @@ class Evaluation(nn.Module):
             self.seen_kept.update(kept)
         if self.lists_without_positive is not None:
             self.lists_without_positive.update(kept)
+        if self.objectives is not None and batch.objectives is not None:
+            self.objectives.add(masked, batch.objectives.unbind(1))
         if self.auroc is not None:
-            liked = _scores_of(scores, relevant)
-            others = liked[:0] if shown is None else _scores_of(scores, shown)
+            liked = scores_of(scores, relevant)
+            others = liked[:0] if shown is None else scores_of(scores, shown)
             target = torch.cat([torch.ones_like(liked), torch.zeros_like(others)])
             self.auroc.update(torch.cat([liked, others]), target)
         return masked, kept
@@ -130,11 +140,13 @@ class Evaluation(nn.Module):
         self._ensure_updated()
         kept = {} if self.seen_kept is None else self.seen_kept.compute()
         single = {name: metric.compute() for name, metric in self._single.items()}
-        return {name: float(value) for name, value in {**self.seen_masked.compute(), **kept, **single}.items()}
+        several = {} if self.objectives is None else self.objectives.compute()
+        found = {**self.seen_masked.compute(), **kept, **single, **several}
+        return {name: float(value) for name, value in found.items()}
 
     def reset(self) -> None:
         """Remove all queries."""
-        for metric in (self.seen_masked, self.seen_kept, *self._single.values()):
+        for metric in (self.seen_masked, self.seen_kept, self.objectives, *self._single.values()):
             if metric is not None:
                 metric.reset()
 
@@ -142,10 +154,9 @@ class Evaluation(nn.Module):
         """Add an empty batch if the process had no batch: its states then have the types that the others gather."""
         if self.seen_masked["mrr"].update_called:
             return
-        empty = torch.zeros(0, dtype=torch.int64, device=self.seen_masked["mrr"].device)
-        no_rows = Ragged(empty, empty.new_zeros(1))
-        shown = None if self.auroc is None else no_rows
-        self.update(empty.new_zeros(0, 1).float(), EvaluationBatch({}, empty, no_rows, no_rows, shown))
+        device = self.seen_masked["mrr"].device
+        batch = EvaluationBatch.empty(device, self.auroc is not None, self._num_objectives)
+        self.update(torch.zeros(0, 1, device=device), batch)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Evaluation:
         """Move the states to a device, but keep their types: half-precision sums stop growing at a few hundred queries.
@@ -173,6 +184,7 @@ class DetailedEvaluation(Evaluation):
         groups: further slices: by name (N,) bool, the candidates of the slice.
         query_groups: further slices: by name (rows of the query table,) bool, the queries of the slice.
         longest_list: as for :class:`Evaluation`. The lists are given, so that nothing describes them.
+        objectives: as for :class:`Evaluation`.
 
     Example:
         >>> evaluation = DetailedEvaluation([1], labelled=False, popularity=torch.tensor([2, 0, 0]))
@@ -192,9 +204,11 @@ class DetailedEvaluation(Evaluation):
         groups: dict[str, Tensor] | None = None,
         query_groups: dict[str, Tensor] | None = None,
         longest_list: int | None = None,
+        objectives: Sequence[str] = (),
     ) -> None:
-        super().__init__(ks, labelled, longest_list)
-        self.slices = MetricSlices(ks, popularity, groups, query_groups)
+        super().__init__(ks, labelled, longest_list, objectives)
+        self.objectives = None  # they are among the slices
+        self.slices = MetricSlices(ks, popularity, groups, query_groups, objectives)
         self.recommended = Recommended(ks, popularity) if longest_list is None else None
         self._keeper = RowKeeper([*self._collections, *(name for name, _ in self.slices.metrics)])
 
@@ -202,7 +216,7 @@ class DetailedEvaluation(Evaluation):
     def of(cls, ranking: Ranking, ks: list[int] | None, labelled: bool) -> DetailedEvaluation:
         """Make the evaluation of a ranking; ``ks`` as for :func:`resolve_ks`."""
         ks, groups = resolve_ks(ks, ranking.size, ranking.longest_list), (ranking.groups, ranking.query_groups)
-        return cls(ks, labelled, ranking.popularity, *groups, ranking.longest_list)
+        return cls(ks, labelled, ranking.popularity, *groups, ranking.longest_list, ranking.objectives)
 
     def update(self, scores: Tensor, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
         """Add a batch of queries and return their ranks, as :meth:`Evaluation.update`."""
@@ -210,7 +224,7 @@ class DetailedEvaluation(Evaluation):
         values = [
             metric.by_row(kept if name.startswith(SEEN_KEPT) else masked) for name, metric in self._collections.items()
         ]
-        sliced = self.slices.update(masked, batch.relevant, batch.liked, batch.query_row)
+        sliced = self.slices.update(masked, batch.relevant, batch.liked, batch.query_row, batch.objectives)
         if self.recommended is not None:
             self.recommended.update(scores, batch.seen, batch.relevant)
         self._keeper.add(batch.query_row, batch.row, torch.cat([torch.stack(values, dim=1), sliced], dim=1))
@@ -234,17 +248,3 @@ class DetailedEvaluation(Evaluation):
         if self.recommended is not None:
             self.recommended.reset()
         self._keeper.clear()
-
-
-def list_scores(scores: Tensor, batch: EvaluationBatch) -> Tensor:
-    """Return the scores that :meth:`Evaluation.update` takes: (Q, N), or (Q, L) of the batch's own lists.
-
-    Args:
-        scores: (Q, N) of the ranked candidates.
-        batch: the scored queries.
-    """
-    return scores if batch.listed is None else padded_scores(scores, batch.listed)
-
-
-def _scores_of(scores: Tensor, table: Ragged) -> Tensor:
-    return scores[table.rows, table.values.long()]

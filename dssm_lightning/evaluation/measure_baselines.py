@@ -12,10 +12,10 @@ from dssm_lightning.data.interactions import FOLDS, TRAIN, group
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.evaluation.baselines import Baseline, BaselineData, choose_baselines
-from dssm_lightning.evaluation.baselines.base import TimedPositives
+from dssm_lightning.evaluation.baselines.base import CorpusPictures, TimedPositives
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation
 from dssm_lightning.evaluation.metrics import RowValues
-from dssm_lightning.features import Categorical, CategoricalList
+from dssm_lightning.features import Categorical, CategoricalList, Image
 from dssm_lightning.features.text.joined_columns import join_text_columns
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.progress import track
@@ -93,6 +93,7 @@ def baseline_data(data: RetrievalData, corpus_columns: list[str] | None, fold: i
         query_texts=_query_texts(data),
         corpus_texts=_texts(data.candidates, corpus_columns) if corpus_columns else corpus_texts(prepared),
         attributes=_attributes(data),
+        pictures=_pictures(data),
         timed=_timed(data),
     )
 
@@ -125,6 +126,17 @@ def _attributes(data: RetrievalData) -> dict[str, Ragged]:
             each = torch.arange(data.num_candidates + 1)
             found[feature.name] = column if isinstance(column, Ragged) else Ragged(torch.as_tensor(column), each)
     return found
+
+
+def _pictures(data: RetrievalData) -> CorpusPictures | None:
+    """Return the corpus' pictures, if queries have pictures of the same size and mode."""
+    asked = [feature for feature in data.schemas.query if isinstance(feature, Image)]
+    for feature in data.schemas.candidate:
+        for query in asked:
+            if isinstance(feature, Image) and (query.size, query.mode) == (feature.size, feature.mode):
+                pixels = data.data.candidate[feature.name]
+                return CorpusPictures(query.name, torch.as_tensor(pixels))
+    return None
 
 
 def _query_texts(data: RetrievalData) -> list[str] | None:

@@ -14,6 +14,8 @@ OF_LISTS = ("map", "mrr", "ndcg@10", "precision@1", "hit_rate@10", "recall@10", 
 """The same where each query ranks its own list."""
 LISTS_WITHOUT_POSITIVE = "lists_without_positive"
 _WIDTH = "width_"
+THROUGH_INDEX = "index/"
+"""Stands before the names of metrics of what a binary index finds."""
 
 
 def width_prefix(width: int) -> str:

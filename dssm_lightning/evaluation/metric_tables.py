@@ -9,6 +9,7 @@ from dssm_lightning.evaluation.evaluator import SEEN_KEPT
 from dssm_lightning.evaluation.metric_names import (
     LISTS_WITHOUT_POSITIVE,
     MAIN,
+    THROUGH_INDEX,
     main_names,
     measured_widths,
     name_column,
@@ -28,7 +29,7 @@ IN_BRIEF = ("hit_rate@1", *MAIN[:4], "map@10", "map", *MAIN[4:])
 
 
 def show_results(metrics: Mapping[str, float], found: Intervals) -> None:
-    """Show the means under both protocols with their intervals, the slices, the returned lists, and metrics by width.
+    """Show the means of both protocols with their intervals, slices, returned lists, metrics by width, an index's.
 
     Args:
         metrics: by their logged names, ``test/…`` or ``val/…``.
@@ -36,7 +37,7 @@ def show_results(metrics: Mapping[str, float], found: Intervals) -> None:
     """
     values = {name.partition("/")[2]: value for name, value in metrics.items()}
     ends = {name.partition("/")[2]: f"{low:.4f} – {high:.4f}" for name, (low, high) in found.items()}
-    others = (_slices(values), _lists(values), _widths(values))
+    others = (_slices(values), _lists(values), _widths(values), _through_index(values))
     show(_means(values, ends), *_without_positive(values), *(table for table in others if table.row_count))
 
 
@@ -121,6 +122,16 @@ def _widths(values: Mapping[str, float]) -> Table:
         table.add_row(str(width), *(_cell(values, width_prefix(width) + name) for name in names))
     if widths:
         table.add_row("whole", *(_cell(values, name) for name in names))
+    return table
+
+
+def _through_index(values: Mapping[str, float]) -> Table:
+    """Return the metrics of what a binary index finds, and those of all scores."""
+    names = [name for name in main_names(values) if THROUGH_INDEX + name in values]
+    table = _table("candidates", *map(name_column, names))
+    if names:
+        table.add_row("through the index", *(_cell(values, THROUGH_INDEX + name) for name in names))
+        table.add_row("all scored", *(_cell(values, name) for name in names))
     return table
 
 

@@ -47,7 +47,7 @@ def export_bundle(
     folder: str | Path,
     facts: RunFacts,
     *,
-    vectors: str = "float32",
+    vectors: str | None = None,
     pt2: bool = False,
     picture: str | None = None,
 ) -> None:
@@ -61,7 +61,8 @@ def export_bundle(
         facts: what the run says of the model.
         vectors: what a number of a vector takes in the index: ``float32``, ``float16``, ``int8`` or ``binary``. With
             less than float32, the best candidates are scored again with float32; those of a candidate tower with
-            ``vectors: int8`` with int8, which is what was measured.
+            ``vectors: int8`` or ``binary`` with int8, which is what was measured. None = ``binary`` if the
+            candidate tower has it, else ``float32``.
         pt2: also write both towers as ``torch.export`` programs.
         picture: the candidates' column of the small pictures to show, paths or bytes of picture files; None = that of a
             feature of pictures, if there is one; "" = no pictures.
@@ -83,7 +84,8 @@ def export_bundle(
     column = picture_column(schemas.candidate, data, picture)
     sample = _query_sample(model, data)
     pictures = corpus_pictures(schemas.candidate, data, column)
-    rescore = model.candidate_tower.vectors or "float32"
+    rescore = "float32" if model.candidate_tower.vectors is None else "int8"
+    vectors = vectors or ("binary" if model.candidate_tower.vectors == "binary" else "float32")
     corpus = replace(_with_precision(retriever, vectors, rescore), pictures=pictures)
     with bundle_folder(Path(folder)) as written:
         query, candidate = (example_columns(each, schemas.candidate) for each in (schemas.query, schemas.candidate))
@@ -100,13 +102,14 @@ def export_bundle(
         write_manifest(written, manifest)
 
 
-def require_exportable(folder: str | Path, vectors: str) -> None:
+def require_exportable(folder: str | Path, vectors: str | None) -> None:
     """Find what would end an export, before anything is computed.
 
     Raises:
         UserError: an unknown precision; the folder holds something else; a package that is not installed.
     """
-    require_choice("export", "vectors", vectors, PRECISIONS)
+    if vectors is not None:
+        require_choice("export", "vectors", vectors, PRECISIONS)
     require_installed()
     require_bundle_or_nothing(Path(folder))
 

@@ -4,8 +4,10 @@ from dssm_lightning.losses.base import Loss, Scores, Taught
 from dssm_lightning.losses.distillation import EmbeddingMSE, KLDivergence, MarginMSE
 from dssm_lightning.losses.hard_negatives import WARP, HardestNegative
 from dssm_lightning.losses.matryoshka import Matryoshka
+from dssm_lightning.losses.objectives import Objectives
 from dssm_lightning.losses.pairwise import BPR, TripletMargin
 from dssm_lightning.losses.pointwise import GBCE, BinaryCrossEntropy, CosineEmbedding, SigLIP
+from dssm_lightning.losses.rating_head import RatingHead
 from dssm_lightning.losses.softmax import SampledSoftmax
 from dssm_lightning.losses.weighted_sum import WeightedSum
 
@@ -21,6 +23,8 @@ __all__ = [
     "Loss",
     "MarginMSE",
     "Matryoshka",
+    "Objectives",
+    "RatingHead",
     "SampledSoftmax",
     "Scores",
     "SigLIP",

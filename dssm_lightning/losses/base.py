@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -54,6 +55,9 @@ class Scores(NamedTuple):
     num_candidates: int | None = None  # N, the size of the corpus; None where the columns are no candidates of it
     narrow: tuple[Tensor, ...] = ()
     # (Q, C) float32 each: the logits of embeddings cut to the widths of the loss, without those of whole embeddings
+    objectives: Mapping[str, Tensor] | None = None  # by name (Q,) float32: 1 for a positive of the objective, else 0
+    rating: Tensor | None = None  # (Q,) float32: in standard deviations from the mean; NaN = not rated
+    pair: tuple[Tensor, Tensor] | None = None  # (Q, D) embedding of the query, (Q, D) of its own candidate
 
     @property
     def all_valid(self) -> bool:
@@ -124,6 +128,16 @@ class Loss(nn.Module):
     dims: tuple[int, ...] = ()
     """Ascending widths of the embedding, the last one whole. ``TwoTower`` then also scores embeddings cut to each of
     the others, for ``Scores.narrow``. Empty = the whole embedding alone."""
+    objectives: tuple[str, ...] = ()
+    """Names of the data's objectives whose positives the loss reads in ``Scores.objectives``."""
+    uses_rating: bool = False
+    """Whether the loss reads ``Scores.rating`` and ``Scores.pair``. The data then need a ``rating``."""
+    of_pair: bool = False
+    """Whether the value is that of the row's own pair alone. It is then the same on the transposed problem, so that the
+    loss stands beside symmetric ones and others."""
+
+    def build(self, widths: tuple[int, int]) -> None:
+        """Make the layers that depend on the widths of a query's and of a candidate's embedding, once."""
 
     def forward(self, scores: Scores) -> Tensor:
         """(Q,) one value for each query. If the loss compares, the value of a query without a valid negative is 0."""

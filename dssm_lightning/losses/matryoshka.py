@@ -70,7 +70,12 @@ class Matryoshka(Loss):
                 f"Matryoshka: loss is {type(self.loss).__name__}, which compares whole embeddings with a teacher's; "
                 "put it beside Matryoshka in a WeightedSum"
             )
-        self.dims, self.weights = tuple(dims), weights or [1.0] * len(dims)
+        if self.loss.uses_rating:
+            raise UserError(
+                f"Matryoshka: loss is {type(self.loss).__name__}, which reads whole embeddings; put it beside "
+                "Matryoshka in a WeightedSum or in Objectives"
+            )
+        self.dims, self.weights, self.objectives = tuple(dims), weights or [1.0] * len(dims), self.loss.objectives
         self.uses_labels, self.uses_teacher = self.loss.uses_labels, self.loss.uses_teacher
         self.needs_scores = self.loss.needs_scores
         self.compares, self.symmetric = self.loss.compares, self.loss.symmetric
@@ -91,6 +96,10 @@ class Matryoshka(Loss):
         values = [w * self.loss(whole._replace(logits=s)) for w, s in zip(self.weights, widths, strict=True)]
         total: Tensor = sum(values[1:], values[0])
         return total
+
+    def build(self, widths: tuple[int, int]) -> None:
+        """Make the layers of the loss."""
+        self.loss.build(widths)
 
     def extra_repr(self) -> str:
         """Return the settings, which ``print(model)`` shows."""

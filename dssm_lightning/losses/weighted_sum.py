@@ -13,14 +13,16 @@ from dssm_lightning.utils.errors import UserError, require_positive
 class WeightedSum(Loss):
     """The weighted sum of several losses, such as a softmax over the data's own positives and a distillation.
 
-    A row counts as one without negatives only if all losses compare. All of them are symmetric, or none.
+    A row counts as one without negatives only if all losses compare. All of them are symmetric, or none. Where one of
+    them learns from rows with label 0, the others leave these rows out.
 
     Args:
         losses: at least one.
         weights: one for each loss; None = 1 each.
 
     Raises:
-        UserError: no loss; other than one positive weight for each loss; only some of the losses are symmetric.
+        UserError: no loss; other than one positive weight for each loss; only some of the losses are symmetric; one of
+            them is :class:`~dssm_lightning.losses.Objectives`, which is a sum itself.
 
     Example:
         >>> import torch
@@ -33,12 +35,13 @@ class WeightedSum(Loss):
 
     def __init__(self, losses: list[Callable[[], Loss]], weights: list[float] | None = None) -> None:
         super().__init__()
+        name = type(self).__name__
         if not losses:
-            raise UserError("WeightedSum: losses is []; name at least one")
+            raise UserError(f"{name}: losses is []; name at least one")
         if weights is not None and len(weights) != len(losses):
-            raise UserError(f"WeightedSum: weights has {len(weights)} values, and there are {len(losses)} losses")
+            raise UserError(f"{name}: weights has {len(weights)} values, and there are {len(losses)} losses")
         for weight in weights or []:
-            require_positive("WeightedSum", "weights", weight)
+            require_positive(name, "weights", weight)
         self.losses = nn.ModuleList(make() for make in losses)
         self.weights = weights or [1.0] * len(losses)
         parts = self._parts
@@ -47,15 +50,20 @@ class WeightedSum(Loss):
         self.uses_teacher_embeddings = any(loss.uses_teacher_embeddings for loss in parts)
         self.needs_scores = all(loss.needs_scores for loss in parts)
         self.compares = all(loss.compares for loss in parts)
-        self.symmetric = parts[0].symmetric
-        if len({loss.symmetric for loss in parts}) > 1:
-            raise UserError("WeightedSum: symmetric is true for some of the losses, and must be for all or none")
+        self.uses_rating = any(loss.uses_rating for loss in parts)
+        self.of_pair = all(loss.of_pair for loss in parts)
+        sides = {loss.symmetric for loss in parts if not loss.of_pair}
+        self.symmetric = True in sides
+        if len(sides) > 1:
+            raise UserError(f"{name}: symmetric is true for some of the losses, and must be for all or none")
         widths = {loss.dims for loss in parts if loss.dims}
         if len(widths) > 1:
-            raise UserError(
-                f"WeightedSum: its losses have different dims, {sorted(map(list, widths))}; give all the same"
-            )
+            raise UserError(f"{name}: its losses have different dims, {sorted(map(list, widths))}; give all the same")
         self.dims = next(iter(widths), ())
+        if any(loss.objectives for loss in parts):
+            raise UserError(
+                f"{name}: one of its losses is Objectives, which is a sum itself; add the others to its losses"
+            )
 
     @property
     def _parts(self) -> list[Loss]:
@@ -63,9 +71,21 @@ class WeightedSum(Loss):
 
     def forward(self, scores: Scores) -> Tensor:
         """(Q,) weighted sum of the losses' values."""
-        values = [weight * loss(scores) for weight, loss in zip(self.weights, self.losses, strict=True)]
+        values = [weight * self._value(loss, scores) for weight, loss in zip(self.weights, self._parts, strict=True)]
         total: Tensor = sum(values[1:], values[0])
         return total
+
+    def build(self, widths: tuple[int, int]) -> None:
+        """Make the layers of all losses."""
+        for loss in self._parts:
+            loss.build(widths)
+
+    def _value(self, loss: Loss, scores: Scores) -> Tensor:
+        """(Q,) the values of one of the losses, 0 where it has no use for the row."""
+        value: Tensor = loss(scores)
+        if scores.label is None or loss.uses_labels or not self.uses_labels:
+            return value
+        return value * scores.label
 
     def extra_repr(self) -> str:
         """Return the settings, which ``print(model)`` shows."""

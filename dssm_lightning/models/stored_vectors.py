@@ -40,8 +40,10 @@ def round_to_int8(vectors: Tensor) -> Tensor:
     return rounded + (vectors - vectors.detach()) if torch.is_grad_enabled() else rounded
 
 
-def as_stored(embedding: Tensor, vectors: Literal["int8"] | None, scorer: Scorer) -> Tensor:
+def as_stored(embedding: Tensor, vectors: Literal["int8", "binary"] | None, scorer: Scorer) -> Tensor:
     """Return candidates' embeddings (C, D) as an index of this precision stores them.
+
+    ``binary`` stores the same int8 codes as ``int8``: the index compares bits first, and scores the best with int8.
 
     A scorer that needs several indexes (``MultiHeadDot`` with ``reduce: max``) has one scale for each of a candidate's
     vectors.

@@ -18,7 +18,7 @@ from dssm_lightning.utils.ragged import Column, Features, Prefixes
 from dssm_lightning.utils.suggestions import did_you_mean, nearest_names
 
 Norm = Literal["layer", "batch"]
-Vectors = Literal["int8"]
+Vectors = Literal["int8", "binary"]
 
 
 class Tower(nn.Module):
@@ -60,8 +60,9 @@ class Tower(nn.Module):
             often a query likes any candidate. A query's bias changes no ranking, but belongs to log-odds
             (``BinaryCrossEntropy``) and to scores that are compared between queries (``auroc``).
         vectors: ``int8``: candidates' embeddings are rounded as an int8 index stores them
-            (:func:`~dssm_lightning.models.stored_vectors.round_to_int8`), in training, evaluation and export. None =
-            float32. A shared tower rounds candidates only.
+            (:func:`~dssm_lightning.models.stored_vectors.round_to_int8`), in training, evaluation and export.
+            ``binary``: the same, and ``validate``, ``test`` and ``export`` search them by bits first. None = float32. A
+            shared tower rounds candidates only.
 
     Raises:
         UserError: ``encoders`` or ``bypass`` names an unknown feature; ``bypass`` names every feature; a width is below

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from dssm_lightning.features import History
@@ -47,13 +49,18 @@ def check_equal_features(schemas: Schemas) -> None:
     Raises:
         UserError: the features differ.
     """
-    sides = [[{**f.to_dict(), "column": None} for f in side] for side in (schemas.query, schemas.candidate)]
+    sides = [[_without_place(f.to_dict()) for f in side] for side in (schemas.query, schemas.candidate)]
     if sides[0] != sides[1]:
         raise UserError(
             "candidate_tower is null, so both sides share one tower and must declare equal features (names, kinds, "
-            f"options and fitted values; columns may differ); found query {schemas.query.names} and candidate "
-            f"{schemas.candidate.names}"
+            f"options and fitted values; columns and roots may differ); found query {schemas.query.names} and "
+            f"candidate {schemas.candidate.names}"
         )
+
+
+def _without_place(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a feature's settings without those that say where its values lie."""
+    return {name: value for name, value in settings.items() if name not in ("column", "root")}
 
 
 def check_histories(schemas: Schemas, towers: dict[str, Tower]) -> None:

@@ -47,8 +47,8 @@ def model_of(content: Mapping[str, Any], source: str = "the checkpoint") -> TwoT
     return model.eval()
 
 
-def loss_of(content: Mapping[str, Any], source: str = "the checkpoint") -> Loss:
-    """Return the loss of a checkpoint's content, with what it has learned.
+def loss_of(content: Mapping[str, Any], widths: tuple[int, int], source: str = "the checkpoint") -> Loss:
+    """Return the loss of a checkpoint's content, with what it has learned, for embeddings of these widths.
 
     Raises:
         UserError: it is of a class that is not trusted, or was given as a Python callable.
@@ -56,6 +56,7 @@ def loss_of(content: Mapping[str, Any], source: str = "the checkpoint") -> Loss:
     settings = _setting(content, "loss")
     with trusted_imports(settings, source):
         loss: Loss = make(Callable[[], Loss], settings)()
+    loss.build(widths)
     prefix = "loss."
     loss.load_state_dict({k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)})
     return loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dssm_lightning.losses import Loss
+from dssm_lightning.losses import Loss, Objectives
 from dssm_lightning.training.evaluation_steps import EQUAL_IN_ALL_PROCESSES, EvaluationSteps
 from dssm_lightning.training.negative_counts import NegativeCounts
 from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
@@ -12,7 +12,7 @@ from dssm_lightning.utils.logger import log_info, warn
 
 
 def log_epoch(model: EvaluationSteps, loss: Loss, counts: NegativeCounts, without: RowsWithoutNegatives) -> None:
-    """Log the negatives of a row, the logit scale, and how many rows had no negative to compare with.
+    """Log the negatives of a row, the logit scale, learnt weights, and how many rows had no negative to compare with.
 
     A collective: every process must call it. The counts start again.
     """
@@ -23,6 +23,9 @@ def log_epoch(model: EvaluationSteps, loss: Loss, counts: NegativeCounts, withou
     scale = getattr(model.scorer, "logit_scale", None)
     if isinstance(scale, Tensor):
         model.log("train/logit_scale", scale.detach().mean(), **EQUAL_IN_ALL_PROCESSES)
+    for part in loss.modules():
+        for name, weight in part.learned_weights.items() if isinstance(part, Objectives) else ():
+            model.log(f"train/weight_{name}", weight, **EQUAL_IN_ALL_PROCESSES)
     if not loss.compares:
         return
     count = without.total(model.device)

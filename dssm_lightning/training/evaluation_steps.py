@@ -15,7 +15,7 @@ from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.trainer_access import datamodule_of
 from dssm_lightning.evaluation.embedding_geometry import EmbeddingGeometry
-from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, list_scores
+from dssm_lightning.evaluation.evaluator import DetailedEvaluation, Evaluation, list_scores, resolve_ks
 from dssm_lightning.evaluation.metric_tables import show_results
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.evaluation.result_files import Intervals, intervals
@@ -24,6 +24,7 @@ from dssm_lightning.models.embedding_layout import Layouts
 from dssm_lightning.models.list_scores import score_lists
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.training.measured_index import MeasuredIndex
 from dssm_lightning.training.measured_widths import MeasuredWidths, chosen_widths, cut_corpora
 from dssm_lightning.training.trainer_checks import check_precision
 from dssm_lightning.utils.ragged import Features
@@ -65,6 +66,7 @@ class EvaluationSteps(LightningModule):
         self._corpus: Tensor | None = None  # (N, D) during an evaluation
         self._geometry: EmbeddingGeometry | None = None  # during a validation
         self._widths: MeasuredWidths | None = None  # during ``validate`` and ``test``
+        self._index: MeasuredIndex | None = None  # the same
 
     @property
     def datamodule(self) -> RetrievalDataModule:
@@ -153,6 +155,10 @@ class EvaluationSteps(LightningModule):
             make = partial(Evaluation.of, data.ranking(fold), self.ks, data.labelled)
             corpora = cut_corpora(model, widths, corpus, partial(self.embed_ranked, fold))
             self._widths = MeasuredWidths(corpora, self.layouts(), self.scorer, make)
+        ranking = data.ranking(fold)
+        if model.candidate_tower.vectors == "binary" and way is TwoTowerModel.score and ranking.longest_list is None:
+            ks = resolve_ks(self.ks, ranking.size)
+            self._index = MeasuredIndex(corpus, self.scorer, ks, lambda own: Evaluation.of(ranking, own, data.labelled))
         return corpus
 
     def _take_over(self, loop: Any) -> None:
@@ -183,6 +189,8 @@ class EvaluationSteps(LightningModule):
         if batch.listed is not None:
             return score_lists(self.scorer, embedding, self._corpus, batch.listed)
         scores: Tensor = self.scorer(embedding, self._corpus)
+        if self._index is not None:
+            self._index.update(embedding, scores, batch)
         return scores
 
     def _evaluation(self, stage: str) -> Evaluation:
@@ -192,12 +200,13 @@ class EvaluationSteps(LightningModule):
 
     def _log_metrics(self, stage: str) -> dict[str, float]:
         evaluation = self._evaluation(stage)
-        by_width = {} if self._widths is None else self._widths.compute()
-        metrics = {f"{stage}/{name}": value for name, value in {**evaluation.compute(), **by_width}.items()}
+        more = {} if self._widths is None else self._widths.compute()
+        more |= {} if self._index is None else self._index.compute()
+        metrics = {f"{stage}/{name}": value for name, value in {**evaluation.compute(), **more}.items()}
         for name, value in metrics.items():
             self.log(name, value, prog_bar=name in self._monitored, **EQUAL_IN_ALL_PROCESSES)
         if isinstance(evaluation, DetailedEvaluation):
             self.row_values = evaluation.by_row()
         evaluation.reset()
-        self._corpus = self._widths = None
+        self._corpus = self._widths = self._index = None
         return metrics

@@ -1,4 +1,4 @@
-"""What a fit does once, when it begins: weights of earlier runs, frozen backbones, teachers, compilation."""
+"""What a fit does once, when it begins: checks, weights of earlier runs, frozen backbones, teachers, compilation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,30 @@ from pathlib import Path
 
 from lightning.pytorch import LightningModule
 
+from dssm_lightning.data.retrieval_data import RetrievalData
+from dssm_lightning.losses import Loss
 from dssm_lightning.models.encoders import Backbone
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.training.compilation import compile_towers
 from dssm_lightning.training.evaluation_steps import EvaluationSteps
 from dssm_lightning.training.frozen_backbones import check_rest, read_weights, use_fixed_features
+from dssm_lightning.training.objective_checks import check_objectives
 from dssm_lightning.training.teaching import Teaching
 from dssm_lightning.training.warm_start import warm_start
 from dssm_lightning.utils.logger import log_info
+
+
+def begin_fit(loss: Loss, teaching: Teaching | None, data: RetrievalData | None) -> None:
+    """Open the files of teachers, and compare what the loss learns from with the data, before the data are prepared.
+
+    Raises:
+        UserError: errors of :meth:`Teaching.open` and of
+            :func:`~dssm_lightning.training.objective_checks.check_objectives`.
+    """
+    if teaching is not None:
+        teaching.open()
+    if data is not None:
+        check_objectives(loss, data)
 
 
 def start_fit(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
@@ -22,7 +23,7 @@ from dssm_lightning.training.compilation import check_compiler
 from dssm_lightning.training.cross_batch_memory import Memory, check_use
 from dssm_lightning.training.distributed.rank_agreement import check_run
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables, data_parallel_group
-from dssm_lightning.training.fit_start import start_fit
+from dssm_lightning.training.fit_start import begin_fit, start_fit
 from dssm_lightning.training.frozen_backbones import backbones, read_weights, use_fixed_features
 from dssm_lightning.training.kept_checkpoints import find_kept_checkpoints
 from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
@@ -45,8 +46,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
 
     Args:
         query_tower: fitted schema -> tower.
-        candidate_tower: fitted schema -> tower; None = the query tower serves both sides, whose features must then be
-            equal.
+        candidate_tower: fitted schema -> tower; None = the query tower serves both sides, whose features are equal.
         scorer: embeddings of both sides -> logits.
         loss: logits -> one value for each query.
         optimizer: parameters -> optimizer.
@@ -110,14 +110,12 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         super().__init__(*towers, make(Callable[[], Scorer], scorer)(), tied_embeddings, encode_chunk_size)
         self.save_hyperparameters(ignore=["warm_start", "truncate_dim"], logger=False)
         self.loss: Loss = make(Callable[[], Loss], loss)()
-        self.teaching = Teaching.of(guide, teacher, self.loss)
-        self.negative_counts.guided = guide is not None
+        self.teaching, self.negative_counts.guided = Teaching.of(guide, teacher, self.loss), guide is not None
         self.make_optimizer: OptimizerCallable = make(OptimizerCallable, optimizer)
         self.make_lr_scheduler: LRSchedulerCallable | None = make(LRSchedulerCallable | None, lr_scheduler)
-        self.lr_scheduler_interval = lr_scheduler_interval
         require_whole("model", "score_chunk_size", score_chunk_size, hint="leave it out for all queries at once")
-        self.cross_device_negatives, self.score_chunk_size = cross_device_negatives, score_chunk_size
-        self.memory_size, self.compile_towers = memory_size, compile_towers
+        self.cross_device_negatives, self.lr_scheduler_interval = cross_device_negatives, lr_scheduler_interval
+        self.score_chunk_size, self.memory_size, self.compile_towers = score_chunk_size, memory_size, compile_towers
         self.ks, self.truncate_dims, self.warm_start = ks, truncate_dim, warm_start
         self.memory: Memory | None = None
         self.without_negatives = RowsWithoutNegatives()
@@ -134,8 +132,8 @@ class TwoTower(TwoTowerModel, TrainingSteps):
 
     def configure_callbacks(self) -> list[Callback]:
         """Pass the data what they need of the model: Lightning calls no other hook before the data are prepared."""
-        if self.teaching is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            self.teaching.open()
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            begin_fit(self.loss, self.teaching, self.datamodule if _has_data(self.trainer) else None)
         if _has_data(self.trainer):
             self.datamodule.encode_with(self.schemas)
             self.datamodule.train_on_liked_rows_only(not self.loss.uses_labels)
@@ -165,6 +163,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         """
         super().build(schemas)
         self.check_dims(self.loss.dims, type(self.loss).__name__)
+        self.loss.build(self.widths)
         if self.memory_size is not None and self.memory is None:
             self.memory = Memory(self.memory_size, self.widths[1])
         self._backbones = backbones(self)
@@ -172,7 +171,8 @@ class TwoTower(TwoTowerModel, TrainingSteps):
     def configure_model(self) -> None:
         """Build the towers for the data's schemas; ``load_from_checkpoint``, without a trainer, builds them later."""
         if self._trainer is not None and _has_data(self.trainer):
-            self.build(self.datamodule.schemas)
+            with torch.device("cpu"):  # weights are drawn there; Lightning calls this hook with the trainer's device
+                self.build(self.datamodule.schemas)
             if isinstance(strategy := self.trainer.strategy, ShardedTables):
                 log_info(f"tables whose rows the processes share: {', '.join(strategy.share(self))}")
             if distributed.world_size() > 1:

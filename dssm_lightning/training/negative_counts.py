@@ -58,7 +58,8 @@ class NegativeCounts:
     def commit(self) -> None:
         """Add the kept numbers to the counts."""
         for held in self._held:
-            self._counted = held if self._counted is None else self._counted + held
+            before = torch.zeros_like(held) if self._counted is None else self._counted
+            self._counted = before.to(held.device) + held  # a checkpoint's counts are on the CPU
         self._held.clear()
 
     def totals(self, device: torch.device) -> list[int]:

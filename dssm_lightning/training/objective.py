@@ -67,7 +67,7 @@ def per_query_loss(
         column = torch.searchsorted(pool.id, own_ids)  # (C,) new place of each column of this process
         target = column[target]
         negatives = None if negatives is None else torch.where(negatives < 0, -1, column[negatives])
-    rows = Rows(target, negatives, batch.known, batch.label, batch.row)
+    rows = Rows(target, negatives, batch.known, batch.label, batch.row, batch.objectives, batch.rating)
     weight = torch.ones_like(query[:, 0]) if weight is None else weight
     trained = [parameter for part in (scorer, loss) for parameter in part.parameters() if parameter.requires_grad]
     number = batch.num_candidates
@@ -82,9 +82,22 @@ def per_query_loss(
         with torch.no_grad():
             positive = scorer.pairs(query, pool.embedding, target[:, None]).squeeze(1)
         judged = teaching.transposed(batch.row, pool.id[target], batch.label, positive, gather)
-    by_candidate = partial(candidate_to_query_loss, transposed(rows, pool.id, gather), scorer, loss, layouts, judged)
+    other_way = transposed(rows, pool.id, gather)
+    by_candidate = partial(candidate_to_query_loss, other_way, rows, scorer, loss, layouts, judged)
     other = weighted(by_candidate, own, queries, weight, trained, chunk_size)
     return RowLosses((one.value + other.value) / 2, one.compared | other.compared, (one.total + other.total) / 2)
+
+
+def row_weights(batch: Batch, loss: Loss) -> Tensor:
+    """(B,) weight of each row in the mean of the loss: 0 for rows that the loss cannot learn from."""
+    weight = torch.ones(len(batch.row), device=batch.row.device) if batch.weight is None else batch.weight
+    if loss.uses_labels:
+        return weight
+    if batch.label is not None:
+        weight = weight * batch.label
+    if loss.objectives and batch.objectives is not None:
+        weight = weight * torch.stack([batch.objectives[name] for name in loss.objectives]).amax(0)
+    return weight
 
 
 def describe_negatives(batch: Batch, cross_device: bool, memory: Memory | None = None, rows: int = 256) -> str:
@@ -128,7 +141,7 @@ def query_to_candidate_loss(
     embedding: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return losses (Q,) and ``compared`` (Q,) of the numbered rows: their queries (Q, D) against candidates (C, D)."""
-    target, negatives, known, label, row = rows.part(numbers)
+    target, negatives, known, label, row, several, rating = rows.part(numbers)
     valid = valid_columns(target, negatives, known, pool.id)  # (Q, C)
     score: Callable[[Tensor, Tensor], Tensor] = scorer
     if negatives is None:
@@ -142,6 +155,9 @@ def query_to_candidate_loss(
         scores = Scores(score(query, embedding), first, valid, pool.count[columns], pool.log_q[columns], label)
         offered, ids = new.sum(), pool.id[columns]
     scores = scores._replace(num_candidates=num_candidates, narrow=_narrow(loss, layouts, score, query, embedding))
+    scores = scores._replace(objectives=several, rating=rating)
+    if loss.uses_rating:
+        scores = scores._replace(pair=(query, F.embedding(target, embedding)))
     _check_shape("the scorer's logits", scores.logits, scores.valid.shape)
     if teaching is None:
         return _evaluate(loss, scores, counts, offered - len(target))
@@ -180,6 +196,7 @@ def _check_shape(name: str, found: Any, shape: torch.Size) -> None:
 
 def candidate_to_query_loss(
     problem: Transposed,
+    rows: Rows,
     scorer: Scorer,
     loss: Loss,
     layouts: Layouts | None,
@@ -199,7 +216,11 @@ def candidate_to_query_loss(
     label = problem.label if problem.label is None or numbers is None else problem.label[numbers]
     _check_shape("the scorer's logits", logits, valid.shape)
     scores = Scores(logits, own, valid, ones, torch.full_like(ones, -torch.inf), label)
-    scores = scores._replace(narrow=_narrow(loss, layouts, score, queries, candidate))
+    several, rating = rows.learned(numbers)
+    narrow = _narrow(loss, layouts, score, queries, candidate)
+    scores = scores._replace(narrow=narrow, objectives=several, rating=rating)
+    if loss.uses_rating:
+        scores = scores._replace(pair=(F.embedding(own, queries), candidate))
     return _evaluate(loss, scores if judged is None else judged.judge(scores, numbers))
 
 

@@ -24,7 +24,7 @@ from dssm_lightning.training.epoch_log import log_epoch
 from dssm_lightning.training.evaluation_steps import EvaluationSteps
 from dssm_lightning.training.hard_negative_mining import evaluating, mine_pools
 from dssm_lightning.training.negative_counts import KEY, NegativeCounts
-from dssm_lightning.training.objective import describe_negatives, per_query_loss
+from dssm_lightning.training.objective import describe_negatives, per_query_loss, row_weights
 from dssm_lightning.training.optimizers import check_sparse_tables
 from dssm_lightning.training.optimizers.changed_settings import differences, settings_of
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
@@ -157,9 +157,7 @@ class TrainingSteps(EvaluationSteps):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted mean loss over the rows of all processes that the loss can learn from."""
-        weight = torch.ones(len(batch.row), device=self.device) if batch.weight is None else batch.weight
-        if batch.label is not None and not self.loss.uses_labels:
-            weight = weight * batch.label
+        weight = row_weights(batch, self.loss)
         losses = self.per_query_loss(batch, weight, self.negative_counts)
         if self.loss.compares:
             self.without_negatives.hold((weight > 0) & ~losses.compared)

@@ -20,6 +20,8 @@ class Rows(NamedTuple):
     known: Ragged | None  # Q rows: corpus rows of the query's known positives
     label: Tensor | None  # (Q,)
     row: Tensor | None = None  # (Q,) rows of the interaction table, which a teacher asks for
+    objectives: dict[str, Tensor] | None = None  # by name (Q,)
+    rating: Tensor | None = None  # (Q,)
 
     def part(self, numbers: Tensor | None) -> Rows:
         """Return the rows with the given numbers; None = all rows."""
@@ -29,7 +31,15 @@ class Rows(NamedTuple):
         known = None if self.known is None else take(self.known, numbers)
         label = None if self.label is None else take(self.label, numbers)
         row = None if self.row is None else take(self.row, numbers)
-        return Rows(take(self.target, numbers), negatives, known, label, row)
+        several, rating = self.learned(numbers)
+        return Rows(take(self.target, numbers), negatives, known, label, row, several, rating)
+
+    def learned(self, numbers: Tensor | None) -> tuple[dict[str, Tensor] | None, Tensor | None]:
+        """Return the objectives and the ratings of the rows with the given numbers; None = all rows."""
+        if numbers is None:
+            return self.objectives, self.rating
+        several = self.objectives and {name: take(each, numbers) for name, each in self.objectives.items()}
+        return several, None if self.rating is None else take(self.rating, numbers)
 
 
 class Transposed(NamedTuple):

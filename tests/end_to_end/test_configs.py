@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import polars as pl
 import pytest
 import torch
@@ -19,6 +21,7 @@ from helpers.paths import CONFIGS, EVERY_KIND, HELPERS
 
 from dssm_lightning import TwoTower
 from dssm_lightning.cli.main import main
+from dssm_lightning.data.sources import Emoji
 
 SHORT = [
     "--trainer.max_epochs=1",
@@ -29,7 +32,12 @@ SHORT = [
     "--trainer.accelerator=cpu",
 ]
 OVERLAYS = {"ddp", "sharded", "multimodal-emoji"}
-ELSEWHERE = {"files", "medquad", "multimodal"}  # test_the_template_for_ones_own_data, test_multimodal.py, …
+ELSEWHERE = {
+    "emoji-styles",
+    "files",
+    "medquad",
+    "multimodal",
+}  # test_the_template_for_ones_own_data, test_multimodal.py, …
 
 
 def names(kind: str) -> list[str]:
@@ -102,6 +110,17 @@ def test_the_config_of_medquad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     monkeypatch.setenv("DSSM_DATA", str(tmp_path))
     runs_through(CONFIGS / "medquad.yaml")
+
+
+def test_the_config_of_emoji_in_two_styles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Noto's own pictures, in other colours, as the drawings."""
+    folder = tmp_path / "emoji" / "twemoji64"
+    folder.mkdir(parents=True)
+    for row in Emoji().tables().candidates[::20].iter_rows(named=True):
+        picture = PIL.Image.open(io.BytesIO(row["picture"])).convert("L").convert("RGBA")
+        picture.save(folder / f"{row['unified'].lower()}.png")
+    monkeypatch.setenv("DSSM_DATA", str(tmp_path))
+    runs_through(CONFIGS / "emoji-styles.yaml", "--data.batch_size=16", "--trainer.check_val_every_n_epoch=1")
 
 
 def test_the_template_for_ones_own_data(tmp_path: Path) -> None:

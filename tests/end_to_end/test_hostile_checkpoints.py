@@ -323,3 +323,20 @@ def test_settings_of_a_huge_model_take_no_memory(size: str, checkpoint: Path) ->
     for load in (TwoTower.load_from_checkpoint, load_model, checks(["test"])):
         with pytest.raises(UserError, match=r"by its settings|than it has weights for|more than 2,000 values"):
             load(checkpoint)
+
+
+def test_a_huge_table_takes_no_memory(checkpoint: Path) -> None:
+    """Of as many buckets as a feature may have, and as many numbers: 8 PB."""
+    schemas = json.loads(torch.load(checkpoint, weights_only=True)["schemas"])
+    [feature] = [each for each in schemas["query"] if each["name"] == "text_trigrams"]
+    feature["num_buckets"] = rows = 2**31 - 1
+    rewrite_content(checkpoint, schemas=json.dumps(schemas))
+    rewrite(
+        checkpoint,
+        lambda settings: settings["query_tower"]["init_args"]["encoders"]["text_trigrams"]["init_args"].update(
+            output_dim=10**6
+        ),
+    )
+    for load in (TwoTower.load_from_checkpoint, load_model, checks(["test"])):
+        with pytest.raises(UserError, match=rf"text_trigrams\.table.* is \({rows}, 1000000\) by its settings"):
+            load(checkpoint)

@@ -26,6 +26,7 @@ FLOORS = {
     "own_loss": (r"recall@10 of 300 candidates: (\S+)", 0.8),  # chance .033
     "own_encoder": (r"recall@10 of 300 candidates: (\S+)", 0.6),  # chance .033
     "own_source": (r"hit rate@10 of new queries: (\S+)", 0.3),  # chance .02
+    "clicks_and_purchases": (r"recall@10 of 160 items: clicks \S+, purchases (\S+)", 0.25),  # chance .06
     "given_vectors": (r"5,314 queries: hit rate@10 (\S+), mrr", 0.3),  # chance .005 for one emoji
 }
 

@@ -109,6 +109,7 @@ CASES: dict[str, Case] = {
     "GRU": (SEEN, partial(GRU, output_dim=4)),
     "GRU, 3 layers": (SEEN, partial(GRU, output_dim=4, num_layers=3, dropout=0.5)),
     "ConvNet": (POSTER, partial(ConvNet, output_dim=4, channels=[4, 8])),
+    "ConvNet with a grid": (POSTER, partial(ConvNet, output_dim=4, channels=[4, 8], patch=2, grid=2)),
     "Backbone": (POSTER, partial(Backbone, name="shufflenet_v2_x0_5", output_dim=4)),
     "Backbone without a layer": (
         Image(name="poster", size=32, mode="L"),

@@ -32,6 +32,8 @@ from dssm_lightning.losses import (
     Loss,
     MarginMSE,
     Matryoshka,
+    Objectives,
+    RatingHead,
     SampledSoftmax,
     SigLIP,
     TripletMargin,
@@ -42,7 +44,7 @@ from dssm_lightning.models.scorers import Dot
 from dssm_lightning.training.candidate_pool import Pool, gather_pool
 from dssm_lightning.training.cross_batch_memory import Memory
 from dssm_lightning.training.hard_negative_mining import mine_pools
-from dssm_lightning.training.objective import per_query_loss
+from dssm_lightning.training.objective import per_query_loss, row_weights
 from dssm_lightning.training.teachers import GuidedNegatives
 from dssm_lightning.training.teaching import Teaching
 from dssm_lightning.utils import distributed
@@ -76,8 +78,15 @@ LOSSES = {
     "matryoshka": lambda: Matryoshka(lambda: SampledSoftmax("inclusion"), [2, WIDTH], [0.5, 1.0]),
     "matryoshka_symmetric": lambda: Matryoshka(lambda: SampledSoftmax(symmetric=True), [1, 3, WIDTH]),
     "sum": lambda: WeightedSum([SampledSoftmax, MarginMSE, EmbeddingMSE], [1.0, 0.3, 2.0]),
+    "rated": lambda: WeightedSum([lambda: SampledSoftmax(symmetric=True), lambda: RatingHead(4)]),
+    "objectives": lambda: Objectives({"click": SampledSoftmax, "buy": BPR}, {"click": 1.0, "buy": 3.0}),
+    "objectives_learned": lambda: Objectives({"click": SampledSoftmax, "buy": SampledSoftmax}, "learned"),
+    "objectives_of_all_kinds": lambda: Objectives(
+        {"click": lambda: SampledSoftmax("inclusion"), "buy": BinaryCrossEntropy, "stars": RatingHead}, "learned"
+    ),
 }
 CHUNKED = ("count_log_q", "symmetric", "triplet", "kl_symmetric", "matryoshka", "matryoshka_symmetric")
+CHUNKED += ("rated", "objectives", "objectives_learned", "objectives_of_all_kinds")
 SIDE = EmbeddingLayout(WIDTH, heads=1, parts=1, normalize=True)
 ALONE = 1  # a row whose query likes all candidates: it has no negative, and no weight
 
@@ -97,6 +106,7 @@ CASES = [
     *(Case(loss, negatives) for loss in LOSSES for negatives in ("in_batch", "shared", "own")),
     *(Case(loss, "in_batch", known=False) for loss in ("softmax", "symmetric", "siglip")),  # nothing is masked
     *(Case(loss, "shared", remember=True) for loss in ("inclusion", "symmetric", "hardest", "matryoshka")),
+    *(Case(loss, "shared", remember=True) for loss in ("objectives_learned", "rated")),
     *(Case(loss, "shared", chunk_size=2) for loss in CHUNKED),
     *(Case("softmax", kind, guide=guide) for kind in ("in_batch", "shared", "own") for guide in ("model", "table")),
     *(Case("symmetric", kind, guide=guide) for kind in ("in_batch", "own") for guide in ("model", "table")),
@@ -115,6 +125,7 @@ class Model(nn.Module):
         self.candidate = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, WIDTH))
         self.scorer = Dot(logit_scale=3.0, learnable=True)
         self.loss: Loss = LOSSES[case.loss]()
+        self.loss.build((WIDTH, WIDTH))
         self.memory = Memory(2 * CORPUS, WIDTH) if case.remember else None
         sizes, generator = ((ROWS, CORPUS), (ROWS, WIDTH), (CORPUS, WIDTH)), torch.Generator().manual_seed(6)
         table = Table(*(torch.randn(size, generator=generator) for size in sizes))
@@ -135,11 +146,12 @@ class Model(nn.Module):
             gather=gather,
             chunk_size=self.case.chunk_size,
             memory=self.memory,
-            weight=batch.weight,
+            weight=row_weights(batch, self.loss),
             teaching=self.teaching,
             layouts=Layouts(SIDE, SIDE),
         )
-        weight = batch.weight * losses.compared if self.loss.compares else batch.weight
+        weight = row_weights(batch, self.loss)
+        weight = weight * losses.compared if self.loss.compares else weight
         if self.case.known and not self.loss.symmetric:
             assert not losses.compared[batch.row == ALONE].any()
         share = distributed.sum_over_ranks(weight.sum()) / distributed.world_size() if gather else weight.sum()
@@ -165,6 +177,9 @@ def make_batch(case: Case, rows: Tensor, processes: list[int], proposals: float)
     candidates = Candidates(
         {"x": corpus[ids]}, ids, torch.bincount(target, minlength=len(ids)).float(), expected[ids].log()
     )
+    generator = torch.Generator().manual_seed(7)
+    clicked, bought = torch.rand(2, ROWS, generator=generator) < torch.tensor([[0.8], [0.4]])
+    rating = torch.randn(ROWS, generator=generator).masked_fill(~clicked, torch.nan)
     negatives = None
     if case.negatives == "own":
         negatives = torch.full_like(drawn, -1).masked_scatter(drawn >= 0, column[len(rows) :])
@@ -178,6 +193,8 @@ def make_batch(case: Case, rows: Tensor, processes: list[int], proposals: float)
         weight=weight[rows],
         row=rows,
         num_candidates=CORPUS,
+        objectives={"click": clicked[rows].float(), "buy": bought[rows].float()},
+        rating=rating[rows],
     )
 
 

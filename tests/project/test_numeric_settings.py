@@ -31,6 +31,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "HardestNegative": {"num_negatives": 2},
     "Matryoshka": {"loss": losses.BPR, "dims": [4]},
     "WeightedSum": {"losses": [losses.BPR]},
+    "Objectives": {"losses": {"click": losses.BPR}},
     "ByTime": {"folds": 3},
     "PublishedFold": {"column": "fold"},
     "Memory": {"size": 3, "width": 2},

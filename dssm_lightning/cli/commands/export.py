@@ -17,7 +17,7 @@ def export(
     output: str,
     config: list[str] | None = None,
     ckpt_path: str = "best",
-    vectors: Literal["float32", "float16", "int8", "binary"] = "float32",
+    vectors: Literal["float32", "float16", "int8", "binary"] | None = None,
     pt2: bool = False,
     picture: str | None = None,
     truncate_dim: int | None = None,
@@ -30,7 +30,8 @@ def export(
             ones; None = the newest run of any config, with its own data.
         ckpt_path: a checkpoint file, or best or last: the checkpoint of the newest run (of the config).
         vectors: what a number of a searched vector takes: float32, float16, int8 or binary. With less than float32, the
-            best candidates are scored again with float32, or with int8 if the candidate tower has vectors: int8.
+            best candidates are scored again with float32, or with int8 if the candidate tower has vectors. None =
+            binary if the candidate tower has vectors: binary, else float32.
         pt2: also write both towers as torch.export programs, query.pt2 and candidate.pt2.
         picture: the candidates' column of the small pictures to show, paths or bytes of picture files; None = that of a
             feature of pictures, if there is one; an empty text = no pictures.

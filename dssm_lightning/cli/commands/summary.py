@@ -49,7 +49,7 @@ def summary(
         model = model_of(content, str(path))
         data = api.data_of(path, model.schemas) if not config else api.load_data(with_refit(config, path))
         data.encode_with(model.schemas)
-        described = describe(model, loss_of(content, str(path)), data)
+        described = describe(model, loss_of(content, model.widths, str(path)), data)
     show_summary(described, depth)
     if plot is not None:
         draw_network(described, Path(plot))

@@ -151,7 +151,15 @@ class Assembler:
             weight=None if interactions.weight is None else interactions.weight[rows],
             row=rows,
             num_candidates=len(self.data.candidates),
+            objectives=self._objectives(rows),
+            rating=None if interactions.rating is None else interactions.rating[rows],
         )
+
+    def _objectives(self, rows: Tensor) -> dict[str, Tensor] | None:
+        if self.data.interactions.objectives is None:
+            return None
+        columns = self.data.interactions.objectives[rows].float().unbind(1)
+        return dict(zip(self.data.objectives, columns, strict=True))
 
     def _known(self, query: Tensor) -> Ragged:
         return take(self.likes.candidates, query) if self._same_text is None else self._same_text.of(query)

@@ -32,6 +32,7 @@ class CandidateLists(NamedTuple):
     shown: Ragged  # G rows of corpus rows: label 0
     grade: Ragged | None  # G rows: the grade of each relevant candidate; None = all have the same grade
     by_event: bool  # whether a query may have several lists, one for each context
+    objectives: Ragged | None = None  # G rows: (O,) the objectives of each relevant candidate; None = there are none
 
     @property
     def longest(self) -> int:
@@ -60,7 +61,7 @@ def candidate_lists(assembler: Assembler, fold: int) -> CandidateLists:
     G = int(number.max()) + 1 if len(rows) else 0
     candidate, liked = interactions.candidate[rows].long(), interactions.label[rows] > 0
     first = torch.full((G,), len(interactions.query)).scatter_reduce(0, number, rows, "amin")
-    grade = interactions.grade
+    grade, several = interactions.grade, interactions.objectives
     lists = CandidateLists(
         query=interactions.query[first],
         first=first,
@@ -69,6 +70,7 @@ def candidate_lists(assembler: Assembler, fold: int) -> CandidateLists:
         shown=group(number[~liked], candidate[~liked], G),
         grade=None if grade is None else group(number[liked], grade[rows[liked]], G),
         by_event=by_event,
+        objectives=None if several is None else group(number[liked], several[rows[liked]], G),
     )
     if G and not bool(((lists.relevant.lengths > 0) & (lists.shown.lengths > 0)).any()):
         raise UserError(

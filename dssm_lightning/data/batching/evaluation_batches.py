@@ -94,6 +94,9 @@ def shard_queries(
     shown = group(interactions.query[not_liked], interactions.candidate[not_liked], num_queries)
     grade = interactions.grade
     grades = None if grade is None else group(interactions.query[liked], grade[liked], num_queries)
+    several = None
+    if interactions.objectives is not None:
+        several = group(interactions.query[liked], interactions.objectives[liked], num_queries)
     queries = (relevant.lengths + shown.lengths).nonzero().squeeze(1)
 
     def make(numbers: Tensor) -> EvaluationBatch:
@@ -105,6 +108,7 @@ def shard_queries(
             seen=take(assembler.likes.candidates, query),
             shown=None if interactions.label is None else take(shown, query),
             grade=None if grades is None else take(grades, query).values,
+            objectives=None if several is None else take(several, query).values,
         )
 
     return _shard_in_turn(make, len(queries), assembler, process_rank, world_size)
@@ -129,6 +133,7 @@ def shard_events(
             shown=None if interactions.label is None else _select(candidate, ~liked),
             row=rows,
             grade=None if interactions.grade is None else interactions.grade[rows[liked]],
+            objectives=None if interactions.objectives is None else interactions.objectives[rows[liked]],
         )
 
     return _shard_in_turn(make, len(events), assembler, process_rank, world_size)
@@ -155,6 +160,7 @@ def shard_lists(
             grade=None if lists.grade is None else take(lists.grade, numbers).values,
             num_liked=take(assembler.likes.candidates, query).lengths,
             listed=take(lists.listed, numbers),
+            objectives=None if lists.objectives is None else take(lists.objectives, numbers).values,
         )
 
     own = torch.arange(min(process_rank, len(lists.query)), len(lists.query), world_size)

@@ -32,6 +32,7 @@ class Ranking(NamedTuple):
     groups: dict[str, Tensor]  # name -> (M,) bool: candidates of a metric slice
     query_groups: dict[str, Tensor]  # name -> (rows of the query table,) bool: queries of a metric slice
     longest_list: int | None = None  # candidates of the longest list, if each query ranks its own; None = it ranks all
+    objectives: tuple[str, ...] = ()  # names of the objectives, each of which has metrics of its own
 
     @property
     def size(self) -> int:
@@ -115,6 +116,7 @@ def renumber_candidates(batch: EvaluationBatch, place: Tensor) -> EvaluationBatc
         grade=None if batch.grade is None else batch.grade[ranked],
         num_liked=batch.liked,
         listed=None if batch.listed is None else _renumber(batch.listed, place),
+        objectives=None if batch.objectives is None else batch.objectives[ranked],
     )
 
 

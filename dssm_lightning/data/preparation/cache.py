@@ -64,6 +64,7 @@ class Prepared(NamedTuple):
     candidates: pl.DataFrame  # raw columns without image bytes, the id first
     display: list[str]
     report: dict[str, int]  # numbers of dropped rows and of rows in each fold
+    objectives: tuple[str, ...] = ()  # names of the columns of `interactions.objectives`
 
 
 def fingerprint(*parts: str) -> str:
@@ -167,7 +168,9 @@ def read(folder: Path) -> Prepared:
     interactions = Interactions(**groups.pop("interactions"))
     return Prepared(
         schemas=saved_schemas(folder),
-        **groups,
+        query=groups["query"],
+        event=groups["event"],
+        candidate=groups["candidate"],
         interactions=interactions,
         queries=_table(folder / "queries.parquet"),
         candidates=_table(folder / "candidates.parquet"),

@@ -15,12 +15,15 @@ from dssm_lightning.data.interactions import FOLDS, LEFT_OUT, TRAIN, Interaction
 from dssm_lightning.data.preparation import cache
 from dssm_lightning.data.preparation.fit_schemas import fit_schemas
 from dssm_lightning.data.preparation.named_negatives import explicit_negatives
+from dssm_lightning.data.preparation.objectives import objective_rows, standard_ratings
 from dssm_lightning.data.preparation.training_settings import with_dropout_of, without_dropout
 from dssm_lightning.data.setting_checks import check_labels
 from dssm_lightning.data.sources import Source, file_formats
 from dssm_lightning.data.splits import Split
 from dssm_lightning.data.tables.column_roles import ColumnRoles
-from dssm_lightning.data.tables.tables import Tables, collapse, first_of_pairs, keep_rows
+from dssm_lightning.data.tables.objectives import shared_by_pairs, with_objectives
+from dssm_lightning.data.tables.ratings import with_rating
+from dssm_lightning.data.tables.tables import RawTables, Tables, collapse, first_of_pairs, keep_rows
 from dssm_lightning.data.tables.times import seconds
 from dssm_lightning.features import History, LikedBy
 from dssm_lightning.features.schema import Schema, Schemas
@@ -45,6 +48,16 @@ class Recipe:
     """File that holds the column, by query; None = the interactions hold it."""
     needs_labels: bool = False
     """Whether interactions without a label are refused before they are encoded; the cache does not depend on it."""
+    objectives: tuple[tuple[str, str | None], ...] = ()
+    """Names and rules of the objectives, as :func:`with_objectives` reads them."""
+    rating: str | None = None
+    """Column of numbers for a rating head."""
+
+    def tables(self) -> RawTables:
+        """Return the tables of the source, with the columns of the objectives."""
+        columns = [feature.source_column for feature in _read(self.query)]
+        raw = with_objectives(self.source.tables(), dict(self.objectives), columns)
+        return raw if self.rating is None else with_rating(raw, self.rating, columns)
 
     def fingerprint(self, schemas: Schemas) -> str:
         """Return the name of the cache for these schemas, fitted or not."""
@@ -53,7 +66,8 @@ class Recipe:
         if self.negatives_file is not None:
             files = [(file, file.stat()) for file in file_formats.locate(self.negatives_file, "negatives")]
             named += "".join(f"|{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in files)
-        return cache.fingerprint(self.source.fingerprint(), without_dropout(schemas).to_json(), split, named)
+        several = [repr((self.objectives, self.rating))] if self.objectives or self.rating else []
+        return cache.fingerprint(self.source.fingerprint(), without_dropout(schemas).to_json(), split, named, *several)
 
 
 def prepare(recipe: Recipe, cache_dir: Path, fitted: Schemas | None = None) -> Path:
@@ -95,7 +109,8 @@ def read_prepared(recipe: Recipe, folder: Path, fitted: Schemas | None = None) -
     """Map the data of :func:`prepare`, with the settings that only training reads as they are declared or fitted."""
     data = cache.read(folder)
     declared = fitted or Schemas(recipe.query, recipe.candidate)
-    return data._replace(schemas=with_dropout_of(data.schemas, declared))
+    names = tuple(name for name, _ in recipe.objectives)
+    return data._replace(schemas=with_dropout_of(data.schemas, declared), objectives=names)
 
 
 def _name(files: list[str]) -> str:
@@ -119,7 +134,7 @@ def check_declared(recipe: Recipe, trained: Schemas) -> None:
 
 def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
     query_features, candidate_features = _read(recipe.query), _read(recipe.candidate)
-    raw = recipe.source.tables()
+    raw = recipe.tables()
     if recipe.needs_labels:
         check_labels(raw.keys.label)
     resolved = raw.resolve(
@@ -133,7 +148,7 @@ def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
         if recipe.negatives_column is None
         else explicit_negatives(tables, recipe.negatives_column, recipe.negatives_file)
     )
-    interactions = _interactions(tables, fold, negatives)
+    interactions = _interactions(tables, fold, negatives, recipe.rating)
     event = Schema(tuple(f for f in query_features if f.source_column not in tables.queries.columns))
     schemas = fitted or fit_schemas(Schemas(recipe.query, recipe.candidate), tables, interactions)
     prepared = cache.Prepared(
@@ -179,11 +194,11 @@ def kept_rows(tables: Tables, split: Split) -> tuple[Tables, Tensor, dict[str, i
     same pair: they go first.
     """
     if not split.leaves_rows_out:
-        tables, repeated = collapse(tables)
+        tables, repeated = collapse(shared_by_pairs(tables))
         return tables, _folds(split, tables), {"repeated interactions dropped": repeated}
     fold = _folds(split, tables)
     kept = (fold != LEFT_OUT).numpy()
-    tables, fold = keep_rows(tables, kept), fold[torch.from_numpy(kept)]
+    tables, fold = shared_by_pairs(keep_rows(tables, kept)), fold[torch.from_numpy(kept)]
     first = first_of_pairs(tables)
     counts = {"later interactions left out": int((~kept).sum()), "repeated interactions dropped": int((~first).sum())}
     return keep_rows(tables, first), fold[torch.from_numpy(first)], counts
@@ -193,7 +208,7 @@ def _folds(split: Split, tables: Tables) -> Tensor:
     return torch.from_numpy(np.asarray(split.assign(tables), dtype=np.int8))
 
 
-def _interactions(tables: Tables, fold: Tensor, negatives: Ragged | None) -> Interactions:
+def _interactions(tables: Tables, fold: Tensor, negatives: Ragged | None, rating: str | None) -> Interactions:
     keys, frame = tables.keys, tables.interactions
     interactions = Interactions(
         query=tables.query_rows,
@@ -204,6 +219,8 @@ def _interactions(tables: Tables, fold: Tensor, negatives: Ragged | None) -> Int
         time=_times(frame, keys),
         negatives=negatives,
         grade=_floats(frame, keys.grade),
+        objectives=objective_rows(tables, fold),
+        rating=None if rating is None else standard_ratings(frame[rating], fold),
     )
     if len(interactions.rows(TRAIN, label=1)) == 0:
         raise UserError(

@@ -41,10 +41,17 @@ class PositiveRows:
     column: str
     sign: str
     value: float | str
+    setting: str = "positive"
+    """The setting that has the comparison, for messages."""
 
     @classmethod
-    def parse(cls, rule: str) -> PositiveRows:
-        """Read a comparison.
+    def is_rule(cls, text: str) -> bool:
+        """Return whether a text has a sign of a comparison."""
+        return any(sign in text for sign in _OPERATORS)
+
+    @classmethod
+    def parse(cls, rule: str, setting: str = "positive") -> PositiveRows:
+        """Read a comparison of a setting.
 
         Raises:
             UserError: the text is no comparison; an order of texts.
@@ -52,7 +59,7 @@ class PositiveRows:
         found = _RULE.fullmatch(rule) if isinstance(rule, str) else None
         if found is None or found["value"][0] in "<>=!":
             raise UserError(
-                f"positive is {rule!r}; it must be a column, one of {', '.join(_OPERATORS)}, and a value, such as "
+                f"{setting} is {rule!r}; it must be a column, one of {', '.join(_OPERATORS)}, and a value, such as "
                 "'rating >= 7' or 'event == purchase'"
             )
         quoted = _QUOTED.fullmatch(found["value"])
@@ -60,8 +67,8 @@ class PositiveRows:
         if not quoted and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", found["value"]):
             value = float(found["value"])
         if isinstance(value, str) and found["sign"] not in ("==", "!="):
-            raise UserError(f"positive is {rule!r}; a text can only be compared by == and !=")
-        return cls(found["column"], found["sign"], value)
+            raise UserError(f"{setting} is {rule!r}; a text can only be compared by == and !=")
+        return cls(found["column"], found["sign"], value, setting)
 
     @property
     def name(self) -> str:
@@ -75,9 +82,9 @@ class PositiveRows:
         Raises:
             UserError: no such column; a value that is missing, or that is no number.
         """
-        checks.columns(interactions, "interactions", [self.column], f"positive {self.name!r}: column")
+        checks.columns(interactions, "interactions", [self.column], f"{self.setting} {self.name!r}: column")
         column = interactions[self.column]
-        about = f"positive {self.name!r}: column {self.column!r}"
+        about = f"{self.setting} {self.name!r}: column {self.column!r}"
         if isinstance(self.value, float):
             column = as_numbers(column, about)
             if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):

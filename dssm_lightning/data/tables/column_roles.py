@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -27,3 +27,5 @@ class ColumnRoles:
     """Column that orders a query's interactions (a number or a datetime); None = no order is known."""
     grade: str | None = None
     """Column with the grade of a liked candidate, a whole number from 1 on: the gain of NDCG; None = 1."""
+    objectives: tuple[str, ...] = field(default=(), repr=False)
+    """Columns with 1 for the positives of an objective and 0 for other rows: a setting of the data, of no source."""

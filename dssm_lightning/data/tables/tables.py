@@ -90,7 +90,7 @@ class RawTables:
     def _check_keys(self) -> None:
         keys = self.keys
         own = {
-            "interactions": {name: value for name, value in vars(keys).items() if value is not None},
+            "interactions": {name: value for name, value in vars(keys).items() if isinstance(value, str)},
             "queries": {"query_id": keys.query_id},
             "candidates": {"candidate_id": keys.candidate_id},
         }

@@ -6,6 +6,7 @@ from dssm_lightning.evaluation.baselines.choice import choose_baselines, default
 from dssm_lightning.evaluation.baselines.ease import EASE
 from dssm_lightning.evaluation.baselines.item_knn import ItemKNN
 from dssm_lightning.evaluation.baselines.label_means import LabelMeans
+from dssm_lightning.evaluation.baselines.pixels import PixelCosine
 from dssm_lightning.evaluation.baselines.popularity import PopularityBaseline, RecentPopularity
 from dssm_lightning.evaluation.baselines.text import TermBaseline
 
@@ -17,6 +18,7 @@ __all__ = [
     "ContentTfIdf",
     "ItemKNN",
     "LabelMeans",
+    "PixelCosine",
     "PopularityBaseline",
     "RecentPopularity",
     "TermBaseline",

@@ -30,6 +30,13 @@ class TimedPositives(NamedTuple):
     of_row: Tensor  # (R,) float64 of each row of the interaction table
 
 
+class CorpusPictures(NamedTuple):
+    """The pictures of the corpus, and the feature of the queries that they are compared with."""
+
+    query_feature: str  # an Image of the same size and mode
+    pixels: Tensor  # (N, channels, size, size) uint8, the last channel is the coverage
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BaselineData:
     """The data that baselines are fitted on. They come from the training rows only, like the data of a model.
@@ -57,6 +64,8 @@ class BaselineData:
     """(N,) the text of each candidate; None = candidates have no text."""
     attributes: Mapping[str, Ragged] = field(default_factory=dict)
     """By the name of a categorical candidate feature, the category ids of each candidate (N rows)."""
+    pictures: CorpusPictures | None = None
+    """The pictures of the corpus; None = the sides have no pictures of one size and mode."""
     timed: TimedPositives | None = None
     """The training positives by time; None = interactions have no time."""
 

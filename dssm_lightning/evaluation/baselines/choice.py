@@ -9,6 +9,7 @@ from dssm_lightning.evaluation.baselines.candidate_content import AttributePopul
 from dssm_lightning.evaluation.baselines.ease import EASE
 from dssm_lightning.evaluation.baselines.item_knn import ItemKNN
 from dssm_lightning.evaluation.baselines.label_means import LabelMeans
+from dssm_lightning.evaluation.baselines.pixels import PixelCosine
 from dssm_lightning.evaluation.baselines.popularity import PopularityBaseline, RecentPopularity
 from dssm_lightning.evaluation.baselines.text import TermBaseline
 from dssm_lightning.retrieval.term_search import BM25, TfIdf
@@ -37,8 +38,8 @@ def default_baselines(
     """
     by_attribute = [AttributePopularity(name) for name in attributes]
     recent, eases = [RecentPopularity(each) for each in days], [EASE(each) for each in l2]
-    by_terms = [TermBaseline(TfIdf()), TermBaseline(BM25())]
-    return [PopularityBaseline(), *recent, *by_attribute, ItemKNN(), *eases, LabelMeans(), ContentTfIdf(), *by_terms]
+    by_content = [ContentTfIdf(), TermBaseline(TfIdf()), TermBaseline(BM25()), PixelCosine()]
+    return [PopularityBaseline(), *recent, *by_attribute, ItemKNN(), *eases, LabelMeans(), *by_content]
 
 
 def choose_baselines(

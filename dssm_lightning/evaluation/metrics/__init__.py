@@ -16,7 +16,7 @@ from dssm_lightning.evaluation.metrics.ranking_metrics import (
 from dssm_lightning.evaluation.metrics.ranks import Ranks, places_in_lists, rank, rank_both, rank_lists
 from dssm_lightning.evaluation.metrics.recommended_lists import Recommended
 from dssm_lightning.evaluation.metrics.row_values import RowKeeper, RowValues
-from dssm_lightning.evaluation.metrics.slices import MetricSlices
+from dssm_lightning.evaluation.metrics.slices import MetricSlices, RankSlices
 
 __all__ = [
     "MAP",
@@ -31,6 +31,7 @@ __all__ = [
     "Precision",
     "QueryAUROC",
     "RankMetric",
+    "RankSlices",
     "Ranks",
     "Recall",
     "Recommended",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.utils.ragged import Ragged
 
 COMPARE_CHUNK = 1 << 19
@@ -79,3 +80,18 @@ def padded_scores(scores: Tensor, table: Ragged) -> Tensor:
     padded = scores.new_full((len(scores), longest), -torch.inf)
     padded[rows, place] = scores[rows, table.values.long()]
     return padded
+
+
+def list_scores(scores: Tensor, batch: EvaluationBatch) -> Tensor:
+    """Return the scores that an evaluation takes: (Q, N), or (Q, L) of the batch's own lists.
+
+    Args:
+        scores: (Q, N) of the ranked candidates.
+        batch: the scored queries.
+    """
+    return scores if batch.listed is None else padded_scores(scores, batch.listed)
+
+
+def scores_of(scores: Tensor, table: Ragged) -> Tensor:
+    """Return the scores (T,) of the columns that a table of Q rows names, of scores (Q, N)."""
+    return scores[table.rows, table.values.long()]

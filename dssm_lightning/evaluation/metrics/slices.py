@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -24,12 +25,79 @@ SLICES = ("cold_queries", "cold_candidates", "head", "middle", "tail")
 HEAD, MIDDLE, TAIL = 0, 1, 2
 
 
-class MetricSlices(nn.Module):
+class RankSlices(nn.Module):
+    """A few metrics of each of several slices, which select relevant candidates; the others stay as rivals.
+
+    Args:
+        ks: cut-offs of the evaluation; each slice has hit rate, recall and NDCG at 10 and recall at 100 if ``ks`` has
+            10 and 100.
+        names: of the slices.
+
+    Example:
+        >>> from dssm_lightning.evaluation.metrics import rank
+        >>> ranks = rank(torch.tensor([[1.0, 3.0, 2.0]]), Ragged.from_lengths(torch.tensor([0, 1]), torch.tensor([2])))
+        >>> slices = RankSlices([10], ["click", "buy"])
+        >>> _ = slices.add(ranks, torch.tensor([[True, True], [True, False]]).unbind(1))  # only candidate 0 is bought
+        >>> values = slices.compute()
+        >>> values["click/mrr"].item(), round(values["buy/mrr"].item(), 3)
+        (1.0, 0.333)
+    """
+
+    def __init__(self, ks: list[int], names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = list(names)
+        self.collections = nn.ModuleList(_collection(ks, name) for name in self.names)
+
+    @property
+    def metrics(self) -> list[tuple[str, RankMetric]]:
+        """The metrics of all slices with their names, without the numbers of queries."""
+        named = [item for collection in self._collections for item in collection.items()]
+        return [(name, cast(RankMetric, metric)) for name, metric in named if not isinstance(metric, NumQueries)]
+
+    def add(self, ranks: Ranks, masks: Sequence[Tensor]) -> Tensor:
+        """Add a batch of queries.
+
+        Args:
+            ranks: ranks of their T relevant candidates.
+            masks: for each slice (T,) bool, which of them it selects.
+
+        Returns:
+            (Q, M) the value of each query for each of ``metrics``, NaN where a query has no value.
+        """
+        values = []
+        for collection, mask in zip(self._collections, masks, strict=True):
+            kept = ranks.only(mask)
+            collection.update(kept)
+            metrics = [cast(RankMetric, each) for each in collection.values() if not isinstance(each, NumQueries)]
+            values += [metric.by_row(kept) for metric in metrics]
+        return torch.stack(values, dim=1)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return every metric of every slice that has a query. This is a collective: every process must call it."""
+        values: dict[str, Tensor] = {}
+        for name, collection in zip(self.names, self._collections, strict=True):
+            found = collection.compute()
+            if found[f"{name}/queries"]:
+                values |= {key: value for key, value in found.items() if not value.isnan()}
+        return values
+
+    def reset(self) -> None:
+        """Remove all queries."""
+        for collection in self._collections:
+            collection.reset()
+
+    @property
+    def _collections(self) -> list[MetricCollection]:
+        return [cast(MetricCollection, each) for each in self.collections]
+
+
+class MetricSlices(RankSlices):
     """A few metrics of each slice, named as in ``head/recall@10``, and its number of queries, as ``head/queries``.
 
     The slice ``cold_queries`` has the queries without a training positive. The other slices select relevant
     candidates: ``cold_candidates`` are no query's training positive; ``head``, ``middle`` and ``tail`` are the
-    :func:`popularity_bands`. ``groups`` add slices of candidates, ``query_groups`` add slices of queries. A relevant
+    :func:`popularity_bands`. ``groups`` add slices of candidates, ``query_groups`` add slices of queries, and
+    ``objectives`` slices of pairs: those that are positives of an objective. A relevant
     candidate outside a slice stays in the ranking as a rival. A slice's value therefore equals the value of an
     evaluation in which only the slice's candidates are relevant.
 
@@ -39,6 +107,7 @@ class MetricSlices(nn.Module):
         popularity: (N,) training positives of each candidate.
         groups: by name (N,) bool, the candidates of the slice.
         query_groups: by name (rows of the query table,) bool, the queries of the slice.
+        objectives: their names.
 
     Example:
         >>> from dssm_lightning.evaluation.metrics import rank
@@ -57,22 +126,17 @@ class MetricSlices(nn.Module):
         popularity: Tensor,
         groups: dict[str, Tensor] | None = None,
         query_groups: dict[str, Tensor] | None = None,
+        objectives: Sequence[str] = (),
     ) -> None:
-        super().__init__()
         band = popularity_bands(popularity)
         bands = {name: band == number for name, number in (("head", HEAD), ("middle", MIDDLE), ("tail", TAIL))}
-        self._candidate_masks = {"cold_candidates": popularity == 0, **bands, **(groups or {})}  # (N,) each
-        self._query_masks = query_groups or {}
-        self._names = ["cold_queries", *self._candidate_masks, *self._query_masks]
-        self.collections = nn.ModuleList(_collection(ks, name) for name in self._names)
+        masks = {"cold_candidates": popularity == 0, **bands, **(groups or {})}  # (N,) each
+        super().__init__(ks, ["cold_queries", *masks, *(query_groups or {}), *objectives])
+        self._candidate_masks, self._query_masks = masks, query_groups or {}
 
-    @property
-    def metrics(self) -> list[tuple[str, RankMetric]]:
-        """The metrics of all slices with their names, without the numbers of queries."""
-        named = [item for collection in self._collections for item in collection.items()]
-        return [(name, cast(RankMetric, metric)) for name, metric in named if not isinstance(metric, NumQueries)]
-
-    def update(self, ranks: Ranks, relevant: Ragged, liked: Tensor, query_row: Tensor) -> Tensor:
+    def update(
+        self, ranks: Ranks, relevant: Ragged, liked: Tensor, query_row: Tensor, objectives: Tensor | None = None
+    ) -> Tensor:
         """Add a batch of queries.
 
         Args:
@@ -80,6 +144,7 @@ class MetricSlices(nn.Module):
             relevant: the corpus rows of these candidates.
             liked: (Q,) number of training positives of each query.
             query_row: (Q,) its row in the query table.
+            objectives: (T, O) bool, the objectives of each relevant candidate; None = there are none.
 
         Returns:
             (Q, M) the value of each query for each of ``metrics``, NaN where a query has no value.
@@ -91,32 +156,9 @@ class MetricSlices(nn.Module):
             is_cold,
             *(mask.to(candidate.device)[candidate] for mask in self._candidate_masks.values()),
             *(mask.to(owner.device)[owner] for mask in self._query_masks.values()),
+            *(() if objectives is None else objectives.unbind(1)),
         ]
-        values = []
-        for collection, mask in zip(self._collections, masks, strict=True):
-            kept = ranks.only(mask)
-            collection.update(kept)
-            metrics = [cast(RankMetric, each) for each in collection.values() if not isinstance(each, NumQueries)]
-            values += [metric.by_row(kept) for metric in metrics]
-        return torch.stack(values, dim=1)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return every metric of every slice that has a query. This is a collective: every process must call it."""
-        values: dict[str, Tensor] = {}
-        for name, collection in zip(self._names, self._collections, strict=True):
-            found = collection.compute()
-            if found[f"{name}/queries"]:
-                values |= {key: value for key, value in found.items() if not value.isnan()}
-        return values
-
-    def reset(self) -> None:
-        """Remove all queries."""
-        for collection in self._collections:
-            collection.reset()
-
-    @property
-    def _collections(self) -> list[MetricCollection]:
-        return [cast(MetricCollection, each) for each in self.collections]
+        return self.add(ranks, masks)
 
 
 def popularity_bands(popularity: Tensor) -> Tensor:

@@ -19,10 +19,12 @@ from dssm_lightning.inspection.doctor.pictures import check_pictures
 from dssm_lightning.inspection.doctor.refusals import refusal
 from dssm_lightning.inspection.doctor.schedule import check_schedule
 from dssm_lightning.inspection.doctor.settings import Sections
+from dssm_lightning.inspection.doctor.several_objectives import check_several
 from dssm_lightning.inspection.doctor.sizes import check_sizes
 from dssm_lightning.inspection.doctor.subject import Subject
 from dssm_lightning.inspection.doctor.times import check_times
 from dssm_lightning.inspection.doctor.trial import check_memory, check_trial, run_trial
+from dssm_lightning.training.objective_checks import check_objectives
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import without_repeats
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from dssm_lightning.training.module import TwoTower
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
-    *(check_leaks, check_pairs, check_times, check_corpus, check_lists),
+    *(check_leaks, check_pairs, check_times, check_corpus, check_lists, check_several),
     *(check_columns, check_contents, check_histories, check_pictures),
     *(check_schedule, check_objective, check_sizes, check_memory),
 )
@@ -66,6 +68,7 @@ def examine(
         try:
             if model is not None:
                 data.train_on_liked_rows_only(not model.loss.uses_labels)
+                check_objectives(model.loss, data)
             data.assemble()
         except REFUSED as error:
             return [*findings, refusal(error, sections, "data")]

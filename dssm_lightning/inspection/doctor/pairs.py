@@ -46,7 +46,7 @@ def _repeated(subject: Subject) -> Iterator[Finding]:
 
 def _contradictions(subject: Subject) -> Iterator[Finding]:
     raw, keys = subject.raw, subject.raw.keys
-    if keys.label is None:
+    if keys.label is None or keys.objectives:  # a click and a view of one pair are no contradiction
         return
     liked = pl.col(keys.label).cast(pl.Float64) > 0
     both = raw.interactions.group_by(keys.query_id, keys.candidate_id).agg(liked=liked.any(), disliked=(~liked).any())
@@ -62,7 +62,7 @@ def _contradictions(subject: Subject) -> Iterator[Finding]:
 
 def _labels(subject: Subject) -> Iterator[Finding]:
     label, model = subject.interactions.label, subject.model
-    if label is None or model is None:
+    if label is None or model is None or subject.prepared.objectives:
         return
     liked = float((label > 0).float().mean())
     where = "data.source.label"

@@ -85,6 +85,8 @@ def _remedy(message: str, sections: Sections) -> Change | None:
         r"set batch_by: query": ("data.batch_by", "query"),
         r"leaves no (?:train|validation|test) rows|leave no rows for training": ("data.split", None),
         r"needs a time, but": ("data.source.init_args.time", "timestamp"),
+        r"^data: objective|no objective '|of objective '": ("data.objectives", {"click": "clicked == 1"}),
+        r"data[.:] ?rating": ("data.rating", None),
         r"^label column|no positive is left|label_above": ("data.source.init_args.positive", "rating >= 4"),
         r"^weight column|weights of all": ("data.source.init_args.weight", None),
         r"^time column": ("data.source.init_args.time", None),

@@ -48,8 +48,8 @@ class Subject:
 
     @cached_property
     def raw(self) -> RawTables:
-        """The tables as the source has them, with repeated pairs."""
-        return self.data.recipe.source.tables()
+        """The tables as the source has them, with repeated pairs, and with the columns of the objectives."""
+        return self.data.recipe.tables()
 
     @cached_property
     def tables(self) -> Tables:

@@ -19,6 +19,7 @@ from dssm_lightning.inspection.doctor.findings import Finding, Level, percent, y
 from dssm_lightning.inspection.doctor.subject import Subject
 from dssm_lightning.losses import SampledSoftmax
 from dssm_lightning.training.negative_counts import NegativeCounts
+from dssm_lightning.training.objective import row_weights
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
 from dssm_lightning.utils.seeding import Counter, seed_torch
 
@@ -123,9 +124,7 @@ def run_trial(subject: Subject) -> Trial | None:
 
 def _step(model: TwoTower, batch: Batch, counts: NegativeCounts) -> tuple[float, int]:
     """Compute the gradient of one batch; return the loss, and how many rows have nothing to compare with."""
-    weight = torch.ones(len(batch.row)) if batch.weight is None else batch.weight.clone()
-    if batch.label is not None and not model.loss.uses_labels:
-        weight = weight * batch.label
+    weight = row_weights(batch, model.loss)
     losses = model.per_query_loss(batch, weight, counts)
     lonely = int((~losses.compared).sum()) if model.loss.compares else 0
     loss = losses.total / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import polars as pl
@@ -49,7 +50,7 @@ def find_feedback(
         for name in own:
             found = find(events, name, events.columns[name], label is not None)
             if found is not None:
-                return _checked(events, found)
+                return _with_others(events, _checked(events, found), own)
     flag = None if label is not None else _flag(events, own)
     if flag is not None:
         return flag
@@ -89,6 +90,17 @@ def _checked(events: Table, found: Feedback) -> Feedback:
             f"{held}; say what counts as liked by `positive`, such as 'rating >= 4'"
         )
     return found
+
+
+def _with_others(events: Table, found: Feedback, own: Sequence[str]) -> Feedback:
+    """Name the other columns of 1 and 0 that say what was liked, such as purchases beside clicks."""
+    others = [name for name in own if name != found.column and words.has_word(name, words.LABEL)]
+    others = [name for name in others if _is_flag(events.columns[name])]
+    if not others:
+        return found
+    named = ", ".join(others)
+    note = f"{named} could be learned as well: `data.objectives`, docs/how-to/several-objectives.md"
+    return replace(found, note=f"{found.note}; {note}")
 
 
 def _labels(events: Table, name: str, column: Column, given: bool) -> Feedback | None:

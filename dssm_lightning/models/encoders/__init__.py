@@ -33,6 +33,7 @@ from dssm_lightning.models.encoders.dense import Dense, Identity, Linear
 from dssm_lightning.models.encoders.embedding import Embedding
 from dssm_lightning.models.encoders.embedding_bag import EmbeddingBag
 from dssm_lightning.models.encoders.fixed_codes import Codes
+from dssm_lightning.models.encoders.random_view import BatchTransform, RandomView
 from dssm_lightning.models.encoders.sequential import GRU, SelfAttention
 from dssm_lightning.models.encoders.term_bag import TermBag
 from dssm_lightning.models.encoders.word_vectors import WordVectors
@@ -42,6 +43,7 @@ __all__ = [
     "GRU",
     "AttentionPooling",
     "Backbone",
+    "BatchTransform",
     "BiLSTM",
     "Codes",
     "ConvNet",
@@ -54,6 +56,7 @@ __all__ = [
     "EncoderFactory",
     "Identity",
     "Linear",
+    "RandomView",
     "SelfAttention",
     "TermBag",
     "WordVectors",

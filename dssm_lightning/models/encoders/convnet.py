@@ -11,7 +11,7 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.image import Image
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.image_transforms import TransformFactories, Transforms
-from dssm_lightning.utils.errors import UserError, require_at_least
+from dssm_lightning.utils.errors import UserError, require_at_least, require_whole
 from dssm_lightning.utils.ragged import Column
 
 
@@ -76,7 +76,7 @@ class PictureEncoder(Encoder):
 
 
 class ConvNet(PictureEncoder):
-    """Small convolutional net: patches, strided 3 × 3 convolutions, mean over all positions, a linear layer.
+    """Small convolutional net: patches, strided 3 × 3 convolutions, mean over positions, a linear layer.
 
     GroupNorm and ReLU follow each convolution. Unlike BatchNorm, GroupNorm does not depend on the batch (Wu and He
     2018, arXiv:1803.08494). The coverage channel is an input like the colours, so that the net can distinguish padding
@@ -90,12 +90,15 @@ class ConvNet(PictureEncoder):
         channels: output channels of each convolution; None = [16, 32, 64, 128].
         patch: size and stride of the first convolution, which reads each pixel once; each other convolution halves the
             resolution.
+        grid: g; the means of g × g equal parts of the picture reach the linear layer, side by side, so that it knows
+            where something is. 1 = one mean over the whole picture.
 
         transforms: transforms in training, see :class:`~dssm_lightning.models.encoders.image_transforms.Transforms`.
         evaluation_transforms: transforms in evaluation and serving.
 
     Raises:
-        UserError: the feature is not an Image, or the pictures are too small for this number of convolutions.
+        UserError: the feature is not an Image; the pictures are too small for this number of convolutions, or for this
+            grid.
 
     Example:
         >>> import torch
@@ -114,6 +117,7 @@ class ConvNet(PictureEncoder):
         # network
         channels: list[int] | None = None,
         patch: int = 4,
+        grid: int = 1,
         # pictures
         transforms: TransformFactories | None = None,
         evaluation_transforms: TransformFactories | None = None,
@@ -132,15 +136,32 @@ class ConvNet(PictureEncoder):
             layers.extend([group_norm(before), nn.ReLU(), nn.Conv2d(before, after, 3, stride=2, padding=1)])
         layers.extend([group_norm(widths[-1]), nn.ReLU()])
         self.convolutions = layers
-        self.output = nn.Linear(widths[-1], output_dim)
+        side = positions(size, patch, len(widths))
+        require_whole(self.label, "grid", grid)
+        if side % grid:
+            raise UserError(
+                f"{self.label}: grid is {grid}; it must divide the {side} × {side} positions after the convolutions"
+            )
+        self.grid, self.part = grid, side // grid
+        self.output = nn.Linear(widths[-1] * grid**2, output_dim)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, channels, height, width) uint8 -> (B, output_dim)."""
         if not torch.compiler.is_exporting():  # the layout would fix the number of rows
             pixels = pixels.contiguous(memory_format=torch.channels_last)  # one fifth faster on a CPU
         maps = self.convolutions(pixels.to(self.output.weight.dtype) * (2 / 255) - 1)  # (B, C, h, w)
-        embedded: Tensor = self.output(maps.mean(dim=(2, 3)))
+        whole = self.grid == 1
+        means = maps.mean(dim=(2, 3)) if whole else nn.functional.avg_pool2d(maps, self.part).flatten(1)
+        embedded: Tensor = self.output(means)  # from (B, C · grid²)
         return embedded
+
+
+def positions(size: int, patch: int, convolutions: int) -> int:
+    """Return the height and width of the maps after all convolutions."""
+    side = size // patch
+    for _ in range(convolutions - 1):
+        side = (side + 1) // 2
+    return side
 
 
 def image_feature(encoder: Encoder, feature: Feature) -> Image:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from dssm_lightning.features.image import Image
+from dssm_lightning.models.encoders.random_view import BatchTransform
 from dssm_lightning.utils.errors import UserError
 
 TransformFactories: TypeAlias = list[Callable[[], nn.Module]]
@@ -16,6 +18,9 @@ TransformFactories: TypeAlias = list[Callable[[], nn.Module]]
 
 class Transforms:
     """Apply torchvision's v2 transforms to pictures and their coverage, one picture at a time.
+
+    A :class:`~dssm_lightning.models.encoders.random_view.BatchTransform`, such as ``RandomView``, changes a whole batch
+    at once, which is about five times faster on one core.
 
     Random transforms draw from torch's generator, which ``TwoTower`` seeds for each batch: a transformed picture is a
     function of (seed, epoch, step, process), like dropout. Transforms get the colours as an ``Image`` and the coverage
@@ -81,15 +86,26 @@ class Transforms:
         if not steps:
             return pixels
         changed = pixels.new_zeros(len(pixels), pixels.shape[1], self.size, self.size)
-        for row in present.nonzero().flatten().tolist():  # torchvision would draw once for a whole batch
-            changed[row] = _apply(steps, pixels[row])
+        rows = present.nonzero().flatten()
+        if len(rows):
+            changed[rows] = _apply(steps, pixels[rows])
         return changed
 
 
 def _apply(steps: list[nn.Module], pixels: Tensor) -> Tensor:
+    """(B, channels + 1, height, width) -> (B, channels + 1, size, size) after all steps."""
+    for takes_batches, group in groupby(steps, lambda step: isinstance(step, BatchTransform)):
+        some = list(group)
+        if takes_batches:
+            for step in some:
+                pixels = step(pixels)
+        else:  # torchvision would draw once for a whole batch
+            pixels = torch.stack([_apply_to_one(some, picture) for picture in pixels])
+    return pixels
+
+
+def _apply_to_one(steps: list[nn.Module], pixels: Tensor) -> Tensor:
     """(channels + 1, height, width) -> (channels + 1, size, size) after all steps."""
-    if not steps:
-        return pixels  # importing torchvision takes two seconds
     from torchvision import tv_tensors
 
     colours, coverage = tv_tensors.Image(pixels[:-1]), tv_tensors.Mask(pixels[-1:])
@@ -106,7 +122,7 @@ def _tried(steps: list[nn.Module], image: Image, label: str) -> int:
     """Apply the steps to a random picture, and return the size of the result."""
     try:
         with torch.device("cpu"):  # a model may be built on the meta device, where nothing is computed
-            given = _apply(steps, _noise(image))
+            given = _apply(steps, _noise(image)[None])[0]
     except Exception as error:  # transforms can raise anything, also classes of the user
         raise UserError(
             f"{label} ({_names(steps)}) fail on pictures of {image.channels - 1} colours and {image.size} × "
@@ -126,7 +142,7 @@ def _is_random(steps: list[nn.Module], image: Image) -> bool:
         picture, given = _noise(image), []
         for seed in range(4):
             torch.manual_seed(seed)
-            given.append(_apply(steps, picture))
+            given.append(_apply(steps, picture[None])[0])
     return any(not torch.equal(each, given[0]) for each in given)
 
 

@@ -576,3 +576,12 @@ def test_a_column_of_ones_and_zeros(tmp_path: Path, name: str, kind: str) -> Non
     if kind == "labels":
         assert found.share_liked == pytest.approx(1 / 6)
         assert ("guess" in found.note) == (name == "xyz")
+
+
+def test_another_column_of_labels_is_named_as_an_objective() -> None:
+    log = pl.DataFrame({"user": [1, 1, 2, 2] * 9, "item": list(range(6)) * 6, "clicked": [1, 0, 1, 1] * 9})
+    both = log.with_columns(bought=pl.Series([1, 0, 0, 0] * 9))
+    plain, several = (profile_frames(each).feedback for each in (log, both))
+    assert (several.column, several.positive) == (plain.column, plain.positive)
+    assert "objectives" not in plain.note
+    assert "bought could be learned as well: `data.objectives`" in several.note

@@ -113,6 +113,27 @@ def test_convnet_of_too_small_pictures():
         ConvNet(Numeric(name="x"))
 
 
+def test_a_grid_of_convnet_has_a_mean_for_each_part():
+    """Equal to a mean by a loop; one part is the mean over the whole picture, with the weights of earlier releases."""
+    feature = Image(name="p", size=24)
+    encoder = ConvNet(feature, output_dim=3, channels=[8, 16], patch=2, grid=2)
+    pixels = pictures(2, feature)
+    maps = encoder.convolutions(pixels * (2 / 255) - 1)  # (2, 16, 6, 6)
+    parts = [[row[:3, :3], row[:3, 3:], row[3:, :3], row[3:, 3:]] for row in maps.flatten(0, 1)]
+    means = torch.stack([torch.stack([part.mean() for part in row]) for row in parts]).view(2, -1)  # (2, 16 · 4)
+    torch.testing.assert_close(encoder(pixels), encoder.output(means), atol=1e-5, rtol=1e-4)
+    whole = ConvNet(feature, output_dim=3, channels=[8, 16], patch=2)
+    assert whole.output.weight.shape == (3, 16)
+    assert encoder.output.weight.shape == (3, 64)
+    assert whole.state_dict().keys() == encoder.state_dict().keys()
+
+
+@pytest.mark.parametrize(("grid", "message"), [(4, r"grid is 4; .* 6 × 6"), (0, "grid is 0")])
+def test_a_grid_divides_the_positions_of_convnet(grid, message):
+    with pytest.raises(ValueError, match=rf"ConvNet of 'p': {message}"):
+        ConvNet(Image(name="p", size=24), channels=[8, 16], patch=2, grid=grid)
+
+
 # -- Backbone -------------------------------------------------------------------------------------------------------
 
 
