@@ -96,9 +96,9 @@ CASES: dict[str, Case] = {
         partial(ConvTrigrams, output_dim=4, window=1),
     ),
     "SelfAttention": (SEEN, partial(SelfAttention, output_dim=4, num_heads=2)),
-    "SelfAttention gated": (
+    "SelfAttention SwiGLU": (
         SEEN,
-        partial(SelfAttention, output_dim=4, num_heads=2, hidden_dim=6, block="gated", feed_forward="swiglu"),
+        partial(SelfAttention, output_dim=4, num_heads=2, hidden_dim=6, feed_forward="swiglu"),
     ),
     "BiLSTM mean": (WORDS, partial(BiLSTM, embedding_dim=5, hidden_dim=3)),
     "BiLSTM max, 2 layers": (WORDS, partial(BiLSTM, embedding_dim=5, hidden_dim=3, num_layers=2, pooling="max")),

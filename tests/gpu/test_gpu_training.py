@@ -27,7 +27,7 @@ METRIC = 0.03
 ROUNDED = 0.02
 """Relative, of int8 vectors: a weight that differs by rounding moves single codes by 1 of 127; seen: .006."""
 CHOICES = ("TripletMargin(margin=0.5, negatives='semi_hard')",)
-"""Losses that pick one negative by comparing scores: near-ties are decided by rounding, so only the first is compared."""
+"""Losses that pick one negative by its score: rounding decides near-ties, so only the first is compared."""
 DRAWN = ("WARP(margin=1.0, max_trials=None, weight='harmonic')",)
 """Losses that draw by the generator of their device: other draws, so other losses."""
 HALF = 0.05

@@ -98,7 +98,6 @@ def encoders() -> dict[str, Settings]:
     """Encoders of one query feature, or of one candidate feature."""
     counted = HashedWords(name="text", num_buckets=300, count_texts=True)
     words, trigrams = Words(name="text", max_tokens=500), WordTrigrams(name="text", num_buckets=500)
-    gated = {"block": "gated", "feed_forward": "swiglu"}
     queries = {
         "sparse bag": (TEXT, part("EmbeddingBag", output_dim=16, sparse=True)),
         "bag of square roots": (HashedTrigrams(name="text", num_buckets=500), part("EmbeddingBag", pooling="sqrt")),
@@ -110,7 +109,7 @@ def encoders() -> dict[str, Settings]:
         "tokens": (Tokens(name="text", model="bpe", vocab_size=200, max_length=12), part("AttentionPooling")),
         "bag of liked": (PAST, part("EmbeddingBag", output_dim=16)),
         "attention": (PAST, part("SelfAttention", output_dim=16, num_heads=2, dropout=0.0)),
-        "gated attention": (PAST, part("SelfAttention", output_dim=16, **gated, dropout=0.0)),
+        "attention, swiglu": (PAST, part("SelfAttention", output_dim=16, feed_forward="swiglu", dropout=0.0)),
         "gru": (PAST, part("GRU", output_dim=16)),
     }  # fmt: skip
     found: dict[str, Settings] = {}

@@ -7,28 +7,24 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BlockKind = Literal["plain", "gated"]
 FeedForward = Literal["relu", "swiglu"]
 
 
 class AttentionBlock(nn.Module):
     r"""One block of :class:`~dssm_lightning.models.encoders.SelfAttention`: two sublayers, with layer norm before each.
 
-    .. math:: x \leftarrow x + g(x) \odot f(\mathrm{LN}(x)), \qquad g(x) = 1 \text{ or } \sigma(W_g x + b_g)
-
-    The gate g is 1 in a plain block, and learned for each sublayer in a gated one.
+    .. math:: x \leftarrow x + f(\mathrm{LN}(x))
 
     Args:
         width: D of the states.
         num_heads: number of attention heads; divides D.
         hidden_dim: width of the feed-forward layer.
         dropout: probability of dropout on each sublayer's output.
-        kind: ``"plain"`` or ``"gated"``.
         feed_forward: ``"relu"`` or ``"swiglu"``.
 
     Example:
         >>> import torch
-        >>> AttentionBlock(8, 2, 12, dropout=0.0, kind="gated", feed_forward="swiglu")(torch.zeros(3, 5, 8)).shape
+        >>> AttentionBlock(8, 2, 12, dropout=0.0, feed_forward="swiglu")(torch.zeros(3, 5, 8)).shape
         torch.Size([3, 5, 8])
     """
 
@@ -38,7 +34,6 @@ class AttentionBlock(nn.Module):
         num_heads: int,
         hidden_dim: int,
         dropout: float,
-        kind: BlockKind = "plain",
         feed_forward: FeedForward = "relu",
     ) -> None:
         super().__init__()
@@ -51,15 +46,12 @@ class AttentionBlock(nn.Module):
         else:
             self.hidden = nn.Sequential(nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, width))
         self.dropout = nn.Dropout(dropout)
-        self.attention_gate = nn.Linear(width, width) if kind == "gated" else None
-        self.hidden_gate = nn.Linear(width, width) if kind == "gated" else None
 
     def forward(self, states: Tensor) -> Tensor:
         """(S, L, D) -> (S, L, D); padding is at the right end, where causal attention never reads it."""
-        attended = self.dropout(self._attended(self.attention_norm(states)))
-        states = states + _gated(self.attention_gate, states, attended)
-        hidden = self.dropout(self.hidden(self.hidden_norm(states)))
-        return states + _gated(self.hidden_gate, states, hidden)
+        states = states + self.dropout(self._attended(self.attention_norm(states)))
+        output: Tensor = states + self.dropout(self.hidden(self.hidden_norm(states)))
+        return output
 
     def _attended(self, states: Tensor) -> Tensor:
         heads = self.input(states).unflatten(-1, (3, self.num_heads, -1))  # (S, L, 3, H, D / H)
@@ -67,10 +59,6 @@ class AttentionBlock(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         mixed: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return mixed
-
-
-def _gated(gate: nn.Linear | None, states: Tensor, update: Tensor) -> Tensor:
-    return update if gate is None else gate(states).sigmoid() * update
 
 
 class SwiGLU(nn.Module):

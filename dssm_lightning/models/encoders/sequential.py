@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.history import History
-from dssm_lightning.models.encoders.attention_blocks import AttentionBlock, BlockKind, FeedForward
+from dssm_lightning.models.encoders.attention_blocks import AttentionBlock, FeedForward
 from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.embedding_bag import entry_table, padded_entries
 from dssm_lightning.models.encoders.recurrent_layers import gru_states
@@ -32,9 +32,8 @@ class SelfAttention(Encoder):
     from the sequence's first entry. A learnable start vector precedes the first entry; its state encodes an empty
     history.
 
-    As in the paper, the table can be shared with the candidate's id by ``tied_embeddings``. Gated blocks multiply each
-    sublayer's output by :math:`\sigma(W_g x + b_g)` before it is added (LiGR, as eSASRec has it), and SwiGLU replaces
-    the ReLU: :class:`~dssm_lightning.models.encoders.attention_blocks.AttentionBlock` has the formulas.
+    As in the paper, the table can be shared with the candidate's id by ``tied_embeddings``. SwiGLU replaces the ReLU by
+    a gated layer: :class:`~dssm_lightning.models.encoders.attention_blocks.SwiGLU` has the formula.
 
     Args:
         feature: a fitted History with ``max_length``, which is the number of positions.
@@ -45,18 +44,16 @@ class SelfAttention(Encoder):
         num_heads: number of attention heads in each block; must divide D.
         hidden_dim: width of a block's feed-forward layer; None = D. eSASRec has 4 D.
         dropout: probability of dropout on the entries and on each sublayer's output.
-        block: ``"plain"``, or ``"gated"``: each sublayer has a learned gate.
         feed_forward: ``"relu"``, or ``"swiglu"``: a gated layer with 3 / 2 of the weights.
 
         init_range: initial range of the table, see :func:`~dssm_lightning.models.encoders.embedding_bag.id_table`.
 
-    Sources: Kang and McAuley, arXiv 1808.09781 (SASRec); layer norm before each sublayer, arXiv 2002.04745; gated
-    blocks, arXiv 2502.03417 (LiGR) and arXiv 2508.06450 (eSASRec); SwiGLU, arXiv 2002.05202.
+    Sources: Kang and McAuley, arXiv 1808.09781 (SASRec); layer norm before each sublayer, arXiv 2002.04745;
+    SwiGLU, arXiv 2002.05202, in this place arXiv 2508.06450 (eSASRec).
 
     Raises:
         UserError: the feature is not a History of one id for each entry, or has no ``max_length``; the heads do not
-            divide the width; a number is below 1, or the dropout is outside [0, 1); an unknown block or feed-forward
-            layer.
+            divide the width; a number is below 1, or the dropout is outside [0, 1); an unknown feed-forward layer.
 
     Example:
         >>> import polars as pl
@@ -80,7 +77,6 @@ class SelfAttention(Encoder):
         num_heads: int = 1,
         hidden_dim: int | None = None,
         dropout: float = 0.2,
-        block: BlockKind = "plain",
         feed_forward: FeedForward = "relu",
         # table
         init_range: float | None = None,
@@ -88,7 +84,6 @@ class SelfAttention(Encoder):
         super().__init__()
         history = _history(self, feature, {"num_layers": num_layers, "num_heads": num_heads})
         require_fraction(f"encoder of {history.name!r}", "dropout", dropout)
-        require_choice(f"encoder of {history.name!r}", "block", block, get_args(BlockKind))
         require_choice(f"encoder of {history.name!r}", "feed_forward", feed_forward, get_args(FeedForward))
         if history.max_length is None:
             raise UserError(
@@ -105,7 +100,7 @@ class SelfAttention(Encoder):
         self.start = nn.Parameter(torch.randn(output_dim) * 0.02)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            AttentionBlock(output_dim, num_heads, hidden_dim or output_dim, dropout, block, feed_forward)
+            AttentionBlock(output_dim, num_heads, hidden_dim or output_dim, dropout, feed_forward)
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(output_dim)

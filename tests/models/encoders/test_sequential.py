@@ -34,8 +34,7 @@ PREFIXES = Prefixes(
 CAUSAL = [
     SelfAttention(HISTORY, 8, num_layers=2, num_heads=2),
     SelfAttention(HISTORY, 8, num_layers=1, hidden_dim=12, dropout=0.0),
-    SelfAttention(HISTORY, 8, num_layers=2, num_heads=2, hidden_dim=12, block="gated", feed_forward="swiglu"),
-    SelfAttention(HISTORY, 8, num_layers=1, block="gated"),
+    SelfAttention(HISTORY, 8, num_layers=2, num_heads=2, hidden_dim=12, feed_forward="swiglu"),
     SelfAttention(HISTORY, 8, num_layers=1, feed_forward="swiglu"),
     GRU(HISTORY, 8, num_layers=2, dropout=0.1),
     EmbeddingBag(HISTORY, 8, pooling="sum"),
@@ -89,10 +88,9 @@ def test_a_block_is_torchs_encoder_layer_with_norm_first() -> None:
     torch.testing.assert_close(block(states), theirs(states, src_mask=mask, is_causal=True))
 
 
-def test_a_gated_block_by_a_loop_over_the_formulas() -> None:
+def test_a_block_with_swiglu_by_a_loop_over_the_formulas() -> None:
     """In double precision, one state after the other, each as the sources write it."""
-    options = {"block": "gated", "feed_forward": "swiglu"}
-    encoder = SelfAttention(HISTORY, 8, num_layers=1, num_heads=2, hidden_dim=12, **options).eval().double()
+    encoder = SelfAttention(HISTORY, 8, num_layers=1, num_heads=2, hidden_dim=12, feed_forward="swiglu").eval().double()
     [block] = encoder.blocks
     states = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     weight, bias = block.input.weight.split(8), block.input.bias.split(8)
@@ -104,13 +102,11 @@ def test_a_gated_block_by_a_loop_over_the_formulas() -> None:
             for own in (slice(0, 4), slice(4, 8)):
                 share = (key[:, own] @ query[place, own] / 4**0.5).softmax(0)
                 heads.append((share[:, None] * value[:, own]).sum(0))
-            gate = 1 / (1 + torch.exp(-(block.attention_gate.weight @ x + block.attention_gate.bias)))
-            x = x + gate * (block.output.weight @ torch.cat(heads) + block.output.bias)
+            x = x + (block.output.weight @ torch.cat(heads) + block.output.bias)
             inner, part = block.hidden_norm(x), block.hidden
             opened = part.gate.weight @ inner
             product = opened / (1 + torch.exp(-opened)) * (part.input.weight @ inner)
-            gate = 1 / (1 + torch.exp(-(block.hidden_gate.weight @ x + block.hidden_gate.bias)))
-            x = x + gate * (part.output.weight @ product)
+            x = x + part.output.weight @ product
             torch.testing.assert_close(block(states[None])[0, place], x)
 
 
@@ -178,7 +174,6 @@ def test_histories_of_whole_candidates_bring_their_embeddings() -> None:
         (SelfAttention, {"num_heads": 3}, "encoder of 'h': output_dim is 8 and num_heads is 3"),
         (SelfAttention, {"num_layers": 0}, "encoder of 'h': num_layers is 0"),
         (SelfAttention, {"dropout": 1.0}, r"encoder of 'h': dropout is 1\.0"),
-        (SelfAttention, {"block": "gatd"}, "encoder of 'h': block is 'gatd'"),
         (SelfAttention, {"feed_forward": "gelu"}, "encoder of 'h': feed_forward is 'gelu'"),
         (GRU, {"num_layers": 0}, "num_layers is 0"),
         (GRU, {"dropout": -0.1}, "dropout is -0.1"),
