@@ -79,3 +79,33 @@ def test_a_teacher_that_knows_nothing_is_refused(tmp_path: Path) -> None:
 def test_no_teacher_is_refused() -> None:
     with pytest.raises(UserError, match=r"Ensemble: teachers is \[\]"):
         Ensemble([])
+
+
+def test_weights_by_a_loop(tmp_path: Path) -> None:
+    """Of tables with equal margins: 3 parts of the first and 1 of the second."""
+    data = small_data(tmp_path)
+    one = knowing(data, 0)
+    two = one * 5  # five times the scale of the first, so the scaled scores are equal
+    three = knowing(data, 1)
+    teacher, plain = Ensemble([Table(one), Table(two)], weights=[3, 1]), Ensemble([Table(one), Table(three)])
+    heavy = Ensemble([Table(one), Table(three)], weights=[1, 1e-6])
+    for each in (teacher, plain, heavy):
+        each.bind(data, CPU)
+    rows, ids = torch.arange(50), torch.arange(40)
+    torch.testing.assert_close(teacher.score(rows, ids), one[:50], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(heavy.score(rows, ids), one[:50], rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(plain.score(rows, ids), one[:50], atol=0.1)
+    third = 2 * plain.score(rows, ids) - one[:50]  # the second teacher on the scale of the first
+    weighted = Ensemble([Table(one), Table(three)], weights=[0.5, 1.5])
+    weighted.bind(data, CPU)
+    torch.testing.assert_close(weighted.score(rows, ids), (one[:50] + 3 * third) / 4, rtol=1e-3, atol=1e-3)
+    assert weighted.signature == "Ensemble of 0.5 × Table and 1.5 × Table"
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [([1.0], "weights has 1 numbers for 2 teachers"), ([1, 0], "weights is 0;"), ([1, -2.0], r"weights is -2\.0;")],
+)
+def test_refused_weights(weights: list[float], message: str) -> None:
+    with pytest.raises(UserError, match=f"Ensemble: {message}"):
+        Ensemble([BM25Teacher(), BM25Teacher()], weights)
