@@ -139,8 +139,8 @@ def compute(func: Any, args: Any, kwargs: Any) -> Any:
     def named(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        if id(value) in owners:  # changed in place
-            return owners[id(value)]
+        if id(value) in owners:  # changed in place; or moved to the CPU, which in inference mode copies nothing
+            return owners[id(value)] if result else value.clone()
         return Elsewhere(value) if result else value
 
     return tree_map(named, found)

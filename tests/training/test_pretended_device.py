@@ -127,6 +127,20 @@ def test_a_trainer_draws_weights_on_the_cpu(tmp_path: Path, monkeypatch: pytest.
     assert found == [CPU]
 
 
+@pytest.mark.parametrize("name", ["memory", "mined"])
+def test_a_resumed_fit_mixes_no_devices(tmp_path: Path, name: str) -> None:
+    """A checkpoint is read on the CPU: what it counted goes on where the model is."""
+    losses, checkpoint = StepLosses(), tmp_path / "stopped.ckpt"
+    limits = {"limit_train_batches": 2, "limit_val_batches": 0}
+    with Pretending():
+        stopped = pretended_trainer(tmp_path, max_steps=1, **limits)
+        stopped.fit(*made(name, tmp_path))
+        stopped.save_checkpoint(checkpoint)
+        resumed = pretended_trainer(tmp_path, callbacks=[losses], max_epochs=2, **limits)
+        resumed.fit(*made(name, tmp_path), ckpt_path=checkpoint, weights_only=True)
+    assert losses.found
+
+
 @pytest.mark.parametrize("settings", [{"evaluate": "event"}, {"slice_by": ["group"]}], ids=["events", "slices"])
 def test_other_protocols_mix_no_devices(tmp_path: Path, settings: dict[str, Any]) -> None:
     with Pretending():
@@ -169,7 +183,7 @@ def test_a_retriever_of_a_model_elsewhere_finds_what_others_find(tmp_path: Path)
     expected = make_retriever(model, data).search({"text": "red lamp"}, k=5)
     with Pretending():
         found = make_retriever(model.to(DEVICE), data).search({"text": "red lamp"}, k=5)
-    assert found == expected
+    assert found == expected != []
 
 
 # -- it can fail -------------------------------------------------------------------------------------------------------
