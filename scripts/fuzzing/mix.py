@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -69,6 +70,9 @@ class Mix:
         columns = sorted({column for bundle in info["bundles"] for column in bundle["columns"]})
         self._bodies, self._names = OddBodies(document, bodies, columns), [bundle["name"] for bundle in info["bundles"]]
         self._headers, self._reloads = headers, reloads
+        queries = [body["query"] for path, body in bodies if path == "/search"]
+        empty = [dict.fromkeys(query) if isinstance(query, dict) else "" for query in queries]
+        self._empty = [post("/search", json.dumps({"query": query}).encode()) for query in empty]
         self._made = [(kind, self._with_headers(request)) for kind, request in corpus]
         self._corpus = [request for _, request in self._made if len(request.body) <= LARGEST]
 
@@ -78,6 +82,8 @@ class Mix:
     def warming_plans(self, count: int, seed: int) -> Iterator[Plan]:
         """Yield plans after which a server has mapped its weights, and has opened all that it opens."""
         draw = random.Random(seed)
+        for request in self._empty:  # Polars, which is loaded once, looks for the empty row
+            yield ask("empty queries", self._with_headers(request))
         yield from (ask("long texts", self._with_headers(self._bodies.long(draw))) for _ in range(count // 20))
         yield from self.plans(count, seed)
 

@@ -43,6 +43,7 @@ def trained(name: str) -> Path:
         "--trainer.max_epochs=1",
         f"--trainer.limit_train_batches={STEPS.get(name, 20)}",
         "--trainer.limit_val_batches=1",
+        "--trainer.check_val_every_n_epoch=1",
         "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false",
         "--trainer.accelerator=cpu",
@@ -55,8 +56,8 @@ def trained(name: str) -> Path:
     "name", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in NAMES]
 )
 def test_a_bundle_ranks_as_the_evaluation(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name.startswith(("movielens", "medquad")):
-        folder = {"movielens-1": "ml-1", "medquad": "medquad"}
+    folder = {"movielens-1": "ml-1", "medquad": "medquad", "emoji-styles": "emoji"}
+    if name.startswith(tuple(folder)):
         wanted = next(found for start, found in folder.items() if name.startswith(start))
         root = Path(os.environ.get("DSSM_DATA", tmp_path))
         if not list(root.glob(f"{wanted}*")):
