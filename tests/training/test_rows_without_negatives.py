@@ -20,7 +20,16 @@ from dssm_lightning.data.negatives import FromColumn, NegativeSampler
 from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import PublishedFold
 from dssm_lightning.features import Categorical
-from dssm_lightning.losses import GBCE, BinaryCrossEntropy, CosineEmbedding, EmbeddingMSE, Loss, SampledSoftmax, SigLIP
+from dssm_lightning.losses import (
+    GBCE,
+    BinaryCrossEntropy,
+    CosineEmbedding,
+    EmbeddingMSE,
+    Loss,
+    RatingHead,
+    SampledSoftmax,
+    SigLIP,
+)
 from dssm_lightning.losses.base import Scores
 from dssm_lightning.models.scorers import Dot
 from dssm_lightning.training.callbacks.last_checkpoint import LastCheckpoint
@@ -151,13 +160,19 @@ def test_which_losses_compare() -> None:
         None,
         losses.Taught(torch.zeros(1, 1), error=torch.ones(1)),
         5,
+        objectives={"click": torch.ones(1)},
+        rating=torch.ones(1),
+        pair=(torch.ones(1, 2), torch.ones(1, 2)),
     )
     needed = {"HardestNegative": (2,), "WeightedSum": ([SampledSoftmax],), "Matryoshka": (SampledSoftmax, [4])}
+    needed["Objectives"] = ({"click": SampledSoftmax},)
     for name in set(losses.__all__) - {"Loss", "Scores", "Taught"}:
         kind = getattr(losses, name)
         loss = kind(*needed.get(name, ()))
+        loss.build((2, 2))
         assert loss.compares == (loss(alone).item() == 0), name
-        assert loss.compares != (kind in (GBCE, BinaryCrossEntropy, CosineEmbedding, EmbeddingMSE, SigLIP)), name
+        pointwise = (GBCE, BinaryCrossEntropy, CosineEmbedding, EmbeddingMSE, RatingHead, SigLIP)
+        assert loss.compares != (kind in pointwise), name
 
 
 @pytest.mark.parametrize("chunk_size", [None, 2])
