@@ -54,6 +54,7 @@ class Evaluation(nn.Module):
         objectives: their names.
 
     Example:
+        >>> from dssm_lightning.utils.ragged import Ragged
         >>> evaluation = Evaluation([1, 2], labelled=False)
         >>> relevant, seen = (Ragged(torch.tensor([row]), torch.tensor([0, 1])) for row in (2, 0))
         >>> batch = EvaluationBatch({}, torch.tensor([0]), relevant, seen, shown=None)
@@ -187,6 +188,7 @@ class DetailedEvaluation(Evaluation):
         objectives: as for :class:`Evaluation`.
 
     Example:
+        >>> from dssm_lightning.utils.ragged import Ragged
         >>> evaluation = DetailedEvaluation([1], labelled=False, popularity=torch.tensor([2, 0, 0]))
         >>> relevant, seen = (Ragged(torch.tensor([row]), torch.tensor([0, 1])) for row in (2, 0))
         >>> batch = EvaluationBatch({}, torch.tensor([7]), relevant, seen, shown=None)
