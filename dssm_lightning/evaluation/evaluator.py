@@ -41,8 +41,8 @@ class Evaluation(nn.Module):
     labels add ``auroc`` over the observed pairs (relevant against shown and not liked). Each of several objectives is a
     slice: ``buy/ndcg@10`` counts the relevant candidates that are positives of ``buy``.
 
-    Where each query ranks its own list, nothing is masked and there is one protocol. ``map`` (without a cut-off) and
-    ``lists_without_positive``, the number of lists that no metric counts, are added.
+    Where each query ranks its own list, nothing is masked and there is one protocol, with ``map`` (without a cut-off)
+    and ``lists_without_positive``, the number of lists that no metric counts.
 
     Both protocols share one comparison with the corpus, and all metrics of a protocol share its ranks. The states are
     torchmetrics states: they move with the module that holds this one, and :meth:`compute` adds them up over processes.
@@ -59,9 +59,8 @@ class Evaluation(nn.Module):
         >>> relevant, seen = (Ragged(torch.tensor([row]), torch.tensor([0, 1])) for row in (2, 0))
         >>> batch = EvaluationBatch({}, torch.tensor([0]), relevant, seen, shown=None)
         >>> _ = evaluation.update(torch.tensor([[3.0, 1.0, 2.0]]), batch)
-        >>> metrics = evaluation.compute()
-        >>> metrics["recall@1"], metrics["seen_kept/recall@1"]
-        (1.0, 0.0)
+        >>> [evaluation.compute()[name] for name in ("recall@1", "seen_kept/recall@1")]
+        [1.0, 0.0]
     """
 
     def __init__(
@@ -184,8 +183,7 @@ class DetailedEvaluation(Evaluation):
         popularity: (N,) training positives of each ranked candidate.
         groups: further slices: by name (N,) bool, the candidates of the slice.
         query_groups: further slices: by name (rows of the query table,) bool, the queries of the slice.
-        longest_list: as for :class:`Evaluation`. The lists are given, so that nothing describes them.
-        objectives: as for :class:`Evaluation`.
+        longest_list, objectives: as for :class:`Evaluation`. The lists are given, so that nothing describes them.
 
     Example:
         >>> from dssm_lightning.utils.ragged import Ragged
