@@ -26,9 +26,10 @@ class Objectives(WeightedSum):
     (``BinaryCrossEntropy``) reads :math:`y_o` as its label instead, for all rows. A
     :class:`~dssm_lightning.losses.RatingHead` learns from the rows that have a rating, under any name.
 
-    A batch is scored once. The value is averaged over the rows that are a positive of any of these objectives: a weight
-    is what one positive counts, so that a rare objective counts as much as a frequent one when its weight is greater by
-    the ratio of their positives. What a query is known to like, for any objective of the data, is no negative of it.
+    A batch is scored once. The value is averaged over the rows that are a positive of any of these objectives, or over
+    all rows if one of the losses learns from rows with label 0. A weight is what one positive counts, so that a rare
+    objective counts as much as a frequent one when its weight is greater by the ratio of their positives. What a query
+    is known to like, for any objective of the data, is no negative of it.
 
     Args:
         losses: by name of the objective.
@@ -66,7 +67,7 @@ class Objectives(WeightedSum):
             )
         super().__init__(list(losses.values()), None if fixed is None else [fixed[name] for name in losses])
         self.names = tuple(losses)
-        self.objectives = tuple(name for name, loss in zip(losses, self._parts, strict=True) if not loss.uses_rating)
+        self.objectives = tuple(name for name, loss in zip(losses, self._parts, strict=True) if not _rates(loss))
         self.log_variance: nn.Parameter | None = None
         if weights == "learned":  # the excess over the least variance: a weight of 1 to begin with
             self.log_variance = nn.Parameter(torch.full((len(losses),), 1 - LEAST_VARIANCE).log())
@@ -87,14 +88,14 @@ class Objectives(WeightedSum):
                 terms.append(self.weights[number] * value)
                 continue
             variance = self.log_variance[number].exp() + LEAST_VARIANCE
-            half = 0.5 if loss.uses_rating else 1.0
+            half = 0.5 if _rates(loss) else 1.0
             terms.append(half * value / variance + 0.5 * variance.log() * counts)
         total: Tensor = sum(terms[1:], terms[0])
         return total
 
     def _of_objective(self, name: str, loss: Loss, scores: Scores) -> tuple[Tensor, Tensor]:
         """Return the loss (Q,) of an objective, and 1 for the rows (Q,) that it learns from, else 0."""
-        if loss.uses_rating:
+        if _rates(loss):
             value: Tensor = loss(scores)
             return value, torch.ones_like(value) if scores.rating is None else (~scores.rating.isnan()).float()
         if scores.objectives is None or name not in scores.objectives:
@@ -111,3 +112,8 @@ class Objectives(WeightedSum):
         weights = {name: float(learned.get(name, w)) for name, w in zip(self.names, self.weights, strict=True)}
         shown = ", ".join(f"{name}: {weight:.4g}" for name, weight in weights.items())
         return f"weights={{{shown}}}, learned={self.log_variance is not None}"
+
+
+def _rates(loss: Loss) -> bool:
+    """Return whether a loss reads ratings alone, and no objective: a sum with another loss also reads one."""
+    return loss.uses_rating and loss.of_pair

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau as WithoutMonitor
 from dssm_lightning.data.batch import Batch
 from dssm_lightning.data.corpus_digest import corpus_digest
 from dssm_lightning.data.resuming import forget_interrupted
-from dssm_lightning.evaluation.embedding_geometry import GEOMETRY
+from dssm_lightning.evaluation.logged_names import logged_names
 from dssm_lightning.models.encoders import Backbone
 from dssm_lightning.training.candidate_pool import Pool
 from dssm_lightning.training.chunked_loss import RowLosses
@@ -72,8 +72,7 @@ class TrainingSteps(EvaluationSteps):
             counted += ["train/rows_without_negatives"] if self.loss.compares else []
             removed = "train/removed_negatives"
             counted += [removed, f"{removed}_step"] if self.negative_counts.guided else []
-            names = [*self._evaluation("val").names, *GEOMETRY]
-            logged = ["train/loss", *counted, *(f"val/{name}" for name in names)]
+            logged = [*logged_names(self._evaluation("val"), self.datamodule), *counted]
             check_callbacks(self.trainer, self, logged, self._obstacle_to_one_rate())
             if self.loss.compares and self.datamodule.num_candidates == 1:
                 raise UserError(

@@ -213,6 +213,16 @@ def test_in_a_sum_only_the_losses_of_labels_learn_from_rows_that_are_not_liked()
 SOFTMAX: Any = SampledSoftmax
 
 
+def test_a_head_in_a_sum_of_one_objective_leaves_the_other_loss_to_its_positives() -> None:
+    scores = labelled(rated([1.0, math.nan, -1.0, 0.5, 2.0, 0.0, math.nan, 1.5]))
+    head = RatingHead(hidden_dim=4)
+    head.build((3, 3))
+    found = Objectives({"buy": lambda: WeightedSum([SampledSoftmax, lambda: head], [2.0, 0.5])})
+    assert found.objectives == ("buy",)
+    expected = [2.0 * BUY[q].item() * softmax_of(scores, q) + 0.5 * float(head(scores)[q].detach()) for q in range(8)]
+    assert found(scores).tolist() == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

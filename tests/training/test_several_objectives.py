@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from helpers.shop import objectives, shop_data, shop_log
 from helpers.small import small_model, small_trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from dssm_lightning import TwoTower
@@ -16,7 +18,9 @@ from dssm_lightning.api import load_model, make_retriever
 from dssm_lightning.data.datamodule import RetrievalDataModule
 from dssm_lightning.data.negatives import Uniform
 from dssm_lightning.data.sources import Frames
+from dssm_lightning.data.splits import PublishedFold
 from dssm_lightning.losses import Objectives
+from dssm_lightning.training.callbacks import BestCheckpoint
 from dssm_lightning.training.checkpoint_files import read_checkpoint
 from dssm_lightning.training.checkpoint_model import loss_of
 from dssm_lightning.training.objective import row_weights
@@ -202,6 +206,25 @@ def test_refused_before_the_data_are_prepared(
     monkeypatch.setattr(RetrievalDataModule, "prepare_data", prepared)
     with pytest.raises(ValueError, match=message):
         small_trainer(tmp_path).fit(small_model(loss=loss), shop_data(tmp_path, **data))
+
+
+@pytest.mark.parametrize("callback", [BestCheckpoint, EarlyStopping, ModelCheckpoint])
+def test_no_metric_of_an_objective_without_a_validation_positive_is_watched(tmp_path: Path, callback: Any) -> None:
+    kind = pl.int_range(pl.len()) % 5
+    fold = pl.when(kind == 0).then(pl.lit("validation")).when(kind == 1).then(pl.lit("test")).otherwise(pl.lit("train"))
+    log = shop_log().with_columns(fold=fold, price=pl.when(kind == 0).then(0.0).otherwise("price"))
+    data = shop_data(tmp_path, log, split=PublishedFold("fold"))
+
+    def fit(monitor: str) -> None:
+        saves = callback is not EarlyStopping
+        watching = [callback(monitor=monitor, mode="max")]
+        small_trainer(tmp_path, callbacks=watching, enable_checkpointing=saves).fit(
+            small_model(loss=objectives()), data
+        )
+
+    with pytest.raises(ValueError, match=r"monitor.*'val/buy/ndcg@10' is never logged"):
+        fit("val/buy/ndcg@10")
+    fit("val/click/ndcg@10")
 
 
 def test_a_checkpoint_is_tested_on_data_without_its_objectives(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def kept_rows(tables: Tables, split: Split) -> tuple[Tables, Tensor, dict[str, i
     same pair: they go first.
     """
     if not split.leaves_rows_out:
-        tables, repeated = collapse(shared_by_pairs(tables))
+        tables, repeated = collapse(shared_by_pairs(tables, split.column_of_folds))
         return tables, _folds(split, tables), {"repeated interactions dropped": repeated}
     fold = _folds(split, tables)
     kept = (fold != LEFT_OUT).numpy()

@@ -67,9 +67,7 @@ class EmojiStyles(Source):
             base=pl.struct("unified", "name", "subcategory").map_elements(_base, return_dtype=pl.String),
             drawing_id=pl.col("unified").str.to_lowercase(),
         )
-        for same in ("drawing", "picture"):  # whole bases become one, if two of their pictures are equal
-            queries = queries.with_columns(joined=pl.col("base").min().over(same))
-            queries = queries.with_columns(base=pl.col("joined").min().over("base"))
+        queries = _joined(queries)
         keys = ColumnRoles("drawing_id", "unified")
         return RawTables(
             queries.select("drawing_id", "unified"),
@@ -100,6 +98,17 @@ class EmojiStyles(Source):
                 "to that folder, or DSSM_DATA to the folder that contains emoji/twemoji64"
             )
         return files
+
+
+def _joined(queries: pl.DataFrame) -> pl.DataFrame:
+    """Make whole bases one if two of their drawings or pictures are equal, also by way of other bases."""
+    while True:
+        before = queries["base"]
+        for same in ("drawing", "picture", "base"):
+            least = pl.col("base").min().over("base before" if same == "base" else same)
+            queries = queries.with_columns(**{"base before": before}, base=least)
+        if queries["base"].equals(before):
+            return queries.drop("base before")
 
 
 def _base(emoji: dict[str, str]) -> str:

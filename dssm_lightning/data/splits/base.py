@@ -40,6 +40,11 @@ class Split:
         """Return the class and its settings, of which the name of a cache is made."""
         return f"{type(self).__name__}{sorted(vars(self).items())}"
 
+    @property
+    def column_of_folds(self) -> str | None:
+        """The column of the data that names the fold of each row; None = the split chooses the folds itself."""
+        return None
+
     def assign(self, tables: Tables) -> FoldArray:
         """Return TRAIN, VALIDATION, TEST or LEFT_OUT for each row of ``interactions``, (R,) int8, always the same.
 

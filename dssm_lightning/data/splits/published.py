@@ -40,6 +40,11 @@ class PublishedFold(Split):
         require_choice("PublishedFold", "by", by, get_args(Drawn))
         self.column, self.by, self.seed = column, by, seed
 
+    @property
+    def column_of_folds(self) -> str:
+        """The column with the names of the folds."""
+        return self.column
+
     def _folds(self, tables: Tables) -> FoldArray:
         column = texts_of(self, tables, self.column)
         found = set(column.unique())

@@ -34,6 +34,11 @@ class WithValidation(Split):
         self.test = split.test
         self.trains_on_later_rows, self.leaves_rows_out = split.trains_on_later_rows, split.leaves_rows_out
 
+    @property
+    def column_of_folds(self) -> str | None:
+        """That of the split."""
+        return self.split.column_of_folds
+
     def _folds(self, tables: Tables) -> FoldArray:
         folds = self.split.assign(tables)
         return np.where(folds == VALIDATION, TRAIN, folds).astype(folds.dtype)

@@ -61,7 +61,7 @@ def with_objectives(raw: RawTables, objectives: Mapping[str, str | None], query_
 
     Raises:
         UserError: the source names a label as well; a column is missing, has other values, is the same in every row, or
-            is read by a query feature.
+            is read by a query feature; the interactions have a column of the same name.
 
     Example:
         >>> from dssm_lightning.data.tables.column_roles import ColumnRoles
@@ -79,6 +79,11 @@ def with_objectives(raw: RawTables, objectives: Mapping[str, str | None], query_
             "is liked if it is a positive of any objective; leave out the source's `label`, `label_above`, `positive`"
         )
     columns = [_positives(raw.interactions, *each, query_columns) for each in objectives.items()]
+    for name in (LIKED, *(column.name for column in columns)):
+        if name in raw.interactions.columns:
+            raise UserError(
+                f"data: interactions has a column {name!r}, the name of a column that objectives add: rename it"
+            )
     keys = replace(raw.keys, objectives=tuple(column.name for column in columns))
     if None not in objectives.values():  # else every row is liked, as without a label
         columns.append(pl.DataFrame(columns).max_horizontal().alias(LIKED))
@@ -86,16 +91,22 @@ def with_objectives(raw: RawTables, objectives: Mapping[str, str | None], query_
     return replace(raw, interactions=raw.interactions.with_columns(columns), keys=keys)
 
 
-def shared_by_pairs(tables: Tables) -> Tables:
+def shared_by_pairs(tables: Tables, fold: str | None = None) -> Tables:
     """Return the tables in which each row of a repeated pair has the objectives of all rows of the pair.
 
     So the click and the purchase of one candidate, which are two rows of a log, are both positives when one of the rows
     is left.
+
+    Args:
+        tables: with the columns of the objectives.
+        fold: column that names the folds. Rows of other folds then share nothing: training rows do not learn from a
+            purchase of the test.
     """
     keys = tables.keys
     if not keys.objectives:
         return tables
-    pair = (keys.query_id, keys.candidate_id)
+    apart = [fold] if fold in tables.interactions.columns else []
+    pair = (keys.query_id, keys.candidate_id, *apart)
     shared = tables.interactions.with_columns(pl.col(name).max().over(pair) for name in keys.objectives)
     return replace(tables, interactions=shared)
 

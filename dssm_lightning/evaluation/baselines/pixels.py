@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
+from dssm_lightning.utils.errors import require_whole
 
 MAX_PICTURES = 200_000
 """Largest corpus whose small pictures are compared (0.6 GB)."""
@@ -24,6 +25,9 @@ class PixelCosine(Baseline):
 
     Args:
         side: height and width of the small pictures.
+
+    Raises:
+        UserError: a side below 1.
 
     Example:
         >>> from dssm_lightning.evaluation.baselines.base import CorpusPictures
@@ -40,6 +44,9 @@ class PixelCosine(Baseline):
     """
 
     side: int = 16
+
+    def __post_init__(self) -> None:
+        require_whole("PixelCosine", "side", self.side)
 
     def obstacle(self, data: BaselineData) -> str | None:
         """Return that the sides have no pictures of one kind, or that they are too many, or None."""

@@ -9,8 +9,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from dssm_lightning.data.interactions import VALIDATION
-from dssm_lightning.evaluation.embedding_geometry import GEOMETRY
 from dssm_lightning.evaluation.evaluator import Evaluation
+from dssm_lightning.evaluation.logged_names import logged_names
 from dssm_lightning.inspection.doctor.findings import Finding, yaml_line
 from dssm_lightning.inspection.doctor.subject import Subject
 from dssm_lightning.inspection.doctor.trial import order_of
@@ -66,7 +66,8 @@ def _monitor(subject: Subject) -> Iterator[Finding]:
             change = yaml_line("checkpoint", {"monitor": "val/ndcg@10", "patience": 3})
             yield Finding("warning", "monitor", where, found, change)
         return
-    logged = logged_names(subject)
+    data, ks = subject.data, None if subject.model is None else subject.model.ks
+    logged = logged_names(Evaluation.of(data.ranking(VALIDATION), ks, data.labelled), data)
     if monitor not in logged:
         best = "val/ndcg@10" if "auroc" in str(monitor) and "val/ndcg@10" in logged else None
         meant = best or nearest_names(str(monitor), logged, 1)[0]
@@ -80,14 +81,6 @@ def _monitor(subject: Subject) -> Iterator[Finding]:
     if (mode == "min") != less:
         found = f"mode is {mode}, and of {monitor} {'less' if less else 'more'} is better: the worst checkpoint is kept"
         yield Finding("error", "monitor-mode", where, found, yaml_line("checkpoint.mode", "min" if less else "max"))
-
-
-def logged_names(subject: Subject) -> list[str]:
-    """Return the names of the metrics that a fit of these data can monitor."""
-    data = subject.data
-    ks = None if subject.model is None else subject.model.ks
-    evaluation = Evaluation.of(data.ranking(VALIDATION), ks, data.labelled)
-    return ["train/loss", *(f"val/{name}" for name in (*evaluation.names, *GEOMETRY))]
 
 
 def _stopping(subject: Subject) -> Iterator[Finding]:

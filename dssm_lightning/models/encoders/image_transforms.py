@@ -98,7 +98,13 @@ def _apply(steps: list[nn.Module], pixels: Tensor) -> Tensor:
         some = list(group)
         if takes_batches:
             for step in some:
-                pixels = step(pixels)
+                given = step(pixels)
+                if len(given) != len(pixels):
+                    raise UserError(
+                        f"{type(step).__name__}: {len(pixels)} pictures became {len(given)}; a BatchTransform gives "
+                        "one for each"
+                    )
+                pixels = given
         else:  # torchvision would draw once for a whole batch
             pixels = torch.stack([_apply_to_one(some, picture) for picture in pixels])
     return pixels

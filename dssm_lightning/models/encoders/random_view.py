@@ -113,9 +113,10 @@ class RandomView(BatchTransform):
         """(B, colours + 1, height, width) uint8 -> the same shape and type."""
         place, colour = torch.rand(2, len(pixels), 6, device="cpu").mul(2).sub(1).to(pixels.device).unbind()  # −1 to 1
         colours, coverage = pixels[:, :-1].float() / 255, pixels[:, -1:]
-        if self.moves:
-            colours, coverage = self._moved(colours, coverage, place)
-        colours = self._recoloured(colours, colour)
+        with torch.autocast(pixels.device.type, enabled=False):  # bfloat16 has too few steps for places and colours
+            if self.moves:
+                colours, coverage = self._moved(colours, coverage, place)
+            colours = self._recoloured(colours, colour)
         return torch.cat([(colours.clamp(0, 1) * 255).round().to(torch.uint8), coverage], dim=1)
 
     def _moved(self, colours: Tensor, coverage: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from dssm_lightning.data.trainer_access import datamodule_of
-from dssm_lightning.evaluation.embedding_geometry import GEOMETRY
 from dssm_lightning.evaluation.evaluator import Evaluation
+from dssm_lightning.evaluation.logged_names import logged_names, unmeasured_objectives
 from dssm_lightning.training.atomic_checkpoint_io import AtomicCheckpointIO
 from dssm_lightning.training.checkpoint_files import read_checkpoint
 from dssm_lightning.utils.errors import UserError, require_whole
@@ -153,10 +153,13 @@ class BestCheckpoint(ModelCheckpoint):
         Raises:
             UserError: the monitored metric is never logged.
         """
-        evaluation = cast(Evaluation, cast(nn.ModuleDict, pl_module.evaluations)["val"])
-        logged = ["train/loss", *(f"val/{name}" for name in (*evaluation.names, *GEOMETRY))]
+        evaluation, data = cast(Evaluation, cast(nn.ModuleDict, pl_module.evaluations)["val"]), datamodule_of(trainer)
+        logged = logged_names(evaluation, data)
         if self.monitor is not None and self.monitor not in logged:
             hint = " (auroc needs labels, and the source has no label column)" if self.monitor == "val/auroc" else ""
+            for name in unmeasured_objectives(data):
+                if self.monitor.startswith(f"val/{name}/"):
+                    hint = f" (no validation row is a positive of {name!r})"
             raise UserError(
                 f"checkpoint.monitor {self.monitor!r} is never logged{hint}; there are {', '.join(logged)}"
                 + did_you_mean(self.monitor, logged)

@@ -14,11 +14,13 @@ from dssm_lightning.data.interactions import TEST, VALIDATION
 from dssm_lightning.data.preparation import cache
 from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import PublishedFold, RandomRows
+from dssm_lightning.data.splits.with_validation import WithValidation
 from dssm_lightning.data.tables.objectives import NOT_FREE
 from dssm_lightning.evaluation.evaluator import SEEN_KEPT
 from dssm_lightning.evaluation.metrics.slices import SLICES
 from dssm_lightning.features import Categorical, Numeric
 from dssm_lightning.features.schema import Schemas
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.seeding import Counter
 
 
@@ -104,6 +106,17 @@ def test_events_of_one_pair_are_one_row_with_all_of_its_objectives(tmp_path: Pat
         (5.0, 0.0, [False, False]),
         (6.0, 1.0, [True, False]),
     ]
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_training_row_does_not_learn_from_a_purchase_of_the_test(tmp_path: Path, refit: bool) -> None:
+    """Of two rows of one pair without times the first stays, with what its own published fold knows."""
+    bought = LOG.select("visitor", "item", clicked=pl.lit(0), price=pl.lit(9), fold=pl.lit("test"))
+    log = pl.concat([LOG, bought.head(1)], how="vertical_relaxed")
+    found = rows_of(log, tmp_path, split=WithValidation(SPLIT) if refit else SPLIT)
+    assert found[0] == (1, 7, 1.0, True, False)
+    again = pl.concat([LOG, bought.head(1).with_columns(fold=pl.lit("train"))], how="vertical_relaxed")
+    assert rows_of(again, tmp_path, split=SPLIT)[0] == (1, 7, 1.0, True, True)
 
 
 def test_a_batch_has_the_objectives_and_ratings_of_its_rows(tmp_path: Path) -> None:
@@ -207,6 +220,13 @@ def test_refused_before_anything_is_encoded(tmp_path: Path, changes: dict[str, A
 @pytest.mark.parametrize("reserved", [*SLICES, SEEN_KEPT.rstrip("/")])
 def test_no_metric_has_two_meanings(reserved: str) -> None:
     assert reserved in NOT_FREE
+
+
+@pytest.mark.parametrize("name", ["objective click", "any objective"])
+def test_a_column_of_the_same_name_is_not_replaced(tmp_path: Path, name: str) -> None:
+    """A feature that reads it would read the answer."""
+    with pytest.raises(UserError, match=f"a column '{name}'.*rename it"):
+        shop_data(tmp_path, shop_log().with_columns(pl.lit(7).alias(name))).prepare()
 
 
 def test_a_label_and_objectives_exclude_each_other(tmp_path: Path) -> None:

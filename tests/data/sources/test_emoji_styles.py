@@ -82,6 +82,17 @@ def test_equal_drawings_join_whole_bases(tmp_path: Path) -> None:
     assert queries["base"].n_unique() == 2
 
 
+def test_bases_join_by_way_of_other_bases(tmp_path: Path) -> None:
+    """The cat is drawn as one cyclist, and the one who stands as the other cyclist."""
+    drawings = {"1f431": b"a", "1f6b4-200d-2640-fe0f": b"a", "1f6b4-200d-2642-fe0f": b"b", "1f9cd": b"b", "1f436": b"c"}
+    for name, drawing in drawings.items():
+        (tmp_path / f"{name}.png").write_bytes(drawing)
+    queries: Any = EmojiStyles(str(tmp_path)).tables().queries
+    found = dict(queries.select("drawing_id", "base").iter_rows())
+    assert found.pop("1f436") == "1F436"
+    assert set(found.values()) == {"1F431"}
+
+
 def test_variants_share_a_fold(tmp_path: Path) -> None:
     names = CORPUS.filter(pl.col("category") == "People & Body")["name"].to_list()
     tables = drawn(tmp_path, names).tables().resolve(["base"], [])

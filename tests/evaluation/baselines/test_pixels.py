@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -19,6 +20,7 @@ from dssm_lightning.evaluation.baselines import BaselineData, PixelCosine
 from dssm_lightning.evaluation.baselines.base import CorpusPictures
 from dssm_lightning.evaluation.measure_baselines import measure_baselines
 from dssm_lightning.features import Feature, Image, Numeric
+from dssm_lightning.utils.errors import UserError
 
 NOTHING = ragged([[]])
 
@@ -76,3 +78,9 @@ def test_its_obstacle(query: Feature, tmp_path: Path) -> None:
     query = Image(name="photo", size=8, root=str(tmp_path)) if isinstance(query, Image) else query
     with pytest.raises(ValueError, match=r"PixelCosine: .*one size and mode"):
         list(measure_baselines(data(tmp_path, query), only=["PixelCosine"]))
+
+
+@pytest.mark.parametrize("side", [0, -1, 1.5])
+def test_bad_sides(side: Any) -> None:
+    with pytest.raises(UserError, match=f"PixelCosine: side is {side}"):
+        PixelCosine(side)

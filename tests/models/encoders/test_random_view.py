@@ -130,6 +130,13 @@ def test_each_picture_has_its_own_view_by_the_seed() -> None:
     assert not torch.equal(first, view(pixels, 2, **EVERYTHING))
 
 
+def test_autocast_changes_nothing() -> None:
+    pixels = pictures(4)
+    whole = view(pixels, **EVERYTHING)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert view(pixels, **EVERYTHING).equal(whole)
+
+
 def test_among_the_transforms_of_an_encoder() -> None:
     """Beside one of torchvision's, before and after it; a row without a picture stays unchanged."""
 
@@ -145,6 +152,16 @@ def test_among_the_transforms_of_an_encoder() -> None:
     assert torch.equal(changed[:, :3], pixels[:, :3, 12:20, 12:20] // 4)
     with pytest.raises(UserError, match=r"here: evaluation_transforms .*\(RandomView\)"):
         Transforms(image, None, [lambda: RandomView(**EVERYTHING)], "here")
+
+
+def test_a_transform_that_loses_pictures() -> None:
+    class First(BatchTransform):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels[:1]
+
+    transforms = Transforms(Image(name="p", size=32), [First], None, "here")
+    with pytest.raises(UserError, match="First: 3 pictures became 1"):
+        transforms(pictures(3), torch.ones(3, dtype=torch.bool), training=True)
 
 
 @pytest.mark.parametrize(
