@@ -21,7 +21,7 @@ class Matryoshka(Loss):
     scale of the scorer. Features in ``bypass`` and biases are whole at every width. Heads (``MultiHeadDot``) keep an
     equal part each. ``MLPScorer`` is refused, since its weights are for one width.
 
-    The trained model can be cut to any of the widths, with little loss of quality, and to widths between: see
+    The trained model can be cut to any of the widths, at a cost that depends on the data, and to widths between: see
     ``truncate_dim`` of ``TwoTower``, of ``export`` and of :func:`~dssm_lightning.api.load_retriever`. Vectors of a
     quarter of the width take a quarter of the memory, and about a quarter of the time of exact search.
 
