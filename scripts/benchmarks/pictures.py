@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -36,7 +37,7 @@ def pictures(num_pictures: int = 256, batch_size: int = 32, repeats: int = 5) ->
     part (`RandomResizedCrop`) and flip half of them. Theirs decodes in every epoch. Ours has decoded before; it also
     cuts and flips the coverage of each picture. Neither uses workers.
     """
-    rows = []
+    rows, notes = [], []
     for width, height, size in SHAPES:
         with TemporaryDirectory() as folder:
             paths = _files(Path(folder, "pictures", "all"), num_pictures, width, height)
@@ -50,11 +51,30 @@ def pictures(num_pictures: int = 256, batch_size: int = 32, repeats: int = 5) ->
                 seconds = alternate(sides, repeats)
                 what = f"{width} × {height} pixels to {size} × {size}, {name}"
                 rows.append(Row(what, "pictures/s", *(rates(num_pictures, each) for each in seconds)))
-    return Section("Pictures", rows)
+        notes.append(_limit(size, num_pictures, repeats))
+    return Section("Pictures", rows, notes)
 
 
 def _steps(size: int) -> list[nn.Module]:
     return [v2.RandomResizedCrop(size, scale=(0.6, 1.0)), v2.RandomHorizontalFlip()]
+
+
+def _limit(size: int, count: int, repeats: int) -> str:
+    """What torch's resampling of bytes takes of it, of parts of the mean area that are laid out for it already."""
+    side = round(size * 0.8**0.5)
+    part = torch.randint(0, 256, (1, side, side, 4), dtype=torch.uint8).permute(0, 3, 1, 2)
+
+    def resample() -> None:
+        for _ in range(count):
+            nn.functional.interpolate(part, (size, size), mode="bilinear", align_corners=False, antialias=True)
+
+    limit = median(rates(count, alternate([resample], repeats)[0]))
+    products = 2 * 4 * (side * size + size * size)  # two pixels along, then two down, of four channels
+    return (
+        f"The limit of {size} × {size}, cut and flipped: torch's resampling alone, of {side} × {side} pixels that are "
+        f"laid out for it, resamples {limit:,.0f} pictures/s. It makes {products:,} products of bytes, reads "
+        f"{4 * side * side:,} bytes and writes {4 * size * size:,}, which become {12 * size * size:,} bytes of floats."
+    )
 
 
 def _files(folder: Path, count: int, width: int, height: int) -> list[str]:
