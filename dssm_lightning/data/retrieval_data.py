@@ -109,7 +109,7 @@ class RetrievalData:
         super().__init__()  # of LightningDataModule, where this class stands before it
         check_settings(batch_size, query, candidate, mask_known, mask_duplicates, batch_by, rows_per_query)
         explicit = (None, None) if negatives is None else (negatives.column, negatives.file)
-        sides, several = (Schema(tuple(query)), Schema(tuple(candidate))), check_objectives(objectives)
+        sides, several = (Schema(tuple(query)), Schema(tuple(candidate))), check_objectives(objectives, evaluate)
         self.recipe = Recipe(source, *sides, split, *explicit, evaluate == "listed", several, rating)
         self.cache_dir = Path(cache_dir)
         self.batch_size, self.batch_by, self.rows_per_query = batch_size, batch_by, rows_per_query

@@ -98,7 +98,7 @@ def export_bundle(
         _write_sample(written, sample)
         manifest = _manifest(programs, retriever, corpus, facts)
         recalls = _recalls(corpus, retriever, sample, rescore)
-        (written / CARD).write_text(model_card(manifest, schemas, facts, recalls), encoding="utf-8")
+        (written / CARD).write_text(model_card(manifest, schemas, facts, recalls, rescore), encoding="utf-8")
         write_manifest(written, manifest)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dssm_lightning.evaluation.metric_names import main_names, measured_widths, width_prefix
+from dssm_lightning.evaluation.metric_names import THROUGH_INDEX, main_names, measured_widths, width_prefix
 from dssm_lightning.export.run_facts import RunFacts
 from dssm_lightning.features.schema import Schemas
 from dssm_lightning.retrieval.bundle.manifest import Manifest
@@ -13,7 +13,9 @@ from dssm_lightning.retrieval.indexes import RecallRow
 _BITS = {"float32": 32, "float16": 16, "int8": 8, "binary": 1}
 
 
-def model_card(manifest: Manifest, schemas: Schemas, facts: RunFacts, recalls: Sequence[RecallRow]) -> str:
+def model_card(
+    manifest: Manifest, schemas: Schemas, facts: RunFacts, recalls: Sequence[RecallRow], rescore: str
+) -> str:
     """Return the text of ``README.md``.
 
     Args:
@@ -21,6 +23,7 @@ def model_card(manifest: Manifest, schemas: Schemas, facts: RunFacts, recalls: S
         schemas: the features of both sides.
         facts: what the run says of the model.
         recalls: what each precision of the vectors finds.
+        rescore: the precision in which the best are scored again.
     """
     run = manifest.source.get("run", "a model")
     parts = [
@@ -33,7 +36,7 @@ def model_card(manifest: Manifest, schemas: Schemas, facts: RunFacts, recalls: S
         _corpus(manifest),
         _quality(facts.metrics, facts.intervals, facts.baselines, manifest.source.get("truncate_dim")),
         _by_width(facts.metrics),
-        _precisions(recalls),
+        _precisions(recalls, rescore),
         "## Data and licence\n\nThe candidates' values in `corpus/` come from the training data, and their licence "
         "holds for this bundle: see the source in `config.yaml`. `query_sample.safetensors` has embeddings of "
         "held-out queries, without their values.",
@@ -97,9 +100,13 @@ def _quality(
         return f"## Quality\n\nThe run was not {tested}"
     lines = ["## Quality", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines.append("| this model | " + " | ".join(_measured(f"test/{name}", metrics, intervals) for name in names) + " |")
+    if any(f"test/{THROUGH_INDEX}{name}" in metrics for name in names):
+        through = (f"test/{THROUGH_INDEX}{name}" for name in names)
+        found = ["" if name not in metrics else _measured(name, metrics, intervals) for name in through]
+        lines.append("| through its index | " + " | ".join(found) + " |")
     for baseline, values in baselines.items():
-        found = [values.get(f"test/{name}", values.get(name)) for name in names]
-        lines.append(f"| {baseline} | " + " | ".join("" if each is None else f"{each:.4f}" for each in found) + " |")
+        known = [values.get(f"test/{name}", values.get(name)) for name in names]
+        lines.append(f"| {baseline} | " + " | ".join("" if each is None else f"{each:.4f}" for each in known) + " |")
     ranked = "each query's own list of candidates" if "map" in names else "all candidates"
     lines += ["", f"From the run's last test, against {ranked}; in brackets the 95 % interval over queries."]
     if not baselines:
@@ -127,7 +134,7 @@ def _measured(name: str, metrics: Mapping[str, float], intervals: Mapping[str, S
     return f"{metrics[name]:.4f} ({low:.4f} – {high:.4f})"
 
 
-def _precisions(recalls: Sequence[RecallRow]) -> str:
+def _precisions(recalls: Sequence[RecallRow], rescore: str) -> str:
     if not recalls:
         return ""
     named = {row.settings.split()[0].partition("=")[2]: row for row in recalls}
@@ -137,7 +144,7 @@ def _precisions(recalls: Sequence[RecallRow]) -> str:
             "## Precision of the vectors",
             "",
             f"Share of the exact {recalls[0].k} best candidates that a search finds if it reads vectors of this "
-            "precision and scores the best again with float32 (`export --vectors`):",
+            f"precision and scores the best again with {rescore} (`export --vectors`):",
             "",
             "| vectors | bits of a number | recall |",
             "|---|---|---|",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from dssm_lightning.utils.errors import UserError
 
 LEAST_VARIANCE = 0.01
 """A learnt weight is at most the inverse of it."""
+_LEARNED = "log_variance_"
+"""Stands before the name of an objective, in the name of its learnt weight."""
 
 
 class Objectives(WeightedSum):
@@ -31,6 +33,8 @@ class Objectives(WeightedSum):
     objective counts as much as a frequent one when its weight is greater by the ratio of their positives. What a query
     is known to like, for any objective of the data, is no negative of it.
 
+    The order of ``losses`` means nothing: they are kept by name, so that a fit also resumes in another order.
+
     Args:
         losses: by name of the objective.
         weights: by name, for all of them; None = 1 each; ``learned`` = by the uncertainty of each objective (Kendall,
@@ -40,7 +44,8 @@ class Objectives(WeightedSum):
 
     Raises:
         UserError: no loss; weights for other objectives, or that are not positive; the errors of ``WeightedSum``.
-            ``TwoTower`` refuses objectives that the data do not have.
+            ``TwoTower`` refuses objectives that the data do not have. Loading a checkpoint with learned weights of
+            other objectives.
 
     Example:
         >>> import torch
@@ -65,29 +70,30 @@ class Objectives(WeightedSum):
                 f"Objectives: weights is for {', '.join(fixed) or 'nothing'}, and losses for {', '.join(losses)}; give "
                 "one weight for each loss"
             )
-        super().__init__(list(losses.values()), None if fixed is None else [fixed[name] for name in losses])
-        self.names = tuple(losses)
-        self.objectives = tuple(name for name, loss in zip(losses, self._parts, strict=True) if not _rates(loss))
-        self.log_variance: nn.Parameter | None = None
-        if weights == "learned":  # the excess over the least variance: a weight of 1 to begin with
-            self.log_variance = nn.Parameter(torch.full((len(losses),), 1 - LEAST_VARIANCE).log())
+        self.names = tuple(sorted(losses))  # modules and parameters in this order, and so what an optimizer keeps
+        shares = None if fixed is None else [fixed[name] for name in self.names]
+        super().__init__([losses[name] for name in self.names], shares)
+        parts = dict(zip(self.names, self._parts, strict=True))
+        self.objectives = tuple(name for name in losses if not _rates(parts[name]))
+        self.is_learned = weights == "learned"
+        for name in self.names if self.is_learned else ():  # the excess over the least: a weight of 1 to begin with
+            self.register_parameter(_key(name), nn.Parameter(torch.tensor(1 - LEAST_VARIANCE).log()))
+        self.register_load_state_dict_pre_hook(_require_same_names)  # type: ignore[no-untyped-call]  # PyTorch's
 
     @property
     def learned_weights(self) -> dict[str, Tensor]:
         """() 1 / σ² of each objective by name; empty if the weights are fixed."""
-        if self.log_variance is None:
-            return {}
-        return dict(zip(self.names, 1 / (self.log_variance.detach().exp() + LEAST_VARIANCE), strict=True))
+        return {name: 1 / self._variance(name).detach() for name in self.names if self.is_learned}
 
     def forward(self, scores: Scores) -> Tensor:
         """(Q,) weighted sum of the objectives' losses."""
         terms = []
         for number, (name, loss) in enumerate(zip(self.names, self._parts, strict=True)):
             value, counts = self._of_objective(name, loss, scores)
-            if self.log_variance is None:
+            if not self.is_learned:
                 terms.append(self.weights[number] * value)
                 continue
-            variance = self.log_variance[number].exp() + LEAST_VARIANCE
+            variance = self._variance(name)
             half = 0.5 if _rates(loss) else 1.0
             terms.append(half * value / variance + 0.5 * variance.log() * counts)
         total: Tensor = sum(terms[1:], terms[0])
@@ -106,14 +112,37 @@ class Objectives(WeightedSum):
             return value, torch.ones_like(value)
         return loss(scores) * positive, positive
 
+    def _variance(self, name: str) -> Tensor:
+        """() σ² of an objective."""
+        return self.get_parameter(_key(name)).exp() + LEAST_VARIANCE
+
     def extra_repr(self) -> str:
         """Return the settings, which ``print(model)`` shows."""
         learned = self.learned_weights
         weights = {name: float(learned.get(name, w)) for name, w in zip(self.names, self.weights, strict=True)}
         shown = ", ".join(f"{name}: {weight:.4g}" for name, weight in weights.items())
-        return f"weights={{{shown}}}, learned={self.log_variance is not None}"
+        return f"weights={{{shown}}}, learned={self.is_learned}"
 
 
 def _rates(loss: Loss) -> bool:
     """Return whether a loss reads ratings alone, and no objective: a sum with another loss also reads one."""
     return loss.uses_rating and loss.of_pair
+
+
+def _key(name: str) -> str:
+    """Return the name of the parameter of an objective: PyTorch separates modules by dots."""
+    return _LEARNED + name.replace(".", "/")
+
+
+def _require_same_names(loss: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Refuse a checkpoint with learned weights of other objectives; without any, PyTorch names what is missing."""
+    assert isinstance(loss, Objectives)
+    start = prefix + _LEARNED
+    found = {key.removeprefix(start).replace("/", ".") for key in state if key.startswith(start)}
+    own = set(loss.names) if loss.is_learned else set()
+    if found and found != own:
+        names = ", ".join(sorted(own)) or "no objective"
+        raise UserError(
+            f"Objectives: the checkpoint has learned weights of {', '.join(sorted(found))}, and this loss of {names}: "
+            "give the losses and weights with which the checkpoint was trained, or start without it"
+        )

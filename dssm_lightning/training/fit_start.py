@@ -13,7 +13,7 @@ from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.training.compilation import compile_towers
 from dssm_lightning.training.evaluation_steps import EvaluationSteps
 from dssm_lightning.training.frozen_backbones import check_rest, read_weights, use_fixed_features
-from dssm_lightning.training.objective_checks import check_objectives
+from dssm_lightning.training.objective_checks import check_objective_weights, check_objectives
 from dssm_lightning.training.teaching import Teaching
 from dssm_lightning.training.warm_start import warm_start
 from dssm_lightning.utils.logger import log_info
@@ -34,6 +34,7 @@ def begin_fit(loss: Loss, teaching: Teaching | None, data: RetrievalData | None)
 
 def start_fit(
     model: TwoTowerModel,
+    loss: Loss,
     backbones: list[Backbone],
     warm_start_from: str | None,
     teaching: Teaching | None,
@@ -43,16 +44,18 @@ def start_fit(
 
     Args:
         model: built, with its trainer.
+        loss: what it learns by.
         backbones: the frozen parts of its towers.
         warm_start_from: the checkpoint of the earlier run; None = its own initial weights.
         teaching: guide and teacher; None = neither.
         compiled: train with compiled towers.
 
     Raises:
-        UserError: a checkpoint or a teacher that does not fit the data.
+        UserError: a checkpoint or a teacher that does not fit the data; an objective that nothing teaches.
     """
     assert isinstance(model, EvaluationSteps)
     assert isinstance(model, LightningModule)
+    check_objective_weights(loss, model.datamodule)
     check_rest(backbones, model.trainer.strategy.model)
     read_weights(backbones)
     if warm_start_from is not None:

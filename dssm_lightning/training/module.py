@@ -180,7 +180,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
 
     def on_fit_start(self) -> None:
         """Take the weights of an earlier run, once, and prepare what does not change during the fit."""
-        start_fit(self, self._backbones, self.warm_start, self.teaching, compiled=self.compile_towers)
+        start_fit(self, self.loss, self._backbones, self.warm_start, self.teaching, compiled=self.compile_towers)
         self.warm_start = None
 
     def on_validation_start(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.losses import Loss
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.suggestions import did_you_mean
 
 
@@ -31,3 +32,24 @@ def check_objectives(loss: Loss, data: RetrievalData) -> None:
             f"data.rating is {rating!r}, and model.loss {type(loss).__name__} predicts none: put a RatingHead beside "
             "it, in a WeightedSum or in Objectives, or leave out data.rating"
         )
+
+
+def check_objective_weights(loss: Loss, data: RetrievalData) -> None:
+    """Refuse a loss of an objective whose positives among the training rows all have weight 0, once data are prepared.
+
+    Raises:
+        UserError: nothing would teach this objective.
+    """
+    interactions, names = data.data.interactions, data.data.objectives
+    if interactions.weight is None or interactions.objectives is None:
+        return
+    rows = data.assembler.rows
+    counts = gathered(interactions.weight, rows) > 0
+    for name in loss.objectives:
+        positives = gathered(interactions.objectives[:, names.index(name)], rows)
+        if not bool((positives & counts).any()):
+            raise UserError(
+                f"model.loss: the weights of all {int(positives.sum()):,} training rows that are positives of "
+                f"objective {name!r} are 0, so that nothing would teach it: look at the weight column, or leave the "
+                "objective out of the losses"
+            )

@@ -141,7 +141,7 @@ def _encode(recipe: Recipe, folder: Path, fitted: Schemas | None) -> None:
         [feature.source_column for feature in query_features], [f.source_column for f in candidate_features]
     )
     del raw  # its temporary files of large tables go with it
-    tables, fold, dropped = kept_rows(resolved, recipe.split)
+    tables, fold, dropped = kept_rows(resolved, recipe.split, recipe.rating)
     del resolved
     negatives = (
         None
@@ -187,18 +187,23 @@ def _fold_sizes(interactions: Interactions) -> dict[str, int]:
 # -- rows -----------------------------------------------------------------------------------------------------------
 
 
-def kept_rows(tables: Tables, split: Split) -> tuple[Tables, Tensor, dict[str, int]]:
+def kept_rows(tables: Tables, split: Split, rating: str | None = None) -> tuple[Tables, Tensor, dict[str, int]]:
     """Return the tables without repeated pairs and without rows that the split leaves out, the folds, and counts.
 
     Rows that are left out, because they are later than what is measured, must not take the place of earlier rows of the
     same pair: they go first.
+
+    Args:
+        tables: complete tables.
+        split: it names the folds.
+        rating: column of the ratings, of which a pair keeps one; None = there is none.
     """
     if not split.leaves_rows_out:
-        tables, repeated = collapse(shared_by_pairs(tables, split.column_of_folds))
+        tables, repeated = collapse(shared_by_pairs(tables, rating, split.column_of_folds))
         return tables, _folds(split, tables), {"repeated interactions dropped": repeated}
     fold = _folds(split, tables)
     kept = (fold != LEFT_OUT).numpy()
-    tables, fold = shared_by_pairs(keep_rows(tables, kept)), fold[torch.from_numpy(kept)]
+    tables, fold = shared_by_pairs(keep_rows(tables, kept), rating), fold[torch.from_numpy(kept)]
     first = first_of_pairs(tables)
     counts = {"later interactions left out": int((~kept).sum()), "repeated interactions dropped": int((~first).sum())}
     return keep_rows(tables, first), fold[torch.from_numpy(first)], counts

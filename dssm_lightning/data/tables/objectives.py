@@ -26,11 +26,17 @@ def column_of(objective: str) -> str:
     return f"objective {objective}"
 
 
-def check_objectives(objectives: Mapping[str, str | None] | None) -> tuple[tuple[str, str | None], ...]:
+def check_objectives(
+    objectives: Mapping[str, str | None] | None, evaluate: str = "query"
+) -> tuple[tuple[str, str | None], ...]:
     """Return names and rules; refuse names that no metric can have, and rules that are no text.
 
+    Args:
+        objectives: by name a column, a comparison or None.
+        evaluate: "listed" needs rows that were shown and not liked, which an objective of every row leaves none of.
+
     Raises:
-        UserError: such a name or rule.
+        UserError: such a name or rule; an objective of every row with ``evaluate: listed``.
 
     Example:
         >>> check_objectives({"click": "clicked", "buy": "event == purchase", "seen": None})[0]
@@ -46,6 +52,12 @@ def check_objectives(objectives: Mapping[str, str | None] | None) -> tuple[tuple
             raise UserError(
                 f"data: objective {name!r} of objectives is {rule!r}; it must be a column of 1 and 0, a comparison "
                 "such as 'event == purchase', or null for every row"
+            )
+        if rule is None and evaluate == "listed":
+            raise UserError(
+                "data: evaluate: listed ranks the candidates that each query was shown, liked or not, but objective "
+                f"{name!r} of objectives is null: every row is a positive of it, so that none was shown and not liked; "
+                "give it a rule, leave it out, or set evaluate: query"
             )
     return tuple((objectives or {}).items())
 
@@ -91,24 +103,31 @@ def with_objectives(raw: RawTables, objectives: Mapping[str, str | None], query_
     return replace(raw, interactions=raw.interactions.with_columns(columns), keys=keys)
 
 
-def shared_by_pairs(tables: Tables, fold: str | None = None) -> Tables:
-    """Return the tables in which each row of a repeated pair has the objectives of all rows of the pair.
+def shared_by_pairs(tables: Tables, rating: str | None = None, fold: str | None = None) -> Tables:
+    """Return the tables in which each row of a repeated pair has the objectives, and a rating, of all rows of the pair.
 
     So the click and the purchase of one candidate, which are two rows of a log, are both positives when one of the rows
-    is left.
+    is left. The rating is that of the row which :func:`~dssm_lightning.data.tables.tables.collapse` would keep of those
+    that have one: of a liked row before others, then of the latest, or, without times, of the first. A row that is kept
+    thus keeps its own rating, and has that of another row only if it has none.
 
     Args:
         tables: with the columns of the objectives.
+        rating: column of numbers, null = not rated; None = there is none.
         fold: column that names the folds. Rows of other folds then share nothing: training rows do not learn from a
             purchase of the test.
     """
     keys = tables.keys
-    if not keys.objectives:
+    if not keys.objectives and rating is None:
         return tables
     apart = [fold] if fold in tables.interactions.columns else []
     pair = (keys.query_id, keys.candidate_id, *apart)
-    shared = tables.interactions.with_columns(pl.col(name).max().over(pair) for name in keys.objectives)
-    return replace(tables, interactions=shared)
+    shared = [pl.col(name).max().over(pair) for name in keys.objectives]
+    if rating is not None:
+        order, rated = [name for name in (keys.label, keys.time) if name is not None], pl.col(rating)
+        ordered = rated.sort_by(order, descending=True, maintain_order=True) if order else rated
+        shared.append(ordered.drop_nulls().first().over(pair))
+    return replace(tables, interactions=tables.interactions.with_columns(shared))
 
 
 def _positives(frame: pl.DataFrame, name: str, rule: str | None, query_columns: Collection[str]) -> pl.Series:

@@ -24,7 +24,7 @@ from dssm_lightning.inspection.doctor.sizes import check_sizes
 from dssm_lightning.inspection.doctor.subject import Subject
 from dssm_lightning.inspection.doctor.times import check_times
 from dssm_lightning.inspection.doctor.trial import check_memory, check_trial, run_trial
-from dssm_lightning.training.objective_checks import check_objectives
+from dssm_lightning.training.objective_checks import check_objective_weights, check_objectives
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.logger import without_repeats
 
@@ -70,6 +70,8 @@ def examine(
                 data.train_on_liked_rows_only(not model.loss.uses_labels)
                 check_objectives(model.loss, data)
             data.assemble()
+            if model is not None:
+                check_objective_weights(model.loss, data)
         except REFUSED as error:
             return [*findings, refusal(error, sections, "data")]
         model, refused = _built(sections, model, data)

@@ -58,7 +58,7 @@ class Subject:
             [feature.source_column for feature in schema if not isinstance(feature, History | LikedBy)]
             for schema in (self.data.recipe.query, self.data.recipe.candidate)
         ]
-        return kept_rows(self.raw.resolve(*sides), self.data.recipe.split)[0]
+        return kept_rows(self.raw.resolve(*sides), self.data.recipe.split, self.data.recipe.rating)[0]
 
     @property
     def prepared(self) -> Prepared:
