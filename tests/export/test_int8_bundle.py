@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.bundles import export, same_answers
+from helpers.bundles import FACTS, export, same_answers
 from helpers.retrievers import WORDS, shop
 
 from dssm_lightning.api import make_retriever
@@ -79,6 +79,25 @@ def test_other_models_are_scored_again_with_float32(tmp_path: Path) -> None:
     model, data = shop(tmp_path / "cache")
     index = index_of(Retriever.load(export(model, data, tmp_path / "bundle", vectors="int8")))
     assert (index.precision, index.rescore) == ("int8", "float32")
+
+
+@pytest.mark.parametrize(("shape", "again"), [({}, "float32"), (shaped(DOT), "int8")])
+def test_the_card_says_with_what_the_best_are_scored_again(tmp_path: Path, shape: dict[str, Any], again: str) -> None:
+    bundle = export(*shop(tmp_path / "cache", **shape), tmp_path / "bundle")
+    [line] = [line for line in (bundle / "README.md").read_text(encoding="utf-8").splitlines() if "again with" in line]
+    assert f"scores the best again with {again} (" in line
+
+
+def test_the_card_shows_what_the_index_finds(tmp_path: Path) -> None:
+    """What a test measured through the index, with its intervals where there are any."""
+    metrics = {"test/recall@10": 0.5, "test/mrr": 0.25, "test/index/recall@10": 0.4375}
+    facts = FACTS._replace(metrics=metrics, intervals={"test/index/recall@10": [0.4, 0.6]})
+    bundle = export(*shop(tmp_path / "cache"), tmp_path / "bundle", facts)
+    lines = (bundle / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "| | recall@10 | mrr |" in lines
+    assert "| through its index | 0.4375 (0.4000 – 0.6000) |  |" in lines
+    plain = export(*shop(tmp_path / "cache"), tmp_path / "plain", FACTS._replace(metrics={"test/mrr": 0.25}))
+    assert "through its index" not in (plain / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -140,10 +140,11 @@ def test_both_objectives_are_learnt_above_chance(tmp_path: Path) -> None:
     assert weights["stars"] > 1 > weights["click"]  # errors below 1 have more weight, losses above ½ less
 
 
-def test_a_resumed_fit_has_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resumed_kinds", [ALL_KINDS, dict(reversed(ALL_KINDS.items()))], ids=["order", "reversed"])
+def test_a_resumed_fit_has_the_same_bits(tmp_path: Path, resumed_kinds: dict[str, Any]) -> None:
     def run(epochs: int, path: str | None = None) -> TwoTower:
         torch.manual_seed(2)
-        model = small_model(loss=objectives("learned", **ALL_KINDS))
+        model = small_model(loss=objectives("learned", **(ALL_KINDS if path is None else resumed_kinds)))
         trainer = small_trainer(tmp_path, max_epochs=epochs, limit_val_batches=0)
         trainer.fit(model, shop_data(tmp_path, rating="stars"), ckpt_path=path, weights_only=True if path else None)
         if path is None:

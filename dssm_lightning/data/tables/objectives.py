@@ -109,7 +109,8 @@ def shared_by_pairs(tables: Tables, rating: str | None = None, fold: str | None 
     So the click and the purchase of one candidate, which are two rows of a log, are both positives when one of the rows
     is left. The rating is that of the row which :func:`~dssm_lightning.data.tables.tables.collapse` would keep of those
     that have one: of a liked row before others, then of the latest, or, without times, of the first. A row that is kept
-    thus keeps its own rating, and has that of another row only if it has none.
+    thus keeps its own rating, and has that of another row only if it has none, also of a later one: ratings often
+    follow the purchase.
 
     Args:
         tables: with the columns of the objectives.
