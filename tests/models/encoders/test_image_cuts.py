@@ -92,10 +92,10 @@ def test_any_steps_may_follow(flips: list[nn.Module]) -> None:
 
 
 class Own(v2.RandomResizedCrop):
-    """One that changes nothing."""
+    """One that cuts from the top."""
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return inpt
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        return {**super().make_params(flat_inputs), "top": 0}
 
 
 @pytest.mark.parametrize(
