@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
@@ -95,6 +96,23 @@ def spooled(parts: Iterable[Array]) -> Array:
     return spool.mapped()
 
 
+def spooled_together(parts: Iterable[Mapping[str, Array]], total: int) -> dict[str, Array]:
+    """Concatenate the arrays (n,) of each name into mapped arrays.
+
+    Args:
+        parts: all have the same names. Of up to :data:`BLOCK` rows there is one part, which stays in memory.
+        total: number of rows that the parts are made from.
+    """
+    if total <= BLOCK:
+        (part,) = parts
+        return dict(part)
+    spools: defaultdict[str, Spool] = defaultdict(Spool)
+    for part in parts:
+        for name, array in part.items():
+            spools[name].append(array)
+    return {name: spool.mapped() for name, spool in spools.items()}
+
+
 def blocks(total: int) -> Iterator[slice]:
     """Yield slices of at most :data:`BLOCK` rows that cover the rows 0 … total − 1."""
     return (slice(start, min(start + BLOCK, total)) for start in range(0, total, BLOCK))
@@ -156,6 +174,30 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
             start = block.start + (int(end[number - 1]) if number else 0)
             found.append(order[start : block.start + int(end[number])].long() + block.start)
         yield torch.cat(found)
+
+
+def in_row_order(values: Tensor, rows: Tensor, lengths: list[int]) -> Tensor:
+    """Return the value of each row, from values in the order of :func:`ranges`.
+
+    Args:
+        values: (R,).
+        rows: (R,) the row number of each value: those of one range after the other, ascending in each.
+        lengths: number of rows of each range.
+    """
+    import torch
+
+    if len(lengths) == 1:
+        return values  # the only range has the rows in their order
+
+    def parts() -> Iterator[Array]:
+        for block in blocks(len(rows)):
+            found = torch.empty(block.stop - block.start, dtype=values.dtype)
+            for own, value in zip(torch.split(rows, lengths), torch.split(values, lengths), strict=True):
+                first, last = torch.searchsorted(own, torch.tensor([block.start, block.stop])).tolist()
+                found[own[first:last] - block.start] = value[first:last]
+            yield found.numpy()
+
+    return torch.from_numpy(spooled(parts()))
 
 
 # -- frames ------------------------------------------------------------------------------------------------------------
