@@ -222,6 +222,8 @@ class _Range:
     def _before(self, events: str) -> Tensor:
         """(n,) int64: for each of the unsorted rows, the number of strictly earlier events of its query."""
         assert self.time is not None
+        if not len(self.rows):
+            return self.rows
         passed = F.pad(self.kept(events).cumsum(0), (1, 0))[:-1]  # events before each place
         other_query = self.query[1:] != self.query[:-1]
         first_of_query = F.pad(other_query, (1, 0), value=True)
