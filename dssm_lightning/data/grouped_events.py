@@ -177,59 +177,73 @@ def group_events(interactions: Interactions, num_queries: int, names: Iterable[s
 
 
 class _Range:
-    """All rows (n,) of a range of queries, of every fold, and their order by query, oldest first."""
+    """All rows (n,) of a range of queries, of every fold, and their order by query, oldest first.
+
+    Columns are gathered by ``index_select``, which takes a third of the time of indexing.
+    """
 
     def __init__(self, interactions: Interactions, rows: Tensor) -> None:
-        self.interactions, query = interactions, interactions.query[rows]
-        time = None if interactions.time is None else interactions.time[rows]
-        self.places = sorted_places(query, time)
-        self.query, self.time = query[self.places], None if time is None else time[self.places]
-        self.unsorted, self.rows = rows, rows[self.places]
-        self._kept: dict[str, Tensor] = {}
+        self.interactions, self.rows = interactions, rows  # ascending
+        self.query, self.time = interactions.query.index_select(0, rows), None
+        if interactions.time is not None:
+            self.time = interactions.time.index_select(0, rows)
+        self.places = sorted_places(self.query, self.time)
+        self._chosen: dict[str, Tensor | None] = {}
+        self._places: dict[str, Tensor] = {}
 
-    def kept(self, events: str) -> Tensor:
-        """(n,) bool: which of the sorted rows are such training events."""
-        if events not in self._kept:
-            found, label = self.interactions.fold[self.unsorted] == TRAIN, LABELS[events]
-            if label is not None:
-                liked = torch.ones_like(found) if self.interactions.label is None else self._label() > 0
-                found &= liked if label else ~liked
-            self._kept[events] = found[self.places]
-        return self._kept[events]
-
-    def _label(self) -> Tensor:
-        assert self.interactions.label is not None
-        return self.interactions.label[self.unsorted]
+    def chosen(self, events: str) -> Tensor | None:
+        """(n,) bool: which of the ascending rows are such training events; None = all of them."""
+        if events not in self._chosen:
+            found, label = self.interactions.fold.index_select(0, self.rows) == TRAIN, LABELS[events]
+            if label is not None and self.interactions.label is not None:
+                found &= (self.interactions.label.index_select(0, self.rows) > 0) == bool(label)
+            elif label == 0:
+                found[:] = False
+            self._chosen[events] = None if bool(found.all()) else found
+        return self._chosen[events]
 
     def count(self, events: str, lengths: Tensor) -> None:
         """Write the number of events of each query of the range into ``lengths`` (number of queries,)."""
-        query = self.query[self.kept(events)]
+        chosen = self.chosen(events)
+        query = self.query if chosen is None else _masked(self.query, chosen)
         if len(query):
-            counts = torch.bincount(query - query[0])
-            lengths[int(query[0]) : int(query[0]) + len(counts)] = counts
+            first = int(query.min())
+            counts = torch.bincount(query - first)
+            lengths[first : first + len(counts)] = counts
 
     def part(self, events: str, part: str) -> Tensor:
-        """Return the rows, candidates or times of the events, or ``before`` of the unsorted rows."""
+        """Return the rows, candidates or times of the events, or ``before`` of the ascending rows."""
         if part == "before":
             return self._before(events)
-        if part == "rows":
-            return self.rows[self.kept(events)]
-        if part == "times":
-            assert self.time is not None
-            return self.time[self.kept(events)]
-        return self.interactions.candidate[self.unsorted][self.places][self.kept(events)]
+        if events not in self._places:
+            chosen = self.chosen(events)
+            self._places[events] = (
+                self.places if chosen is None else _masked(self.places, chosen.index_select(0, self.places))
+            )
+        places = self._places[events]
+        if part == "candidates":
+            return self.interactions.candidate.index_select(0, self.rows).index_select(0, places)
+        column = self.rows if part == "rows" else self.time
+        assert column is not None
+        return column.index_select(0, places)
 
     def _before(self, events: str) -> Tensor:
-        """(n,) int64: for each of the unsorted rows, the number of strictly earlier events of its query."""
+        """(n,) int64: for each of the ascending rows, the number of strictly earlier events of its query."""
         assert self.time is not None
         if not len(self.rows):
             return self.rows
-        passed = F.pad(self.kept(events).cumsum(0), (1, 0))[:-1]  # events before each place
-        other_query = self.query[1:] != self.query[:-1]
+        query, time = (column.index_select(0, self.places) for column in (self.query, self.time))
+        chosen = self.chosen(events)
+        counts = torch.ones_like(query) if chosen is None else chosen.index_select(0, self.places).long()
+        passed = counts.cumsum(0) - counts  # events before each place
+        other_query = query[1:] != query[:-1]
         first_of_query = F.pad(other_query, (1, 0), value=True)
-        first_of_moment = F.pad(other_query | (self.time[1:] != self.time[:-1]), (1, 0), value=True)
-        earlier = passed[first_of_moment][first_of_moment.cumsum(0) - 1]
-        earlier -= passed[first_of_query][first_of_query.cumsum(0) - 1]
-        found = torch.empty_like(earlier)
-        found[self.places] = earlier
-        return found
+        first_of_moment = F.pad(other_query | (time[1:] != time[:-1]), (1, 0), value=True)
+        earlier = passed[first_of_moment].index_select(0, first_of_moment.cumsum(0) - 1)
+        earlier -= passed[first_of_query].index_select(0, first_of_query.cumsum(0) - 1)
+        return torch.empty_like(earlier).index_copy_(0, self.places, earlier)
+
+
+def _masked(column: Tensor, kept: Tensor) -> Tensor:
+    """Return ``column[kept]`` (n,) bool; NumPy takes an eighth of torch's time where most are kept."""
+    return torch.from_numpy(column.numpy()[kept.numpy()])

@@ -77,20 +77,17 @@ def sorted_places(keys: Tensor, order: Tensor | None = None) -> Tensor:
     if order is None or not len(keys):
         return torch.argsort(keys, stable=True)
     whole = order.long()  # where this overflows, the comparison fails
-    if order.is_floating_point() and not torch.equal(whole.to(order.dtype), order):
-        places = torch.argsort(_as_integers(order), stable=True)
-        return places[torch.argsort(keys[places], stable=True)]
+    if not torch.equal(whole.to(order.dtype), order):
+        whole = _as_integers(order.double())
     (first_key, last_key), (first, last) = (map(int, each.aminmax()) for each in (keys, whole))
-    if (last_key - first_key + 1) * (last - first + 1) > torch.iinfo(torch.int64).max:
-        places = torch.argsort(whole, stable=True)
-        return places[torch.argsort(keys[places], stable=True)]
-    return torch.argsort((keys - first_key) * (last - first + 1) + (whole - first), stable=True)
+    if (last_key - first_key + 1) * (last - first + 1) <= torch.iinfo(torch.int64).max:
+        return torch.argsort((keys - first_key) * (last - first + 1) + (whole - first), stable=True)
+    places = torch.argsort(whole, stable=True)
+    return places.index_select(0, torch.argsort(keys.index_select(0, places), stable=True))
 
 
 def _as_integers(order: Tensor) -> Tensor:
     """Map float64 to int64 in the same order, by its bits, because integers sort four times as fast."""
-    if order.dtype != torch.float64:
-        return order
     bits = (order + 0.0).view(torch.int64)  # + 0.0 turns -0.0 into 0.0
     return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)  # below 0, a larger magnitude is less
 
@@ -112,7 +109,8 @@ def group(keys: Tensor, values: Tensor, num_keys: int, order: Tensor | None = No
     offsets = F.pad(torch.bincount(keys, minlength=num_keys).cumsum(0), (1, 0))
 
     def ordered(rows: Tensor) -> Tensor:
-        return values[rows[sorted_places(keys[rows], None if order is None else order[rows])]]
+        places = sorted_places(keys.index_select(0, rows), None if order is None else order.index_select(0, rows))
+        return values.index_select(0, rows.index_select(0, places))
 
     if len(keys) <= memory_mapped.BLOCK:
         return Ragged(ordered(torch.arange(len(keys))), offsets)

@@ -97,12 +97,7 @@ def spooled(parts: Iterable[Array]) -> Array:
 
 
 def spooled_together(parts: Iterable[Mapping[str, Array]], total: int) -> dict[str, Array]:
-    """Concatenate the arrays (n,) of each name into mapped arrays.
-
-    Args:
-        parts: all have the same names. Of up to :data:`BLOCK` rows there is one part, which stays in memory.
-        total: number of rows that the parts are made from.
-    """
+    """Concatenate the arrays (n,) of each name into mapped arrays; of up to BLOCK rows in total there is one part."""
     if total <= BLOCK:
         (part,) = parts
         return dict(part)
@@ -123,8 +118,8 @@ def gathered(column: Tensor, rows: Tensor) -> Tensor:
     import torch
 
     if len(rows) <= BLOCK:
-        return column[rows]
-    return torch.from_numpy(spooled(column[rows[block]].numpy() for block in blocks(len(rows))))
+        return column.index_select(0, rows)  # a third of the time of column[rows]
+    return torch.from_numpy(spooled(column.index_select(0, rows[block]).numpy() for block in blocks(len(rows))))
 
 
 def where(chosen: Iterable[Tensor], total: int) -> Tensor:
@@ -155,6 +150,7 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
         offsets: (K + 1,) int64: number of rows with a smaller key.
     """
     import torch
+    import torch.nn.functional as F
 
     if len(keys) <= BLOCK:
         yield torch.arange(len(keys))
@@ -162,11 +158,14 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
     limits = torch.searchsorted(offsets, torch.arange(BLOCK, len(keys), BLOCK))
     limits = torch.unique_consecutive(limits)
     limits = limits[offsets[limits] < len(keys)]  # first key of each range after the first one; no range is empty
+    first = F.pad(limits, (1, 1))
+    first[-1] = len(offsets) - 1
+    range_of = torch.repeat_interleave(torch.arange(len(limits) + 1, dtype=torch.int16), first.diff())  # (K,)
     counts, orders = [], Spool()
     for block in blocks(len(keys)):
-        part = torch.searchsorted(limits, keys[block], right=True)
+        part = range_of.index_select(0, keys[block])
         counts.append(torch.bincount(part, minlength=len(limits) + 1))
-        orders.append(part.to(torch.int16).argsort(stable=True).int().numpy())
+        orders.append(part.argsort(stable=True).int().numpy())
     order, ends = torch.from_numpy(orders.mapped()), torch.stack(counts).cumsum(1)  # ends: (blocks, ranges)
     for number in range(len(limits) + 1):
         found = []
