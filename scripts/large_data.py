@@ -93,17 +93,19 @@ def settings(folder: Path, steps: int, batch_size: int) -> dict[str, object]:
 FIT = """
 import json, sys, time
 from dssm_lightning.cli.main import main
-from dssm_lightning.data import retrieval_data
+from dssm_lightning.data import datamodule, retrieval_data
 
-prepare = retrieval_data.prepare
+def timed(name, function):
+    def run(*arguments, **settings):
+        started = time.process_time()
+        found = function(*arguments, **settings)
+        print(name, time.process_time() - started, flush=True)
+        return found
 
-def timed(*arguments):
-    started = time.process_time()
-    folder = prepare(*arguments)
-    print("PREPARED", time.process_time() - started, flush=True)
-    return folder
+    return run
 
-retrieval_data.prepare = timed
+retrieval_data.prepare = timed("PREPARED", retrieval_data.prepare)
+datamodule.RetrievalDataModule.setup = timed("STARTED", datamodule.RetrievalDataModule.setup)
 cli = main(["fit", "--config", sys.argv[1]])
 optimizer = cli.trainer.optimizers[0]
 state = sum(v.nbytes for s in optimizer.state.values() for v in s.values() if hasattr(v, "nbytes"))
@@ -137,10 +139,11 @@ def measure(folder: Path, steps: int, batch_size: int) -> dict[str, float]:
     values = {
         line.split()[0]: float(line.split()[1])
         for line in told.splitlines()
-        if line.startswith(("PREP", "TABL", "ALL"))
+        if line.startswith(("PREP", "START", "TABL", "ALL"))
     }
     return {
         "seconds to prepare": values["PREPARED"],
+        "seconds to map the cache and start": values["STARTED"],
         "seconds in all": values["ALL"],
         "GiB to prepare": peaks["prepare"],
         "GiB to train": peaks["train"],

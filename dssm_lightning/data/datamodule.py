@@ -81,10 +81,9 @@ class RetrievalDataModule(RetrievalData, LightningDataModule):
         return loader
 
     def _order(self, place: Counter, world_size: int) -> Order:
-        rows = self.assembler.rows
         if self.batch_by == "row":
-            return RowOrder(rows, self.batch_size, place, world_size)
-        return QueryOrder(rows, self.data.interactions, self.batch_size, self.rows_per_query, place, world_size)
+            return RowOrder(self.assembler.rows, self.batch_size, place, world_size)
+        return QueryOrder(self.assembler.rows_by_query, self.batch_size, self.rows_per_query, place, world_size)
 
     def val_dataloader(self) -> ShardedBatches[EvaluationBatch]:
         """Return the validation queries or events; none where the split keeps no validation rows.

@@ -61,10 +61,33 @@ class Interactions(NamedTuple):
         return where((chosen(block) for block in blocks(total)), total)
 
 
+def sorted_places(keys: Tensor, order: Tensor | None = None) -> Tensor:
+    """Return the places (T,) int64 that sort rows by key, then by ``order``; equal rows keep their order.
+
+    Whole numbers, such as times in seconds, are sorted together with the keys, which takes half the time of two sorts.
+
+    Args:
+        keys: (T,) int64.
+        order: (T,) second sort key; None = keys alone.
+
+    Example:
+        >>> sorted_places(torch.tensor([2, 0, 2]), torch.tensor([5.0, 1.0, 4.0]).double()).tolist()
+        [1, 2, 0]
+    """
+    if order is None or not len(keys):
+        return torch.argsort(keys, stable=True)
+    whole = order.long()  # where this overflows, the comparison fails
+    if not torch.equal(whole.to(order.dtype), order):
+        whole = _as_integers(order.double())
+    (first_key, last_key), (first, last) = (map(int, each.aminmax()) for each in (keys, whole))
+    if (last_key - first_key + 1) * (last - first + 1) <= torch.iinfo(torch.int64).max:
+        return torch.argsort((keys - first_key) * (last - first + 1) + (whole - first), stable=True)
+    places = torch.argsort(whole, stable=True)
+    return places.index_select(0, torch.argsort(keys.index_select(0, places), stable=True))
+
+
 def _as_integers(order: Tensor) -> Tensor:
     """Map float64 to int64 in the same order, by its bits, because integers sort four times as fast."""
-    if order.dtype != torch.float64:
-        return order
     bits = (order + 0.0).view(torch.int64)  # + 0.0 turns -0.0 into 0.0
     return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)  # below 0, a larger magnitude is less
 
@@ -86,8 +109,8 @@ def group(keys: Tensor, values: Tensor, num_keys: int, order: Tensor | None = No
     offsets = F.pad(torch.bincount(keys, minlength=num_keys).cumsum(0), (1, 0))
 
     def ordered(rows: Tensor) -> Tensor:
-        index = rows if order is None else rows[torch.argsort(_as_integers(order[rows]), stable=True)]
-        return values[index[torch.argsort(keys[index], stable=True)]]
+        places = sorted_places(keys.index_select(0, rows), None if order is None else order.index_select(0, rows))
+        return values.index_select(0, rows.index_select(0, places))
 
     if len(keys) <= memory_mapped.BLOCK:
         return Ragged(ordered(torch.arange(len(keys))), offsets)

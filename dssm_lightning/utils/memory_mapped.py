@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
@@ -95,6 +96,18 @@ def spooled(parts: Iterable[Array]) -> Array:
     return spool.mapped()
 
 
+def spooled_together(parts: Iterable[Mapping[str, Array]], total: int) -> dict[str, Array]:
+    """Concatenate the arrays (n,) of each name into mapped arrays; of up to BLOCK rows in total there is one part."""
+    if total <= BLOCK:
+        (part,) = parts
+        return dict(part)
+    spools: defaultdict[str, Spool] = defaultdict(Spool)
+    for part in parts:
+        for name, array in part.items():
+            spools[name].append(array)
+    return {name: spool.mapped() for name, spool in spools.items()}
+
+
 def blocks(total: int) -> Iterator[slice]:
     """Yield slices of at most :data:`BLOCK` rows that cover the rows 0 … total − 1."""
     return (slice(start, min(start + BLOCK, total)) for start in range(0, total, BLOCK))
@@ -105,8 +118,8 @@ def gathered(column: Tensor, rows: Tensor) -> Tensor:
     import torch
 
     if len(rows) <= BLOCK:
-        return column[rows]
-    return torch.from_numpy(spooled(column[rows[block]].numpy() for block in blocks(len(rows))))
+        return column.index_select(0, rows)  # a third of the time of column[rows]
+    return torch.from_numpy(spooled(column.index_select(0, rows[block]).numpy() for block in blocks(len(rows))))
 
 
 def where(chosen: Iterable[Tensor], total: int) -> Tensor:
@@ -137,6 +150,7 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
         offsets: (K + 1,) int64: number of rows with a smaller key.
     """
     import torch
+    import torch.nn.functional as F
 
     if len(keys) <= BLOCK:
         yield torch.arange(len(keys))
@@ -144,11 +158,14 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
     limits = torch.searchsorted(offsets, torch.arange(BLOCK, len(keys), BLOCK))
     limits = torch.unique_consecutive(limits)
     limits = limits[offsets[limits] < len(keys)]  # first key of each range after the first one; no range is empty
+    first = F.pad(limits, (1, 1))
+    first[-1] = len(offsets) - 1
+    range_of = torch.repeat_interleave(torch.arange(len(limits) + 1, dtype=torch.int16), first.diff())  # (K,)
     counts, orders = [], Spool()
     for block in blocks(len(keys)):
-        part = torch.searchsorted(limits, keys[block], right=True)
+        part = range_of.index_select(0, keys[block])
         counts.append(torch.bincount(part, minlength=len(limits) + 1))
-        orders.append(part.to(torch.int16).argsort(stable=True).int().numpy())
+        orders.append(part.argsort(stable=True).int().numpy())
     order, ends = torch.from_numpy(orders.mapped()), torch.stack(counts).cumsum(1)  # ends: (blocks, ranges)
     for number in range(len(limits) + 1):
         found = []
@@ -156,6 +173,30 @@ def ranges(keys: Tensor, offsets: Tensor) -> Iterator[Tensor]:
             start = block.start + (int(end[number - 1]) if number else 0)
             found.append(order[start : block.start + int(end[number])].long() + block.start)
         yield torch.cat(found)
+
+
+def in_row_order(values: Tensor, rows: Tensor, lengths: list[int]) -> Tensor:
+    """Return the value of each row, from values in the order of :func:`ranges`.
+
+    Args:
+        values: (R,).
+        rows: (R,) the row number of each value: those of one range after the other, ascending in each.
+        lengths: number of rows of each range.
+    """
+    import torch
+
+    if len(lengths) == 1:
+        return values  # the only range has the rows in their order
+
+    def parts() -> Iterator[Array]:
+        for block in blocks(len(rows)):
+            found = torch.empty(block.stop - block.start, dtype=values.dtype)
+            for own, value in zip(torch.split(rows, lengths), torch.split(values, lengths), strict=True):
+                first, last = torch.searchsorted(own, torch.tensor([block.start, block.stop])).tolist()
+                found[own[first:last] - block.start] = value[first:last]
+            yield found.numpy()
+
+    return torch.from_numpy(spooled(parts()))
 
 
 # -- frames ------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from helpers.case_names import named
 from helpers.small import small_data
 from polars.testing import assert_frame_equal
 
-from dssm_lightning.data.batching.histories import Timeline
 from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.data.grouped_events import Timeline
 from dssm_lightning.data.interactions import group
 from dssm_lightning.data.negatives import FromColumn
 from dssm_lightning.data.preparation import cache

@@ -7,15 +7,17 @@ same batches as an uninterrupted run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dssm_lightning.data.batch import Batch, Candidates
-from dssm_lightning.data.batching.histories import HistoryAssembler, Timeline
+from dssm_lightning.data.batching.histories import HistoryAssembler
 from dssm_lightning.data.batching.liked_by import LikedByAssembler
 from dssm_lightning.data.batching.same_text import SameText
+from dssm_lightning.data.grouped_events import TrainingEvents
 from dssm_lightning.data.interactions import TRAIN
 from dssm_lightning.data.negatives import NegativeSampler, SamplerTables
 from dssm_lightning.data.negatives.frequency import CountedFrequency, Frequency
@@ -69,17 +71,17 @@ class Assembler:
         frequency: Frequency | None = None,
         mask_duplicates: bool = False,
     ) -> None:
-        self.data, self.sampler, self.by_query = data, sampler, by_query
+        self.data, self.sampler, self.by_query, self.liked_only = data, sampler, by_query, liked_only
         self._masks_known = mask_known and (sampler is None or sampler.num_negatives > 0)
-        self.likes = Timeline(data.interactions, len(data.queries))
+        self._events = TrainingEvents(data.interactions, len(data.queries), len(data.candidates), data.groupings)
+        self.likes = self._events.by_query("liked")
         self._same_text = SameText(data, self.likes.candidates) if mask_duplicates else None
         self.histories = self._histories()
         self.liked_by = {
-            feature.name: LikedByAssembler(feature, data.query, data.interactions, len(data.candidates))
+            feature.name: LikedByAssembler(feature, data.query, data.interactions, self._events.by_candidate)
             for feature in data.schemas.candidate
             if isinstance(feature, LikedBy)
         }
-        self.rows = data.interactions.rows(TRAIN, label=1 if liked_only else None)
         self.frequency = CountedFrequency() if frequency is None else frequency
         all_liked = liked_only or data.interactions.label is None
         owned = self.likes.candidates.values if all_liked else gathered(data.interactions.candidate, self.rows)
@@ -93,14 +95,21 @@ class Assembler:
             sampler.bind(SamplerTables(data.interactions, len(data.queries), len(data.candidates), data.candidates))
 
     def _histories(self) -> dict[str, HistoryAssembler]:
-        timelines = {"liked": self.likes}
-        made = {}
-        for feature in self.data.schemas.query:
-            if isinstance(feature, History):
-                if feature.events not in timelines:
-                    timelines[feature.events] = Timeline(self.data.interactions, len(self.data.queries), feature.events)
-                made[feature.name] = HistoryAssembler(feature, self.data.candidate, timelines[feature.events])
-        return made
+        return {
+            feature.name: HistoryAssembler(feature, self.data.candidate, self._events.by_query(feature.events))
+            for feature in self.data.schemas.query
+            if isinstance(feature, History)
+        }
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(n,) int64: the training rows, ascending."""
+        return self.data.interactions.rows(TRAIN, label=1 if self.liked_only else None)
+
+    @property
+    def rows_by_query(self) -> Ragged:
+        """The training rows of each query, oldest first if the interactions have a time."""
+        return (self.likes if self.liked_only else self._events.by_query("all")).rows
 
     def replace_columns(self, columns: Mapping[str, Features]) -> None:
         """Replace encoded columns, such as images by the output of a frozen backbone.

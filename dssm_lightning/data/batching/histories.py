@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from dssm_lightning.data.interactions import TRAIN, Interactions, group
+from dssm_lightning.data.grouped_events import Timeline
 from dssm_lightning.features import History
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Features, Prefixes, Ragged, spans, take, take_features
 from dssm_lightning.utils.seeding import Counter
 
 LATEST_SECOND = 1e11  # in the year 5138; such numbers of milliseconds began in 1973
-LABELS = {"liked": 1, "shown": 0, "all": None}
-
-
-class Timeline:
-    """The training events of each query, oldest first if the interactions have a time.
-
-    Args:
-        interactions: the whole table.
-        num_queries: number of rows of the query table.
-        events: the events of label 1 ("liked"), of label 0 ("shown"), or "all".
-
-    Example:
-        >>> query, candidate, time = torch.tensor([0, 1, 0]), torch.tensor([5, 6, 7]), torch.tensor([9.0, 3.0, 4.0])
-        >>> likes = Interactions(query, candidate, torch.tensor([TRAIN] * 3), time=time.double())
-        >>> timeline = Timeline(likes, num_queries=2)
-        >>> timeline.candidates.values.tolist(), timeline.before.tolist()
-        ([7, 5, 6], [1, 0, 0])
-    """
-
-    def __init__(
-        self, interactions: Interactions, num_queries: int, events: Literal["liked", "shown", "all"] = "liked"
-    ) -> None:
-        rows = interactions.rows(TRAIN, label=LABELS[events])
-        query = gathered(interactions.query, rows)
-        time = None if interactions.time is None else gathered(interactions.time, rows)
-        self.interactions = interactions
-        by_query = group(query, rows, num_queries, time)
-        self.candidates = by_query._replace(values=gathered(interactions.candidate, by_query.values))
-        self.times = None if interactions.time is None else gathered(interactions.time, by_query.values)  # (T,)
-
-    @cached_property
-    def before(self) -> Tensor:
-        """(R,) int64: for each interaction of any fold, the number of strictly earlier events of its query."""
-        query, time = self.interactions.query, self.interactions.time
-        assert time is not None
-        assert self.times is not None
-        moments, moment = torch.unique(time, return_inverse=True)
-        key = self.candidates.rows * len(moments) + torch.searchsorted(moments, self.times)  # ascending
-        return torch.searchsorted(key, query * len(moments) + moment) - self.candidates.offsets[query]
 
 
 class HistoryAssembler:
@@ -69,6 +26,7 @@ class HistoryAssembler:
         UserError: the feature needs a time or labels, and the interactions have none; times that are no seconds.
 
     Example:
+        >>> from dssm_lightning.data.interactions import TRAIN, Interactions
         >>> events = Interactions(torch.tensor([0, 0]), torch.tensor([2, 1]), torch.tensor([TRAIN] * 2))
         >>> timeline, corpus = Timeline(events, num_queries=1), {"film": torch.tensor([10, 11, 12])}
         >>> histories = HistoryAssembler(History(name="seen", of="film"), corpus, timeline)
@@ -80,7 +38,7 @@ class HistoryAssembler:
 
     def __init__(self, feature: History, candidates: Features, timeline: Timeline) -> None:
         label = f"query feature {feature.name!r}"
-        if feature.needs_time and timeline.times is None:
+        if feature.needs_time and timeline.interactions.time is None:
             setting = "order 'time'" if feature.order == "time" else "age 'seconds'"
             raise UserError(
                 f"{label}: {setting} needs a time column, but the source names no time column; name it, or use order "

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dssm_lightning.data.interactions import TRAIN, Interactions, group
+from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.features import LikedBy
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.memory_mapped import gathered
 from dssm_lightning.utils.ragged import Features, Ragged, take
 from dssm_lightning.utils.seeding import Counter
 
@@ -19,30 +18,30 @@ class LikedByAssembler:
     Args:
         feature: the fitted feature.
         queries: the encoded query table.
-        interactions: the whole table; only the training positives count.
-        num_candidates: N.
+        interactions: the whole table.
+        rows: the rows that like each candidate: N rows of interaction rows, ascending.
 
     Raises:
         UserError: the query feature varies by event.
 
     Example:
+        >>> from dssm_lightning.data.grouped_events import rows_by_candidate
+        >>> from dssm_lightning.data.interactions import TRAIN
         >>> fold = torch.tensor([TRAIN, TRAIN], dtype=torch.int8)
         >>> likes = Interactions(torch.tensor([0, 1]), torch.tensor([2, 2]), fold)
-        >>> feature = LikedBy(name="ages", of="age")
-        >>> ages = LikedByAssembler(feature, {"age": torch.tensor([30, 40])}, likes, num_candidates=3)
+        >>> feature, rows = LikedBy(name="ages", of="age"), rows_by_candidate(likes, num_candidates=3)
+        >>> ages = LikedByAssembler(feature, {"age": torch.tensor([30, 40])}, likes, rows)
         >>> ages.of_candidates(torch.tensor([2])).values.tolist()
         [30, 40]
     """
 
-    def __init__(self, feature: LikedBy, queries: Features, interactions: Interactions, num_candidates: int) -> None:
+    def __init__(self, feature: LikedBy, queries: Features, interactions: Interactions, rows: Ragged) -> None:
         if feature.of not in queries:
             raise UserError(
                 f"candidate feature {feature.name!r}: query feature {feature.of!r} is a column of the interactions, "
                 "with one value for each event; move the column to the query table"
             )
-        self.feature, self.column, self.query = feature, queries[feature.of], interactions.query
-        rows = interactions.rows(TRAIN, label=1)
-        self.rows = group(gathered(interactions.candidate, rows), rows, num_candidates)  # N rows of interaction rows
+        self.feature, self.column, self.query, self.rows = feature, queries[feature.of], interactions.query, rows
 
     def of_candidates(self, ids: Tensor, left_out: Tensor | None = None, dropout: Counter | None = None) -> Ragged:
         """Return the values of the queries that like each candidate.

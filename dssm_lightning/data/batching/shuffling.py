@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.batching.permutation import Permutation
-from dssm_lightning.data.interactions import Interactions, group
 from dssm_lightning.utils import memory_mapped
 from dssm_lightning.utils.errors import UserError
-from dssm_lightning.utils.memory_mapped import gathered
-from dssm_lightning.utils.ragged import spans
+from dssm_lightning.utils.ragged import Ragged, spans
 from dssm_lightning.utils.seeding import Counter
 
 
@@ -104,34 +102,30 @@ class QueryOrder:
     """Batches of ``batch_size`` queries with all their rows, oldest first, in a new order in each epoch.
 
     Args:
-        rows: training rows of ``interactions``.
-        interactions: the whole table.
+        rows: the training rows of each query, in their order.
         batch_size: queries of a batch in each process.
         rows_per_query: largest number of consecutive rows of a query, from a random start in each epoch; None = all.
         place: seed and process.
         world_size: number of processes.
 
     Example:
-        >>> events = Interactions(torch.tensor([0, 1, 0]), torch.tensor([5, 6, 7]), torch.zeros(3, dtype=torch.int8))
-        >>> order = QueryOrder(torch.arange(3), events, 2, rows_per_query=None, place=Counter(seed=0), world_size=1)
+        >>> rows = Ragged.from_lengths(torch.tensor([0, 2, 1]), torch.tensor([2, 1]))
+        >>> order = QueryOrder(rows, batch_size=2, rows_per_query=None, place=Counter(seed=0), world_size=1)
         >>> len(order), sorted(order.epoch(0)(0).tolist())
         (1, [0, 1, 2])
     """
 
     def __init__(
         self,
-        rows: Tensor,
-        interactions: Interactions,
+        rows: Ragged,
         batch_size: int,
         rows_per_query: int | None,
         place: Counter,
         world_size: int,
     ) -> None:
-        query, time = gathered(interactions.query, rows), interactions.time
-        by_query = group(query, rows, int(query.max()) + 1, None if time is None else gathered(time, rows))
-        self.rows, lengths = by_query.values, by_query.lengths
+        self.rows, lengths = rows.values, rows.lengths
         trained = lengths.nonzero().squeeze(1)
-        self.start, self.lengths = by_query.offsets[trained], lengths[trained]
+        self.start, self.lengths = rows.offsets[trained], lengths[trained]
         self.rows_per_query, self.place = rows_per_query, place
         self.shuffled = Shuffled(len(trained), "queries", batch_size, place, world_size)
 

@@ -19,7 +19,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from dssm_lightning.data.grouped_events import Groupings
 from dssm_lightning.data.interactions import Interactions
+from dssm_lightning.data.preparation.grouped_files import GROUPED, save_groupings
 from dssm_lightning.features import Feature
 from dssm_lightning.features.schema import Schema, Schemas
 from dssm_lightning.utils import memory_mapped
@@ -65,6 +67,12 @@ class Prepared(NamedTuple):
     display: list[str]
     report: dict[str, int]  # numbers of dropped rows and of rows in each fold
     objectives: tuple[str, ...] = ()  # names of the columns of `interactions.objectives`
+    grouped: tuple[Interactions, Groupings] | None = None  # groupings that were read, and of which interactions
+
+    @property
+    def groupings(self) -> Groupings:
+        """The groupings of the cache; none of other interactions, which were put in the place of the cache's."""
+        return self.grouped[1] if self.grouped is not None and self.grouped[0] is self.interactions else {}
 
 
 def fingerprint(*parts: str) -> str:
@@ -129,6 +137,8 @@ def _write_into(folder: Path, prepared: Prepared, encoded: Encoded) -> None:
     for name, column in prepared.interactions._asdict().items():
         if column is not None:
             _save_column(folder, f"interactions.{name}", column)
+    sizes = len(prepared.queries), len(prepared.candidates)
+    save_groupings(folder, prepared.interactions, prepared.schemas, *sizes)
     prepared.queries.write_parquet(folder / "queries.parquet")
     prepared.candidates.write_parquet(folder / "candidates.parquet")
     (folder / "schema.json").write_text(prepared.schemas.to_json(), encoding="utf-8")
@@ -158,10 +168,13 @@ def _encoded(feature: Feature, column: pl.Series) -> Column:
 def read(folder: Path) -> Prepared:
     """Map a complete cache into memory; all processes share the pages."""
     groups: dict[str, dict[str, Any]] = {"query": {}, "event": {}, "candidate": {}, "interactions": {}}
+    grouped: Groupings = {}
     for path in (folder / name for name in listed_files(folder) if name.endswith(".npy")):
         group, _, rest = path.name.removesuffix(".npy").partition(".")
         name, _, part = rest.rpartition("#")
-        if part == "values":
+        if path.name.startswith(GROUPED):
+            grouped[rest] = _load(path)
+        elif part == "values":
             groups[group][name] = _load_ragged(folder, f"{group}.{name}")
         elif part == "dense":
             groups[group][name] = _load(path)
@@ -176,6 +189,7 @@ def read(folder: Path) -> Prepared:
         candidates=_table(folder / "candidates.parquet"),
         display=json.loads((folder / "display.json").read_text(encoding="utf-8")),
         report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
+        grouped=(interactions, grouped),
     )
 
 

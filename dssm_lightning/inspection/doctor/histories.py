@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dssm_lightning.data.batching.histories import Timeline
+from dssm_lightning.data.grouped_events import Timeline
 from dssm_lightning.data.interactions import TRAIN
 from dssm_lightning.features import History, LikedBy
 from dssm_lightning.inspection.doctor.findings import Finding, percent, yaml_line

@@ -57,10 +57,9 @@ class Trial:
 def order_of(subject: Subject) -> Order:
     """Return the rows of each step of an epoch, as ``fit`` has them in one process."""
     data, place = subject.data, Counter(0)
-    rows = data.assembler.rows
     if data.batch_by == "row":
-        return RowOrder(rows, data.batch_size, place, 1)
-    return QueryOrder(rows, subject.interactions, data.batch_size, data.rows_per_query, place, 1)
+        return RowOrder(data.assembler.rows, data.batch_size, place, 1)
+    return QueryOrder(data.assembler.rows_by_query, data.batch_size, data.rows_per_query, place, 1)
 
 
 def needed_bytes(subject: Subject) -> int:

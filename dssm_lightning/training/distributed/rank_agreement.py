@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import FSDPStrategy, Strategy
 
 import dssm_lightning
 from dssm_lightning.data.datamodule import RetrievalDataModule
+from dssm_lightning.data.preparation.grouped_files import GROUPED
 from dssm_lightning.models.factories import plain_settings
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError
@@ -139,10 +140,12 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 def digests(folder: Path) -> dict[str, str]:
     """Return a digest of each file of encoded data by its name. A digest covers the size and some of the bytes.
 
-    Features of frozen backbones have no digest: a process computes them when it needs them.
+    Features of frozen backbones have no digest: a process computes them when it needs them. Nor have groupings, which
+    follow from the interactions, and which the cache of an earlier version lacks.
     """
     files = [*folder.glob("*.npy"), folder / "schema.json"]
-    return {path.stem: _digest(path) for path in sorted(files) if "#frozen-" not in path.name}
+    without = ("#frozen-", GROUPED)
+    return {path.stem: _digest(path) for path in sorted(files) if not any(name in path.name for name in without)}
 
 
 def _digest(path: Path) -> str:

@@ -250,11 +250,10 @@ def test_a_streaming_frequency_sees_the_rows_of_all_processes(tmp_path: Path, by
     for rank, world_size in ((0, 1), (0, 2), (1, 2)):
         assembler = Assembler(data, by_query=by_query, frequency=StreamingFrequency(alpha=0.1))
         place, size = PLACE._replace(process_rank=rank), 16 // world_size
-        rows = assembler.rows
         order: Order = (
-            QueryOrder(rows, data.interactions, size, None, place, world_size)
+            QueryOrder(assembler.rows_by_query, size, None, place, world_size)
             if by_query
-            else RowOrder(rows, size, place, world_size)
+            else RowOrder(assembler.rows, size, place, world_size)
         )
         loader = TrainLoader(assembler, order, place, Progress())
         log_q = [batch.candidates.log_q for _ in range(2) for batch in loader]

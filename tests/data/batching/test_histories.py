@@ -7,7 +7,8 @@ import itertools
 import pytest
 import torch
 
-from dssm_lightning.data.batching.histories import HistoryAssembler, Timeline
+from dssm_lightning.data.batching.histories import HistoryAssembler
+from dssm_lightning.data.grouped_events import Timeline
 from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.features import Categorical, History, Words
 from dssm_lightning.utils.ragged import Ragged

@@ -13,6 +13,7 @@ from helpers.small import small_data
 from dssm_lightning.data.batching.liked_by import LikedByAssembler
 from dssm_lightning.data.batching.shuffling import RowOrder
 from dssm_lightning.data.batching.train_loader import Progress, TrainLoader
+from dssm_lightning.data.grouped_events import rows_by_candidate
 from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.features import (
     Categorical,
@@ -36,7 +37,8 @@ WORDS = Ragged(torch.tensor([10, 11, 20, 30, 31, 32]), torch.tensor([0, 2, 3, 6]
 
 def assembler(column: Ragged | torch.Tensor = WORDS, **options: object) -> LikedByAssembler:
     interactions = Interactions(QUERY, CANDIDATE, FOLD, LABEL)
-    return LikedByAssembler(LikedBy(name="asked", of="words", **options), {"words": column}, interactions, 3)
+    rows = rows_by_candidate(interactions, 3)
+    return LikedByAssembler(LikedBy(name="asked", of="words", **options), {"words": column}, interactions, rows)
 
 
 def lists(column: Ragged) -> list[list[int]]:
@@ -152,4 +154,4 @@ def test_wrong_arguments_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"'a': dropout .*1\.0"):
         LikedBy(name="a", of="b", dropout=1.0)
     with pytest.raises(ValueError, match=r"'asked': .*'words' .*interactions"):
-        LikedByAssembler(LikedBy(name="asked", of="words"), {}, Interactions(QUERY, CANDIDATE, FOLD), 3)
+        LikedByAssembler(LikedBy(name="asked", of="words"), {}, Interactions(QUERY, CANDIDATE, FOLD), WORDS)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dssm_lightning.data.batching.shuffling import QueryOrder, RowOrder
+from dssm_lightning.data.grouped_events import Timeline
 from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.utils.seeding import Counter
 
@@ -14,24 +15,23 @@ PLACE = Counter(seed=5)
 LENGTHS = [3, 0, 1, 12, 7, 5, 2]  # number of training rows of each query
 
 
-def table() -> tuple[Interactions, Tensor]:
+def table() -> Interactions:
     """Make training rows of seven queries in random order; the time of a row is its candidate."""
     query = torch.repeat_interleave(torch.arange(7), torch.tensor(LENGTHS))
     candidate = torch.cat([torch.arange(length) for length in LENGTHS])
     mixed = torch.randperm(len(query), generator=torch.Generator().manual_seed(0))
     query, candidate = query[mixed], candidate[mixed]
     fold = torch.zeros(len(query), dtype=torch.int8)
-    return Interactions(query, candidate, fold, time=candidate.double()), torch.arange(len(query))
+    return Interactions(query, candidate, fold, time=candidate.double())
 
 
 def order(size: int = 2, rows_per_query: int | None = None, place: Counter = PLACE, world_size: int = 1) -> QueryOrder:
-    interactions, rows = table()
-    return QueryOrder(rows, interactions, size, rows_per_query, place, world_size)
+    return QueryOrder(Timeline(table(), 7).rows, size, rows_per_query, place, world_size)
 
 
 def by_query(rows: Tensor) -> list[tuple[int, list[int]]]:
     """Return (query, its candidates) in the order of the rows."""
-    interactions, _ = table()
+    interactions = table()
     found: list[tuple[int, list[int]]] = []
     for query, candidate in zip(interactions.query[rows].tolist(), interactions.candidate[rows].tolist(), strict=True):
         if not found or found[-1][0] != query:

@@ -74,7 +74,7 @@ def digest(found: cache.Prepared) -> str:
     """Return a digest of everything that is read from a cache."""
     parts = [found.schemas.to_json(), found.display, found.report]
     parts += [found.queries.write_json(), found.candidates.write_json()]
-    for group in (found.query, found.event, found.candidate, found.interactions._asdict()):
+    for group in (found.query, found.event, found.candidate, found.interactions._asdict(), found.groupings):
         for name, column in sorted(group.items()):
             tensors = (column.values, column.offsets) if isinstance(column, Ragged) else (column,)
             arrays = [each.numpy() for each in tensors if isinstance(each, torch.Tensor)]
@@ -97,7 +97,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 class Caches:
-    """A complete cache of 18 files, another one with the same columns, and what the first one holds."""
+    """A complete cache of 23 files, another one with the same columns, and what the first one holds."""
 
     def __init__(self, place: Path) -> None:
         self.place, self.recipe = place, recipe(place)
@@ -145,6 +145,8 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Caches:
         ("queries.parquet", "of another cache"),
         ("schema.json", "a bit flipped in the middle"),
         ("interactions.fold#dense.npy", "a pipe"),
+        ("grouped.liked#candidates.npy", "a bit flipped in the middle"),
+        ("grouped.all#offsets.npy", "deleted"),
         (FILES, "a bit flipped in the middle"),
         (FILES, "of another cache"),
     ],
@@ -162,10 +164,10 @@ def test_every_file_damaged_in_every_way(caches: Caches) -> None:
             found = caches.outcome(file, kind)
             outcomes[found] += 1
             assert found in ("same", "made again"), f"{file}, {kind}: {found}"
-    assert len(caches.files) == 18
-    assert sum(outcomes.values()) == 18 * 13
+    assert len(caches.files) == 23
+    assert sum(outcomes.values()) == 23 * 13
     assert len(equal) < 9
-    assert outcomes["same"] in (len(equal), len(equal) + 18)  # root reads files without permissions
+    assert outcomes["same"] in (len(equal), len(equal) + 23)  # root reads files without permissions
 
 
 def test_a_folder_under_the_name_of_another_cache_is_not_read(caches: Caches, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_a_digest_depends_on_the_content_and_not_on_the_folder(tmp_path: Path) -
         (tmp_path / folder / "query.text#dense.npy").write_bytes(bytes(100_000) + middle + bytes(100_000))
         (tmp_path / folder / "schema.json").write_text("{}", encoding="utf-8")
         (tmp_path / folder / "candidate.picture#frozen-1.npy").write_bytes(folder.encode())  # made when it is needed
+        (tmp_path / folder / "grouped.all#rows.npy").write_bytes(folder.encode())  # an older cache has no such file
     a, b, c = (digests(tmp_path / folder) for folder in "abc")
     assert a == b
     assert a.keys() == {"query.text#dense", "schema"}
