@@ -71,12 +71,13 @@ def inverse(matrix: Tensor) -> Inverse:
     Returns:
         float64 up to :data:`MAX_EXACT_SIDE` rows, float32 beyond. In the order of the matrix if nothing is eliminated.
 
-    Source: block elimination by independent sets, as in Saad, ILUM, SIAM J. Sci. Comput. 17 (1996), 830–847; here exact.
+    Source: Saad, ILUM, SIAM Journal on Scientific Computing 17 (1996), 830–847, eliminates such sets too; here exact.
 
     Example:
         >>> from dssm_lightning.evaluation.baselines.liked_together import sparse
-        >>> inverse(sparse(torch.tensor([[0, 1], [0, 1]]), torch.tensor([4.0, 16.0]).double(), (2, 2))).values.abs().tolist()
-        [[0.25, 0.0], [0.0, 0.0625]]
+        >>> each = torch.arange(2)
+        >>> inverse(sparse(torch.stack([each, each]), torch.tensor([4.0, 16.0]).double(), (2, 2))).values.diagonal()
+        tensor([0.2500, 0.0625], dtype=torch.float64)
     """
     found = eliminate(matrix, SMALL_SIDE)
     dense = dense_inverse(found.rest.to_dense())
