@@ -28,6 +28,7 @@ from benchmarks.evaluation import evaluation
 from benchmarks.gpu import TITLE, gpu
 from benchmarks.indexes import indexes
 from benchmarks.large_corpus import large_corpus
+from benchmarks.own_tables import own_baselines, own_template
 from benchmarks.pictures import pictures
 from benchmarks.report import Section, head, markdown, section_of, with_section
 from benchmarks.search import search
@@ -48,6 +49,8 @@ ALL: list[Callable[..., Section]] = [
     pictures,
     big_batches,
     evaluation,
+    own_baselines,
+    own_template,
     large_corpus,
     search,
     indexes,

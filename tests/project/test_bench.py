@@ -92,6 +92,8 @@ def test_the_rival_config_differs_in_tables_and_optimizer_only(rivals: ModuleTyp
         ("large_table", {"num_rows": 90, "fewer_rows": 9, "batch_size": 4, "steps": 4, "repeats": 1}, 3),
         ("batches", {"num_events": 800, "batch_size": 32, "num_batches": 2, "repeats": 1}, 1),
         ("pictures", {"num_pictures": 9, "batch_size": 4, "repeats": 1}, 4),
+        ("own_baselines", {"events": 400, "items": 90, "repeats": 1}, 1),
+        ("own_template", {"events": 400, "items": 90, "steps": 1, "repeats": 1}, 1),
         ("evaluation", {"num_events": 12, "num_candidates": 120, "dim": 8, "rival_events": 6, "repeats": 1}, 1),
         ("large_corpus", {"num_candidates": 500, "dim": 8, "num_events": 40, "repeats": 1}, 1),
         ("search", {"num_queries": 3, "num_candidates": 400, "dim": 8, "k": 5, "repeats": 1}, 2),

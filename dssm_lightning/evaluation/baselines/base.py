@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines.liked_together import LikedTogether, liked_together
+from dssm_lightning.evaluation.baselines.sparse_inverse import dense_side
 from dssm_lightning.evaluation.evaluator import Evaluation, list_scores
 from dssm_lightning.utils.ragged import Ragged
 
@@ -79,6 +80,11 @@ class BaselineData:
     def together(self) -> LikedTogether:
         """The training positives without what says nothing of two candidates."""
         return liked_together(self.positives, self.num_candidates)
+
+    @cached_property
+    def dense_side(self) -> int:
+        """Rows of the dense matrix that EASE inverts."""
+        return dense_side(self.together)
 
 
 class Baseline:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
-from dssm_lightning.evaluation.baselines.ease import EASE, MAX_EXACT_SIDE
+from dssm_lightning.evaluation.baselines.ease import EASE
 from dssm_lightning.evaluation.baselines.item_knn import ItemKNN
+from dssm_lightning.evaluation.baselines.sparse_inverse import MAX_EXACT_SIDE
 from dssm_lightning.evaluation.baselines.text import TermBaseline
 
 SCORES_A_SECOND = 2e7
 """Scores that are computed and ranked in a second, on one core."""
 PRODUCTS_A_SECOND = 6e10
 """Products of float32 in a second, on one core."""
+WEIGHTS_A_SECOND = 6e7
+"""Weights of pairs of candidates that are written in a second beside the inversion."""
 PAIRS_A_SECOND = 1e8
 LETTERS_A_SECOND = 2e6
 
@@ -28,8 +31,9 @@ def seconds_of(baseline: Baseline, known: BaselineData, rows: int, ranked: int) 
     """
     ranking = rows * ranked / SCORES_A_SECOND
     if isinstance(baseline, EASE):
-        side = float(known.together.side)
-        return ranking + side**3 * (2.0 if side <= MAX_EXACT_SIDE else 1.0) / PRODUCTS_A_SECOND
+        side = float(known.dense_side)
+        inverting = side**3 * (2.0 if side <= MAX_EXACT_SIDE else 1.0) / PRODUCTS_A_SECOND
+        return ranking + inverting + known.together.side**2 / WEIGHTS_A_SECOND
     if isinstance(baseline, ItemKNN):
         return ranking + float(known.positives.lengths.square().sum()) / PAIRS_A_SECOND
     if isinstance(baseline, TermBaseline):

@@ -11,14 +11,13 @@ from torch.nn import functional as F
 from dssm_lightning.data.batch import EvaluationBatch
 from dssm_lightning.evaluation.baselines.base import Baseline, BaselineData
 from dssm_lightning.evaluation.baselines.item_knn import NO_HISTORY
-from dssm_lightning.evaluation.baselines.liked_together import LikedTogether, product, sparse, transposed
+from dssm_lightning.evaluation.baselines.liked_together import LikedTogether, add_diagonal, product, sparse, transposed
+from dssm_lightning.evaluation.baselines.sparse_inverse import Inverse, inverse
 from dssm_lightning.utils.errors import require_positive
 from dssm_lightning.utils.ragged import Ragged, take
 
 MAX_SIDE = 20_000
 """Largest matrix that is inverted; it takes 1.6 GB in float32."""
-MAX_EXACT_SIDE = 4_000
-"""Largest matrix that is inverted in float64, which takes twice the time and the memory."""
 FEW_QUERIES = 8
 """From this number of candidates for each query on, weights of all pairs of candidates cost more than they save."""
 
@@ -69,23 +68,24 @@ class EASE(Baseline):
     def fit(self, data: BaselineData) -> None:
         """Invert the smaller matrix."""
         together = data.together
-        self._positives, self._together, self._size = data.positives, together, data.num_candidates
-        self._column = torch.full((data.num_candidates,), -1)
-        self._column[together.candidates] = torch.arange(len(together.candidates))
+        self._positives, self._size = data.positives, data.num_candidates
         self._weights: Tensor | None = None
+        self._rows = together.candidates
         queries, candidates = together.matrix.shape
         if queries >= candidates:
-            self._weights = _weights(self._inverse_by_candidate(together))
-            return
-        self._fit_by_query(together)
-        if candidates <= min(MAX_SIDE, queries * FEW_QUERIES):
-            self._weights = _weights(self._inverse_of_candidates())
+            order, found = self._inverse_by_candidate(together)
+            self._weights, self._rows = _weights(found), together.candidates[order]
+        else:
+            self._fit_by_query(together)
+            if candidates <= min(MAX_SIDE, queries * FEW_QUERIES):
+                self._weights = _weights(self._inverse_of_candidates())
+        self._column = torch.full((data.num_candidates,), -1)
+        self._column[self._rows] = torch.arange(candidates)
 
-    def _inverse_by_candidate(self, together: LikedTogether) -> Tensor:
+    def _inverse_by_candidate(self, together: LikedTogether) -> Inverse:
         """Return P (M, M)."""
-        gram = product(transposed(together.matrix), together.matrix).to_dense()
-        gram.diagonal().add_(together.alone + self.l2)
-        return _inverse(gram)
+        gram = product(transposed(together.matrix), together.matrix)
+        return inverse(add_diagonal(gram, together.alone + self.l2))
 
     def _fit_by_query(self, together: LikedTogether) -> None:
         """Keep SK of P = A⁻¹ − SKSᵀ, where A = l2 I + diag(alone), S = A⁻¹Xᵀ and K = (I + X A⁻¹ Xᵀ)⁻¹, and diag(P)."""
@@ -93,11 +93,13 @@ class EASE(Baseline):
         self._own = together.alone.double() + self.l2  # (M,) the diagonal of A
         queries, candidates = together.matrix.shape
         scaled = sparse(index, 1.0 / self._own[index[1]], (queries, candidates))  # Sᵀ
-        gram = product(scaled, transposed(together.matrix)).to_dense()
-        gram.diagonal().add_(1.0)
-        inverse = _inverse(gram)
-        self._scaled = scaled.to(inverse.dtype)
-        self._reached = product(transposed(self._scaled), inverse)  # (M, U) SK
+        gram = product(scaled, transposed(together.matrix))
+        order, found = inverse(add_diagonal(gram, torch.ones(queries)))
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(queries))
+        index = torch.stack([place[index[0]], index[1]])  # queries in the order of the inverse
+        self._scaled = sparse(index, scaled.values().to(found.dtype), (queries, candidates))
+        index = self._scaled.indices()
+        self._reached = product(transposed(self._scaled), found)  # (M, U) SK
         self._shared = torch.zeros(len(self._own), dtype=torch.float64)  # the diagonal of SKSᵀ
         values = self._reached[index[1], index[0]] * self._scaled.values()
         self._shared.index_add_(0, index[1], values.double())
@@ -110,8 +112,7 @@ class EASE(Baseline):
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """Return the corpus rows (M,) of the candidates that are liked together, and B (M, M) of these."""
-        rows = self._together.candidates
-        return rows, _weights(self._inverse_of_candidates()) if self._weights is None else self._weights
+        return self._rows, _weights(self._inverse_of_candidates()) if self._weights is None else self._weights
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
         """Return scores (Q, N): the sums of the weights of the liked candidates."""
@@ -121,7 +122,7 @@ class EASE(Baseline):
         likes = liked._replace(values=columns).only(columns >= 0)
         found = torch.zeros(len(batch.query_row), self._size)
         of_columns = self._scores_by_query(likes) if self._weights is None else _sum_rows(self._weights, likes)
-        found[:, self._together.candidates] = of_columns.float()
+        found[:, self._rows] = of_columns.float()
         return found
 
     def _scores_by_query(self, likes: Ragged) -> Tensor:
@@ -134,12 +135,6 @@ class EASE(Baseline):
         return (
             sparse(index, torch.ones(index.shape[1], dtype=torch.float64), shape).to_dense() - (own - back) / diagonal
         )
-
-
-def _inverse(matrix: Tensor) -> Tensor:
-    """(n, n) symmetric and positive -> its inverse, in float32 if it is large."""
-    exact = len(matrix) <= MAX_EXACT_SIDE
-    return torch.cholesky_inverse(torch.linalg.cholesky(matrix if exact else matrix.float()))
 
 
 def _weights(inverse: Tensor) -> Tensor:

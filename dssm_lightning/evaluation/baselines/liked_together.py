@@ -73,3 +73,9 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 def transposed(matrix: Tensor) -> Tensor:
     """(m, n) sparse -> (n, m) sparse."""
     return matrix.t().coalesce()
+
+
+def add_diagonal(matrix: Tensor, values: Tensor) -> Tensor:
+    """(n, n) sparse, (n,) -> (n, n) sparse: the matrix with more on its diagonal."""
+    each = torch.arange(len(values))
+    return (matrix + sparse(torch.stack([each, each]), values.to(matrix.dtype), tuple(matrix.shape))).coalesce()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from dssm_lightning.evaluation.metrics.top_columns import top_k_stable
 from dssm_lightning.utils.ragged import Ragged, take
 
 LIST_CHUNK = 1 << 24
@@ -132,27 +133,6 @@ def _unseen(scores: Tensor, seen: Ragged, k: int) -> tuple[Tensor, Tensor]:
     scores[seen.rows, seen.values.long()] = -torch.inf
     best = top_k_stable(scores, k)
     return best, scores.gather(1, best) > -torch.inf
-
-
-def top_k_stable(scores: Tensor, k: int) -> Tensor:
-    """Return the columns of the k highest scores, best first: (Q, N) -> (Q, k). Equal scores: the lower column first.
-
-    ``torch.topk`` takes any of the equal scores at place k, and different ones on different machines.
-
-    Example:
-        >>> top_k_stable(torch.tensor([[1.0, 2.0, 1.0, 1.0]]), k=3).tolist()
-        [[1, 0, 2]]
-    """
-    limit = scores.topk(k, dim=1).values[:, -1:]  # (Q, 1)
-    above, tied = scores > limit, scores == limit
-    room = k - above.sum(1, keepdim=True)
-    too_many = tied.sum(1, keepdim=True) > room
-    if bool(too_many.any()):
-        rows = too_many.squeeze(1)
-        tied[rows] &= tied[rows].cumsum(1) <= room[rows]
-    columns = (above | tied).nonzero()[:, 1].view(len(scores), k)  # ascending
-    order = scores.gather(1, columns).argsort(dim=1, descending=True, stable=True)
-    return columns.gather(1, order)
 
 
 def popularity_places(popularity: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dssm_lightning.inspection.config_text import part
 from dssm_lightning.inspection.profile import ColumnProfile
 from dssm_lightning.inspection.rules.columns import TIME_BUCKETS, column_uses
 from dssm_lightning.inspection.rules.decisions import ColumnUse, Declared, Features
-from dssm_lightning.inspection.rules.histories import histories, id_decision, id_feature, knows_ids
+from dssm_lightning.inspection.rules.histories import LARGE_TABLE, histories, id_decision, id_feature, knows_ids
 from dssm_lightning.inspection.rules.shown_candidates import shown_candidates
 from dssm_lightning.inspection.rules.situation import Situation
 from dssm_lightning.inspection.rules.texts import readings_of, text_uses
@@ -48,7 +48,8 @@ def _columns(situation: Situation) -> Iterator[ColumnUse]:
         for _, column in situation.columns(side):
             if column.kind == "text":
                 readings = readings_of([column])[-1:]  # words, or letters where there are none
-                encoder = part("EmbeddingBag", output_dim=_text_width(column))
+                large = True if readings[0].arguments["num_buckets"] >= LARGE_TABLE else None
+                encoder = part("EmbeddingBag", output_dim=_text_width(column), sparse=large)
                 yield from text_uses(situation, side, readings, encoder, column.name)
         yield from column_uses(situation, side, None)
 

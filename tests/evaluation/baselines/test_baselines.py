@@ -28,6 +28,7 @@ from dssm_lightning.evaluation.baselines import (
     default_baselines,
     ease,
     item_knn,
+    sparse_inverse,
 )
 from dssm_lightning.evaluation.evaluator import Evaluation
 from dssm_lightning.retrieval import postings
@@ -95,7 +96,7 @@ def test_ease_is_its_closed_form(
     monkeypatch: pytest.MonkeyPatch, fewer: tuple[Tensor, BaselineData], exact: bool
 ) -> None:
     if not exact:
-        monkeypatch.setattr(ease, "MAX_EXACT_SIDE", 0)
+        monkeypatch.setattr(sparse_inverse, "MAX_EXACT_SIDE", 0)
     liked, data = fewer
     baseline = EASE(l2=2.0)
     baseline.fit(data)

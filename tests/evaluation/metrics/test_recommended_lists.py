@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dssm_lightning.evaluation.metrics import Recommended
 from dssm_lightning.evaluation.metrics import recommended_lists as module
-from dssm_lightning.evaluation.metrics.recommended_lists import gini, top_k_stable
+from dssm_lightning.evaluation.metrics.recommended_lists import gini
+from dssm_lightning.evaluation.metrics.top_columns import top_k_stable
 
 
 def test_by_hand() -> None:
@@ -98,6 +99,17 @@ def test_of_equal_scores_the_lower_row_comes_first(k: int) -> None:
     expected = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
     assert torch.equal(top_k_stable(scores, k), expected)
     assert top_k_stable(torch.zeros(1, 7), k).tolist() == [list(range(k))]
+
+
+@pytest.mark.parametrize("values", [2, 20, 300, 10**6])
+def test_ties_that_begin_late_are_found_too(values: int) -> None:
+    generator = torch.Generator().manual_seed(values)
+    scores: Tensor = torch.randint(values, (40, 900), generator=generator).float()
+    scores[:20, :400] = -torch.inf  # as of seen candidates
+    scores[5, :] = -torch.inf
+    for k in (1, 10, 100):  # some rows hold enough equal scores among their first columns, others do not
+        expected = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+        assert torch.equal(top_k_stable(scores, k), expected)
 
 
 def test_nothing_recommended_is_nan() -> None:
