@@ -33,8 +33,8 @@ def step_profile(num_ratings: int | None = None, batch_size: int = 2048, repeats
     the limit.
 
     The scores are the greatest part. Beyond their products they cost traffic: correction, softmax and gradient pass
-    over blocks of the (Q, C) matrix in the cache. Chunks (`score_chunk_size`) spare it where the matrix is larger than the
-    cache that a process has to itself, which `big_batches` shows; here it is 6 MB. What could be avoided was the
+    over blocks of the (Q, C) matrix in the cache. Chunks (`score_chunk_size`) spare it where the matrix is larger than
+    the cache that a process has to itself, which `big_batches` shows; here it is 6 MB. What could be avoided was the
     batch: it took twice as long before its columns were gathered by `index_select` and its distinct candidates found by
     NumPy's sort.
     """
