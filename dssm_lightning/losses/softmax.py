@@ -91,9 +91,9 @@ class SampledSoftmax(Loss):
 
     def forward(self, scores: Scores) -> Tensor:
         """(Q,) cross-entropy, or its refined estimate; 0 for a query without a valid negative."""
-        correction = None if self.repeats == "ignore" else self._correction(scores)
         if self.repeats == "refined":
-            return _refined(scores.logits + correction, scores)
+            return _refined(scores.logits + self._correction(scores), scores)
+        correction = None if self.repeats == "ignore" else self._correction(scores)
         return cross_entropy(scores.logits, scores.target, correction, None if scores.all_valid else scores.valid)
 
     def _correction(self, scores: Scores) -> Tensor:
