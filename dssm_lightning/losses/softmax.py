@@ -6,10 +6,10 @@ import math
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.losses.base import Loss, Scores
+from dssm_lightning.losses.cross_entropy import cross_entropy
 from dssm_lightning.utils.errors import require_choice
 
 Repeats = Literal["ignore", "count", "count_log_q", "inclusion", "refined"]
@@ -91,14 +91,10 @@ class SampledSoftmax(Loss):
 
     def forward(self, scores: Scores) -> Tensor:
         """(Q,) cross-entropy, or its refined estimate; 0 for a query without a valid negative."""
-        logits = scores.logits
-        if self.repeats != "ignore":
-            logits = logits + self._correction(scores)
         if self.repeats == "refined":
-            return _refined(logits, scores)
-        if not scores.all_valid:
-            logits = logits.masked_fill(~scores.valid, -math.inf)
-        return F.cross_entropy(logits, scores.target, reduction="none")
+            return _refined(scores.logits + self._correction(scores), scores)
+        correction = None if self.repeats == "ignore" else self._correction(scores)
+        return cross_entropy(scores.logits, scores.target, correction, None if scores.all_valid else scores.valid)
 
     def _correction(self, scores: Scores) -> Tensor:
         """(C,) or (Q, C) the correction that is added to each column's logits."""

@@ -32,9 +32,9 @@ def step_profile(num_ratings: int | None = None, batch_size: int = 2048, repeats
     (weight, gradient and state are read, weight and state written), as fast as memory is copied. A ratio of 1 would be
     the limit.
 
-    The scores are the greatest part. Beyond their products they cost traffic: correction, softmax and their gradients
-    pass over the (Q, C) matrix six times. Chunks (`score_chunk_size`) spare it where the matrix is larger than the
-    cache that a process has to itself, which `big_batches` shows; here it is 6 MB. What could be avoided was the
+    The scores are the greatest part. Beyond their products they cost traffic: correction, softmax and gradient pass
+    over blocks of the (Q, C) matrix in the cache. Chunks (`score_chunk_size`) spare it where the matrix is larger than
+    the cache that a process has to itself, which `big_batches` shows; here it is 6 MB. What could be avoided was the
     batch: it took twice as long before its columns were gathered by `index_select` and its distinct candidates found by
     NumPy's sort.
     """
@@ -49,8 +49,10 @@ def step_profile(num_ratings: int | None = None, batch_size: int = 2048, repeats
             "towers, forward and backward": (partial(_towers, model, batch), partial(_linear_products, model, batch)),
         }
         products = partial(_products, len(batch.row), model.query_tower.output_dim, len(batch.candidates.id))
+        generator, width = torch.Generator().manual_seed(0), model.query_tower.output_dim
+        sides = [torch.randn(n, width, generator=generator).div_(9) for n in (len(batch.row), len(batch.candidates.id))]
         for how, size in (("at once", None), (f"{CHUNK} queries at once", CHUNK)):
-            pairs[f"scores, loss and their gradients, {how}"] = partial(_scores, model, batch, size), products
+            pairs[f"scores, loss and their gradients, {how}"] = partial(_scores, model, batch, sides, size), products
         optimizer = model.configure_optimizers()
         _towers(model, batch)  # there is a gradient
         size = sum(4 * p.numel() for p in model.parameters() if p.grad is not None)
@@ -69,10 +71,8 @@ def _towers(model: TwoTower, batch: Batch) -> None:
     torch.autograd.backward([query, candidate], [torch.ones_like(query), torch.ones_like(candidate)])
 
 
-def _scores(model: TwoTower, batch: Batch, chunk_size: int | None) -> None:
-    generator = torch.Generator().manual_seed(0)
-    rows, width = (len(batch.row), len(batch.candidates.id)), model.query_tower.output_dim
-    query, candidate = (torch.randn(n, width, generator=generator).div_(9).requires_grad_() for n in rows)
+def _scores(model: TwoTower, batch: Batch, sides: list[Tensor], chunk_size: int | None) -> None:
+    query, candidate = (embedding.detach().requires_grad_() for embedding in sides)
     pool = Pool(candidate, *batch.candidates[1:])
     losses = per_query_loss(batch, query, pool, model.scorer, model.loss, gather=False, chunk_size=chunk_size)
     losses.total.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it

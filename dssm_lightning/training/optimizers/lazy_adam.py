@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dssm_lightning.training.optimizers.sparse_rows import named_rows
+from dssm_lightning.training.optimizers.sparse_rows import named_rows, write_rows
 
 
 class LazyAdam(torch.optim.Adam):
@@ -63,9 +63,8 @@ class LazyAdam(torch.optim.Adam):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
-                    gradient = parameter.grad.coalesce()
-                    self._update_rows(parameter, gradient, group)
-                    sparse.append((parameter, gradient))
+                    self._update_rows(parameter, parameter.grad, group)
+                    sparse.append((parameter, parameter.grad))
                     parameter.grad = None  # Adam's step refuses sparse gradients
         super().step()
         for parameter, gradient in sparse:
@@ -85,13 +84,13 @@ class LazyAdam(torch.optim.Adam):
 
 def _update(table: Tensor, rows: Tensor, values: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
     (beta1, beta2), step = group["betas"], int(state["step"])
-    weight = table.index_select(0, rows)
+    weight, first, second = (each.index_select(0, rows) for each in (table, state["exp_avg"], state["exp_avg_sq"]))
     if group["weight_decay"]:
         values = values.add(weight, alpha=group["weight_decay"])
-    first = state["exp_avg"].index_select(0, rows).lerp_(values, 1 - beta1)
-    second = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(values, values, value=1 - beta2)
-    state["exp_avg"].index_copy_(0, rows, first)
-    state["exp_avg_sq"].index_copy_(0, rows, second)
+    first.lerp_(values, 1 - beta1)
+    second.mul_(beta2).addcmul_(values, values, value=1 - beta2)
+    write_rows(state["exp_avg"], rows, first)
+    write_rows(state["exp_avg_sq"], rows, second)
     denominator = second.sqrt_().div_(math.sqrt(1 - beta2**step)).add_(group["eps"])
     weight.addcdiv_(first, denominator, value=-group["lr"] / (1 - beta1**step))
-    table.index_copy_(0, rows, weight)
+    write_rows(table, rows, weight)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dssm_lightning.training.optimizers.sparse_rows import named_rows
+from dssm_lightning.training.optimizers.sparse_rows import named_rows, write_rows
 from dssm_lightning.utils.errors import require_at_least
 
 
@@ -83,11 +83,11 @@ class RowWiseAdagrad(torch.optim.Optimizer):
         if not gradient.is_sparse:
             _step(table, gradient.view_as(table), state["sum"], group)
             return
-        for rows, values in named_rows(gradient.coalesce()):
+        for rows, values in named_rows(gradient):
             weight, total = table.index_select(0, rows), state["sum"].index_select(0, rows)
             _step(weight, values, total, group)
             state["sum"].index_copy_(0, rows, total)
-            table.index_copy_(0, rows, weight)
+            write_rows(table, rows, weight)
 
 
 def _step(weight: Tensor, gradient: Tensor, total: Tensor, group: dict[str, Any]) -> None:
