@@ -1,0 +1,102 @@
+"""Normalise the spelling of whole columns by look-ups (:mod:`~dssm_lightning.features.text.spelling_table`)."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dssm_lightning.features.text.spelling_table import (
+    CODE,
+    CODE_AND_KIND,
+    ENDS_FIRST,
+    ENDS_MARK,
+    HARD,
+    JOINS,
+    MARK,
+    SEVERAL,
+    Spelled,
+    SpellingTable,
+    spelled_codes,
+    spelling_table,
+)
+from dssm_lightning.features.text.unicode_folding import MAX_MARKS, folded_texts
+
+Counts = NDArray[np.int64]
+
+_UTF32 = f"utf-32-{sys.byteorder[0]}e"
+
+
+def spell(text: str, starts: Counts) -> tuple[Spelled, Counts]:
+    """Normalise texts (B,), which stand between U+0000, and return the places where they begin (B + 1,) then.
+
+    Args:
+        text: begins and ends with U+0000.
+        starts: (B + 1,) the place of the U+0000 before each text, and of the one after the last text.
+
+    Example:
+        >>> spelled, starts = spell("\\0Straße\\0É\\0", np.array([0, 7, 9]))
+        >>> "".join(map(chr, (spelled & CODE).tolist())).replace("\\0", "|"), starts.tolist()
+        ('|strasse|é|', [0, 8, 10])
+    """
+    table, codes = spelling_table(), np.frombuffer(text.encode(_UTF32), np.uint32)
+    spelled = table.form.take(codes, mode="clip")
+    place = np.flatnonzero(spelled >= SEVERAL)  # the lowest bit of what must be looked at
+    if not len(place):
+        return spelled, starts
+    look = spelled[place]
+    hard = _hard(place, look, codes, table)
+    rows = np.unique(np.searchsorted(starts, hard, side="right")) - 1
+    texts = [text[i + 1 : j] for i, j in zip(starts[rows].tolist(), starts[rows + 1].tolist(), strict=True)]
+    several = place[(look & SEVERAL) != 0]
+    if len(several):
+        spelled, starts = _widened(spelled, starts, several, table.length[codes[several]], table)
+    if len(rows):
+        spelled, starts = _replaced(spelled, starts, rows, texts)
+    spelled &= CODE_AND_KIND
+    return spelled, starts
+
+
+def _hard(place: Counts, look: Spelled, codes: NDArray[np.uint32], table: SpellingTable) -> Counts:
+    """Return the places of characters whose form depends on their neighbours, of those that must be looked at."""
+    hard = place[(look & HARD) != 0]
+    depends = (look & (MARK | JOINS)) != 0
+    place, look = place[depends], look[depends]
+    before = codes[place - 1]  # a text's first character is after U+0000
+    is_mark, ends = (look & MARK) != 0, table.ends.take(before, mode="clip")
+    joins = (look & JOINS) != 0
+    joins &= (ends & ENDS_FIRST) | (is_mark & ends & ENDS_MARK) != 0
+    moves = is_mark & (table.last.take(before, mode="clip") > table.first[codes[place]])
+    marks = place[is_mark]
+    long = marks[MAX_MARKS:][marks[MAX_MARKS:] - marks[:-MAX_MARKS] == MAX_MARKS]
+    return np.concatenate([hard, place[joins | moves], long])
+
+
+def _widened(
+    spelled: Spelled, starts: Counts, several: Counts, length: NDArray[np.uint8], table: SpellingTable
+) -> tuple[Spelled, Counts]:
+    """Put forms of several characters, of the given lengths (S,), in their places (S,)."""
+    repeats = np.ones(len(spelled), np.int64)
+    repeats[several] = length
+    wide = np.repeat(spelled, repeats)  # the place of a form's first character in the table, as often as it is long
+    begins = np.cumsum(length, dtype=np.int64) - length  # of each form, among the characters of all forms
+    nth = np.arange(begins[-1] + length[-1]) - np.repeat(begins, length)
+    shift = np.append(begins, begins[-1] + length[-1]) - np.arange(len(several) + 1)  # characters added before each
+    places = np.repeat(several + shift[:-1], length) + nth
+    wide[places] = table.several[(wide[places] & CODE) + nth]
+    return wide, starts + shift[np.searchsorted(several, starts)]
+
+
+def _replaced(spelled: Spelled, starts: Counts, rows: Counts, texts: list[str]) -> tuple[Spelled, Counts]:
+    """Put texts (H,) in the place of some rows (H,), normalised by ``unicodedata``."""
+    texts = folded_texts(texts)
+    codes = np.frombuffer("".join(f"\0{text}" for text in texts).encode(_UTF32), np.uint32)
+    lengths, is_easy = np.diff(starts), np.ones(len(starts) - 1, np.bool_)
+    is_easy[rows] = False
+    kept = spelled[np.append(np.repeat(is_easy, lengths), True)]
+    lengths[rows] = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+    from_kept = np.append(np.repeat(is_easy, lengths), True)
+    merged = np.empty(len(from_kept), np.uint32)
+    merged[from_kept], merged[~from_kept] = kept, spelled_codes(codes)
+    return merged, np.concatenate([[0], np.cumsum(lengths)])
