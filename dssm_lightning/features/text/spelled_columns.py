@@ -65,8 +65,7 @@ def _hard(place: Counts, look: Spelled, codes: NDArray[np.uint32], table: Spelli
     place, look = place[depends], look[depends]
     before = codes[place - 1]  # a text's first character is after U+0000
     is_mark, ends = (look & MARK) != 0, table.ends.take(before, mode="clip")
-    joins = (look & JOINS) != 0
-    joins &= (ends & ENDS_FIRST) | (is_mark & ends & ENDS_MARK) != 0
+    joins = ((look & JOINS) != 0) & ((ends & np.where(is_mark, ENDS_FIRST | ENDS_MARK, ENDS_FIRST)) != 0)
     moves = is_mark & (table.last.take(before, mode="clip") > table.first[codes[place]])
     marks = place[is_mark]
     long = marks[MAX_MARKS:][marks[MAX_MARKS:] - marks[:-MAX_MARKS] == MAX_MARKS]

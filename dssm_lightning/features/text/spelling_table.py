@@ -78,21 +78,24 @@ class _Forms(NamedTuple):
 
     @property
     def first(self) -> NDArray[np.uint32]:
-        return self.codes[np.cumsum(self.length) - self.length]
+        codes: NDArray[np.uint32] = self.codes[np.cumsum(self.length) - self.length]
+        return codes
 
     @property
     def last(self) -> NDArray[np.uint32]:
-        return self.codes[np.cumsum(self.length) - 1]
+        codes: NDArray[np.uint32] = self.codes[np.cumsum(self.length) - 1]
+        return codes
 
     def equal(self, points: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return which forms are a single given character (P,)."""
-        return (self.length == 1) & (self.first == points)
+        same: NDArray[np.bool_] = (self.length == 1) & (self.first == points)
+        return same
 
 
 @lru_cache(maxsize=1)
 def spelling_table() -> SpellingTable:
     """Return the table, which is made once in a process."""
-    points = np.setdiff1d(np.arange(1, STOP - 1, dtype=np.uint32), np.arange(0xD800, 0xE000))  # without surrogates
+    points = np.delete(np.arange(1, STOP - 1, dtype=np.uint32), np.s_[0xD7FF:0xDFFF])  # without U+D800 … U+DFFF
     text = "\0".join(points.tobytes().decode(_UTF32))
     once = unicodedata.normalize("NFKC", text)
     folded = once.casefold()

@@ -40,8 +40,8 @@ Counts = NDArray[np.int64]
 _PIECE = 1 << 16  # number of characters processed at once, so that the arrays fit into the second-level cache
 _UTF32 = f"utf-32-{sys.byteorder[0]}e"
 MANY = 1 << 16
-"""Number of bytes from which a column that is not ASCII is spelled by a table. Making it takes a fifth of a second, once
-in a process."""
+"""Number of bytes from which a column that is not ASCII is spelled by a table, which takes a fifth of a second to make,
+once in a process."""
 
 _ALPHANUMERIC = bytes(range(48, 58)) + bytes(range(65, 91)) + bytes(range(97, 123))
 
@@ -164,7 +164,7 @@ def _silent(place: Counts, kind: NDArray[Any], before: NDArray[Any], after: NDAr
 
 @cache
 def _ascii_tables() -> tuple[bytes, bytes]:
-    """Return tables of the letters, 0 for a blank, and of the kinds of ASCII characters; only the first half is used."""
+    """Return tables of the letters, 0 for a blank, and of the kinds of ASCII; the second half is not used."""
     kind = kinds(128)
     letter = np.frombuffer(bytes(range(128)).lower(), np.uint8) * (kind != SPACE)
     return letter.tobytes().ljust(256, b"\0"), kind.tobytes().ljust(256, b"\0")
