@@ -22,7 +22,7 @@ EVERY = [chr(point) for point in range(0x20100) if not 0xD800 <= point < 0xE000]
 MARKS = [letter for letter in EVERY if unicodedata.combining(unicodedata.normalize("NFKD", letter)[0])]
 DIVIDED = [unicodedata.decomposition(letter) for letter in EVERY]
 PAIRS = [[chr(int(code, 16)) for code in each.split()] for each in DIVIDED if each.count(" ") == 1 and "<" not in each]
-FIRSTS = sorted({first for first, _ in PAIRS}) + ["ᄀ", "ᄒ", "가", "히"]
+FIRSTS = [*sorted({first for first, _ in PAIRS}), "ᄀ", "ᄒ", "가", "히"]
 SECONDS = sorted({second for _, second in PAIRS} | {"ᅡ", "ᅵ", "ᆨ", "ᇂ"})
 ALPHABETS = {
     "marks": [*MARKS, *"aeoué"],

@@ -88,7 +88,7 @@ def pieces(texts: pl.Series) -> Iterator[Letters]:
 
 def _cut_column(raw: bytes, places: Counts, starts: Counts) -> Iterator[Letters]:
     """Yield the letters of texts in UTF-8 with U+0000 around them, whose bytes and characters begin at (B + 1,)."""
-    for first, last in _edges(places):
+    for first, last in _edges(places, 2 * _PIECE):  # most letters that are not Latin are two bytes or three
         part = raw[places[first] : places[last] + 1]
         begins = starts[first : last + 1] - starts[first]
         yield Letters(_ascii_codes(part), begins) if part.isascii() else _spelled_letters(*spell(part.decode(), begins))
@@ -106,7 +106,7 @@ def spelled_pieces(texts: Sequence[str]) -> Iterator[Letters]:
     """Yield the letters of normalised texts (B,) as :func:`pieces` does, without Polars."""
     joined = "\0".join(["", *texts, ""])
     starts = _starts(np.fromiter(map(len, texts), np.int64, len(texts)))
-    for first, last in _edges(starts):
+    for first, last in _edges(starts, _PIECE):
         part, begins = joined[starts[first] : starts[last] + 1], starts[first : last + 1] - starts[first]
         if part.isascii():
             yield Letters(_ascii_codes(part.encode()), begins)
@@ -122,11 +122,11 @@ def _starts(lengths: NDArray[Any]) -> Counts:
     return starts
 
 
-def _edges(starts: Counts) -> Iterator[tuple[int, int]]:
-    """Yield the first text of each piece, and the first one after it."""
-    if starts[-1] < _PIECE:
+def _edges(starts: Counts, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the first text of each piece of about the given size, and the first text after it."""
+    if starts[-1] < size:
         return iter([(0, len(starts) - 1)])
-    cuts = np.searchsorted(starts[:-1], np.arange(0, int(starts[-1]) + 1, _PIECE))
+    cuts = np.searchsorted(starts[:-1], np.arange(0, int(starts[-1]) + 1, size))
     return pairwise(np.unique(np.append(cuts, len(starts) - 1)).tolist())
 
 
