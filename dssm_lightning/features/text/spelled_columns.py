@@ -21,7 +21,7 @@ from dssm_lightning.features.text.spelling_table import (
     spelled_codes,
     spelling_table,
 )
-from dssm_lightning.features.text.unicode_folding import MAX_MARKS, folded_texts
+from dssm_lightning.features.text.unicode_folding import MAX_MARKS, divided, folded_together
 
 Counts = NDArray[np.int64]
 
@@ -45,31 +45,37 @@ def spell(text: str, starts: Counts) -> tuple[Spelled, Counts]:
     place = np.flatnonzero(spelled >= SEVERAL)  # the lowest bit of what must be looked at
     if not len(place):
         return spelled, starts
-    look = spelled[place]
-    hard = _hard(place, look, codes, table)
-    rows = np.unique(np.searchsorted(starts, hard, side="right")) - 1
+    look, here = spelled[place], codes[place]
+    long = _long_runs(place[table.first.take(here, mode="clip") > 0])
+    hard = np.concatenate([place[_depends(look, here, codes[place - 1], table)], long])
+    rows, long_rows = (np.unique(np.searchsorted(starts, each, side="right")) - 1 for each in (hard, long))
     texts = [text[i + 1 : j] for i, j in zip(starts[rows].tolist(), starts[rows + 1].tolist(), strict=True)]
-    several = place[(look & SEVERAL) != 0]
-    if len(several):
-        spelled, starts = _widened(spelled, starts, several, table.length[codes[several]], table)
+    for n in np.searchsorted(rows, long_rows).tolist():
+        texts[n] = divided(texts[n])
+    several = (look & SEVERAL) != 0
+    if several.any():
+        spelled, starts = _widened(spelled, starts, place[several], table.length[here[several]], table)
     if len(rows):
-        spelled, starts = _replaced(spelled, starts, rows, texts)
+        spelled, starts = _replaced(spelled, starts, rows, folded_together(texts))
     spelled &= CODE_AND_KIND
     return spelled, starts
 
 
-def _hard(place: Counts, look: Spelled, codes: NDArray[np.uint32], table: SpellingTable) -> Counts:
-    """Return the places of characters whose form depends on their neighbours, of those that must be looked at."""
-    hard = place[(look & HARD) != 0]
-    depends = (look & (MARK | JOINS)) != 0
-    place, look = place[depends], look[depends]
-    before = codes[place - 1]  # a text's first character is after U+0000
+def _depends(
+    look: Spelled, here: NDArray[np.uint32], before: NDArray[np.uint32], table: SpellingTable
+) -> NDArray[np.bool_]:
+    """Return which characters (P,) have another form after the given ones (P,); a text begins with U+0000."""
     is_mark, ends = (look & MARK) != 0, table.ends.take(before, mode="clip")
     joins = ((look & JOINS) != 0) & ((ends & np.where(is_mark, ENDS_FIRST | ENDS_MARK, ENDS_FIRST)) != 0)
-    moves = is_mark & (table.last.take(before, mode="clip") > table.first[codes[place]])
-    marks = place[is_mark]
-    long = marks[MAX_MARKS:][marks[MAX_MARKS:] - marks[:-MAX_MARKS] == MAX_MARKS]
-    return np.concatenate([hard, place[joins | moves], long])
+    moves = is_mark & (table.last.take(before, mode="clip") > table.first.take(here, mode="clip"))
+    depends: NDArray[np.bool_] = joins | moves | ((look & HARD) != 0)
+    return depends
+
+
+def _long_runs(marks: Counts) -> Counts:
+    """Return the places of marks that are preceded by 30 others, of the places of all marks."""
+    long: Counts = marks[MAX_MARKS:][marks[MAX_MARKS:] - marks[:-MAX_MARKS] == MAX_MARKS]
+    return long
 
 
 def _widened(
@@ -88,8 +94,7 @@ def _widened(
 
 
 def _replaced(spelled: Spelled, starts: Counts, rows: Counts, texts: list[str]) -> tuple[Spelled, Counts]:
-    """Put texts (H,) in the place of some rows (H,), normalised by ``unicodedata``."""
-    texts = folded_texts(texts)
+    """Put normalised texts (H,) in the place of some rows (H,)."""
     codes = np.frombuffer("".join(f"\0{text}" for text in texts).encode(_UTF32), np.uint32)
     lengths, is_easy = np.diff(starts), np.ones(len(starts) - 1, np.bool_)
     is_easy[rows] = False

@@ -56,8 +56,10 @@ class SpellingTable(NamedTuple):
     form: Spelled  # of several characters: the place of the first one in ``several``, in the bits of a code point
     several: Spelled  # the forms of several characters, one after another
     length: NDArray[np.uint8]  # number of characters of the form
-    first: NDArray[np.uint8]  # canonical combining class of the first character of the decomposition, and …
-    last: NDArray[np.uint8]  # … the highest one of the last character
+    first: NDArray[
+        np.uint8
+    ]  # canonical combining class of the first character of the decomposition; 1 for all higher code points
+    last: NDArray[np.uint8]  # the highest class of the last character, before case folding or after it
     ends: NDArray[np.uint8]  # in what the form ends, before case folding or after it
 
 
@@ -118,11 +120,11 @@ def spelling_table() -> SpellingTable:
         form=_rows(points, form, int(HARD)),
         several=spelled_codes(end.codes),
         length=_rows(points, end.length.astype(np.uint8)),
-        first=_rows(points, classes.take(before.first, mode="clip")),
+        first=_rows(points, classes.take(before.first, mode="clip"), 1),
         last=_rows(points, either(classes, before.last, after.last)),
         ends=_rows(points, either(firsts, middle.last, end.last) * ENDS_FIRST | marks * ENDS_MARK),
     )
-    table.form[0] = 0
+    table.form[0] = table.first[0] = 0
     return table
 
 

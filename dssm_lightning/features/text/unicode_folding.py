@@ -28,7 +28,7 @@ def folded(text: str) -> str:
         >>> folded("ＣＡＦÉ ﬁne Straße")
         'café fine strasse'
     """
-    return _folded(_divided(text))
+    return _folded(divided(text))
 
 
 def _folded(text: str) -> str:
@@ -42,16 +42,21 @@ def folded_texts(texts: Sequence[str]) -> list[str]:
         >>> folded_texts(["ＣＡＦÉ", "Straße"])
         ['café', 'strasse']
     """
+    return folded_together([divided(text) for text in texts])
+
+
+def folded_together(texts: Sequence[str]) -> list[str]:
+    """Normalise texts (B,) as :func:`folded_texts` does, none of which has a run of more than 30 combining marks."""
     if not texts:
         return []
-    joined = SEPARATOR.join(map(_divided, texts))
+    joined = SEPARATOR.join(texts)
     if joined.count(SEPARATOR) >= len(texts):  # some text holds one
-        joined = SEPARATOR.join(_divided(text).replace(SEPARATOR, " ") for text in texts)
+        joined = SEPARATOR.join(text.replace(SEPARATOR, " ") for text in texts)
     return _folded(joined).split(SEPARATOR)
 
 
-def _divided(text: str) -> str:
-    """Divide runs of more than 30 combining marks."""
+def divided(text: str) -> str:
+    """Divide runs of more than 30 combining marks by U+034F."""
     if text.isascii() or len(text) <= MAX_MARKS:
         return text
     marks = [letter for letter in set(text) if _is_mark(letter)]

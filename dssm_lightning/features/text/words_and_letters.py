@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from dssm_lightning.features.text.character_kinds import JOINER, LETTER, SPACE, kinds
 from dssm_lightning.features.text.spelled_columns import spell
-from dssm_lightning.features.text.spelling_table import CODE, KIND, Spelled, spelled_codes
+from dssm_lightning.features.text.spelling_table import CODE, KIND, Spelled
 from dssm_lightning.features.text.unicode_folding import folded_texts
 
 if TYPE_CHECKING:
@@ -108,10 +108,7 @@ def spelled_pieces(texts: Sequence[str]) -> Iterator[Letters]:
     starts = _starts(np.fromiter(map(len, texts), np.int64, len(texts)))
     for first, last in _edges(starts, _PIECE):
         part, begins = joined[starts[first] : starts[last] + 1], starts[first : last + 1] - starts[first]
-        if part.isascii():
-            yield Letters(_ascii_codes(part.encode()), begins)
-        else:
-            yield _spelled_letters(spelled_codes(np.frombuffer(part.encode(_UTF32), np.uint32)), begins)
+        yield Letters(_ascii_codes(part.encode()) if part.isascii() else _codes(part), begins)
 
 
 def _starts(lengths: NDArray[Any]) -> Counts:
@@ -133,17 +130,25 @@ def _edges(starts: Counts, size: int) -> Iterator[tuple[int, int]]:
 def _ascii_codes(raw: bytes) -> NDArray[np.uint8]:
     """Return the code points (P,) of a text that begins and ends with U+0000; 0 for every character outside a word."""
     to_letter, to_kind = _ascii_tables()
-    codes, kind = (
-        np.frombuffer(bytearray(raw.translate(to_letter)), np.uint8),
-        np.frombuffer(raw.translate(to_kind), np.uint8),
-    )
+    codes = np.frombuffer(bytearray(raw.translate(to_letter)), np.uint8)  # the same with a quarter of the memory
+    kind = np.frombuffer(raw.translate(to_kind), np.uint8)
     place = np.flatnonzero(kind > LETTER)
     codes[_silent(place, kind[place], kind[place - 1], kind[place + 1])] = 0
     return codes
 
 
+def _codes(text: str) -> NDArray[np.uint32]:
+    """Return the same of a text that is normalised and not ASCII."""
+    codes = np.frombuffer(bytearray(text, _UTF32), np.uint32)
+    kind = kinds().take(codes, mode="clip")
+    place = np.flatnonzero(kind > LETTER)
+    codes *= kind != SPACE
+    codes[_silent(place, kind[place], kind[place - 1], kind[place + 1])] = 0
+    return codes
+
+
 def _spelled_letters(spelled: Spelled, starts: Counts) -> Letters:
-    """Return the letters of texts that begin and end with U+0000."""
+    """Return the letters of texts that are spelled by the table."""
     place = np.flatnonzero(spelled >= np.uint32(JOINER) << KIND)
     silent = _silent(place, *(spelled[place + step] >> KIND for step in (0, -1, 1)))
     spelled &= CODE
