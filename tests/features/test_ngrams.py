@@ -7,10 +7,10 @@ import random
 import numpy as np
 import polars as pl
 import pytest
-from helpers.naive_texts import naive_words
+from helpers.naive_texts import naive_spelled, naive_words
 
 from dssm_lightning.features.text.ngrams import lookup, ngrams, word_hashes
-from dssm_lightning.features.text.words_and_letters import normalised_texts, pieces, word_strings
+from dssm_lightning.features.text.words_and_letters import normalised_texts, pieces, single_words, word_strings
 from dssm_lightning.utils.hashing import buckets, mix64_
 
 MASK = (1 << 64) - 1
@@ -112,6 +112,15 @@ def test_words_equal_the_naive_ones():
     assert hashes.tolist() == [naive_word_hash(word) for row in expected for word in row]
 
 
+def test_single_words_are_those_that_fill_their_texts():
+    texts = [*random_texts(3, 3000), "Cat", "a cat", "(cat)", "C#", "", " cat", "é", "ﬁ", "ﷺ", "é" * 70_000, "x"]
+    expected = [
+        (row, naive_spelled(text)) for row, text in enumerate(texts) if naive_words(text) == [naive_spelled(text)]
+    ]
+    words, rows = single_words(pl.Series(texts))
+    assert list(zip(rows.tolist(), words.to_list(), strict=True)) == expected
+
+
 def test_one_spelling_whatever_the_case_and_the_form():
     spellings = ["café", "CAFÉ", "cafe\u0301", "ＣＡＦÉ"]
     assert normalised_texts(spellings) == ["café"] * 4
@@ -136,7 +145,7 @@ def test_a_text_gives_the_same_ngrams_alone_and_in_any_batch():
 def test_pieces_cut_between_texts_only():
     texts = ["x" * 70_000 + " é", "", "ab " * 50_000, *random_texts(1, 3000), "y" * 65_535, "z", "w" * 131_072]
     parts = list(pieces(pl.Series(texts)))
-    assert len(parts) > 4
+    assert len(parts) > 3
     assert sum(len(part.starts) - 1 for part in parts) == len(texts)
     assert all(part.codes[0] == part.codes[-1] == 0 for part in parts)
     assert rows_of(texts, "letters", 3, 3) == [naive_ngrams(text, "letters", 3, 3) for text in texts]
@@ -163,7 +172,7 @@ def test_mix64_is_splitmix64():
     assert mix64_(states).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
-@pytest.mark.parametrize("num_buckets", [1, 7, 30_000, 2**31 - 1])
+@pytest.mark.parametrize("num_buckets", [1, 7, 30_000, 2**16, 2**30, 2**31 - 1])
 def test_buckets_are_even_and_in_range(num_buckets):
     keys = np.arange(100_000, dtype=np.uint64)
     ids = buckets(keys.copy(), num_buckets)
@@ -171,6 +180,12 @@ def test_buckets_are_even_and_in_range(num_buckets):
     assert ids.tolist() == [(naive_mix(key) >> 32) * num_buckets >> 32 for key in range(100_000)]
     share = np.bincount(ids * 7 // num_buckets if num_buckets <= 7 else ids // (num_buckets // 7 + 1)) / len(ids)
     assert np.allclose(share, 1 if num_buckets == 1 else 1 / 7, atol=0.01)
+
+
+@pytest.mark.parametrize("bits", range(1, 31))
+def test_a_power_of_two_is_scaled_as_any_number_of_buckets_is(bits):
+    keys = np.append(np.arange(500, dtype=np.uint64), np.uint64(MASK))
+    assert buckets(keys.copy(), 1 << bits).tolist() == [(naive_mix(key) >> 32) * 2**bits >> 32 for key in keys.tolist()]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 50])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from functools import cache
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from dssm_lightning.features import HashedTrigrams, HashedWords
 from dssm_lightning.features.text import words_and_letters
+from dssm_lightning.features.text.character_kinds import kinds
 from dssm_lightning.features.text.spelled_columns import spell
 from dssm_lightning.features.text.unicode_folding import folded
 
@@ -138,6 +140,13 @@ def test_ids_are_the_same_by_table_and_without_it(feature: HashedTrigrams, monke
         monkeypatch.setattr(words_and_letters, "MANY", many)
         encoded = feature.encode(pl.Series(texts))
         assert [row.tolist() for row in encoded.values.split(encoded.lengths.tolist())] == alone
+
+
+def test_kinds_of_every_character() -> None:
+    names = ["space", "letter", "joiner", "mark"]
+    assert [names[each] for each in kinds().tolist()] == [naive_kind(chr(point)) for point in range(len(kinds()))]
+    higher = [chr(point) for point in range(len(kinds()), sys.maxunicode + 1)]
+    assert {naive_kind(letter) for letter in higher} == {names[kinds()[-1]]}
 
 
 def test_few_characters_need_no_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,4 +39,9 @@ def is_visible(text: str) -> bool:
 @lru_cache(maxsize=2)
 def kinds(stop: int = STOP) -> NDArray[np.uint8]:
     """Return the kinds of the code points below ``stop`` as an array (stop,), which is made once in a process."""
-    return np.fromiter(map(kind, map(chr, range(stop))), np.uint8, stop)
+    categories = map(unicodedata.category, map(chr, range(stop)))
+    found = np.fromiter(map(_OF_CATEGORY.get, categories, repeat(LETTER)), np.uint8, stop)
+    for letter, exception in _EXCEPTIONS.items():
+        if ord(letter) < stop:
+            found[ord(letter)] = exception
+    return found

@@ -49,8 +49,8 @@ class SpellingTable(NamedTuple):
 
     Example:
         >>> table = spelling_table()
-        >>> chr(table.form[ord("Ж")] & CODE), int(table.length[ord("ß")]), table.form[0xE000] >> KIND == LETTER
-        ('ж', 2, True)
+        >>> chr(table.form[ord("Ж")] & CODE), int(table.length[ord("ß")])
+        ('ж', 2)
     """
 
     form: Spelled  # of several characters: the place of the first one in ``several``, in the bits of a code point
