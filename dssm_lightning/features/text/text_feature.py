@@ -19,7 +19,6 @@ from dssm_lightning.features.text.words_and_letters import (
     VERSION,
     Counts,
     Letters,
-    has_foreign,
     most_words,
     pieces,
     pieces_of,
@@ -41,6 +40,11 @@ def ragged(ids: NDArray[np.int32], lengths: Counts, max_length: int | None = Non
         place = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # of each id in its row
         ids, lengths = ids[place < max_length], np.minimum(lengths, max_length)
     return RaggedArray.from_lengths(ids, lengths)
+
+
+def _has_foreign(texts: pl.Series) -> bool:
+    """Return whether any text has a character that is not ASCII."""
+    return bool((texts.str.len_bytes() != texts.str.len_chars()).any())
 
 
 def require_sizes(feature: Feature, **sizes: int | None) -> None:
@@ -112,7 +116,7 @@ class TextFeature(TextCounts, Feature):
         if not self.is_fitted:
             raise UserError(f"{self._label}: vocabulary is not known yet; call `fit`, or give `vocabulary`")
         texts = text_column(self, column, self.on_empty, self.max_characters).fill_null("")
-        if self._of_other_unicode and has_foreign(texts):
+        if self._of_other_unicode and _has_foreign(texts):
             self._warn_of_unicode()
         return self._encode_pieces(pieces(texts))
 

@@ -59,11 +59,6 @@ class Letters(NamedTuple):
     starts: Counts  # (B + 1,) the boundary before each text, and the boundary after the last text
 
 
-def has_foreign(texts: pl.Series) -> bool:
-    """Return whether any text has a character that is not ASCII."""
-    return bool((texts.str.len_bytes() != texts.str.len_chars()).any())
-
-
 def normalised_texts(texts: Sequence[str]) -> list[str]:
     """Normalise the spelling of texts (B,), which is step 1."""
     foreign = [row for row, text in enumerate(texts) if not text.isascii()]
