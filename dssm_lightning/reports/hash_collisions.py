@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dssm_lightning.features import Feature, HashedTrigrams, Trigrams, WordTrigrams
 from dssm_lightning.features.text.trigrams import trigram_keys
-from dssm_lightning.features.text.words_and_letters import normalised, word_strings
+from dssm_lightning.features.text.words_and_letters import word_strings
 from dssm_lightning.utils.hashing import GOLDEN, HashKeys, mix64_
 from dssm_lightning.utils.ragged import Ragged, spans
 
@@ -48,7 +48,7 @@ def reads_trigrams(feature: Feature) -> TypeGuard[TrigramFeature]:
 
 def count_collisions(side: str, feature: TrigramFeature, texts: pl.Series) -> Collisions:
     """Count the collisions of a fitted feature on the distinct words of raw texts (B,)."""
-    words = word_strings(normalised(texts.cast(pl.String)))[0].unique().sort()
+    words = word_strings(texts.cast(pl.String))[0].unique().sort()
     keys, lengths = trigram_keys(words)
     encoded = feature.encode(words)
     assert isinstance(encoded, Ragged)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dssm_lightning.features.text.ngrams import ngrams, word_hashes
-from dssm_lightning.features.text.words_and_letters import VERSION, Letters, normalised, pieces, pieces_of
+from dssm_lightning.features.text.words_and_letters import VERSION, Letters, pieces, pieces_of
 from dssm_lightning.retrieval.postings import Integers, Postings
 from dssm_lightning.retrieval.term_index import TermIndex
 from dssm_lightning.utils.errors import MAX_FLOAT32, UserError, is_number, require_at_least
@@ -112,7 +112,7 @@ def _words(texts: Sequence[str]) -> Iterator[Letters]:
         return pieces_of(texts)
     import polars as pl
 
-    return pieces(normalised(pl.Series(texts, dtype=pl.String)))
+    return pieces(pl.Series(texts, dtype=pl.String))
 
 
 def _between_whitespace(texts: Sequence[str]) -> Letters:

@@ -59,6 +59,10 @@ def buckets(keys: HashKeys, num_buckets: int) -> NDArray[np.int32]:
     The upper half of the mixed key is scaled to ``num_buckets``, which needs no division.
     """
     hashes = mix64_(keys)
+    bits = num_buckets.bit_length() - 1
+    if num_buckets == 1 << bits > 1:
+        hashes >>= np.uint64(64 - bits)  # the same
+        return hashes.astype(np.int32)
     hashes >>= np.uint64(32)
     hashes *= np.uint64(num_buckets)
     hashes >>= np.uint64(32)

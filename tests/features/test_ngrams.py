@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-import unicodedata
 
 import numpy as np
 import polars as pl
 import pytest
+from helpers.naive_texts import naive_spelled, naive_words
 
 from dssm_lightning.features.text.ngrams import lookup, ngrams, word_hashes
-from dssm_lightning.features.text.words_and_letters import normalised, pieces, word_strings
+from dssm_lightning.features.text.words_and_letters import normalised_texts, pieces, single_words, word_strings
 from dssm_lightning.utils.hashing import buckets, mix64_
 
 MASK = (1 << 64) - 1
@@ -37,37 +37,6 @@ def random_texts(seed: int, count: int) -> list[str]:
             letters = letters + ALPHABETS[draw.choice(list(ALPHABETS))]
         texts.append("".join(draw.choices(letters, k=draw.randint(0, 25))))
     return texts
-
-
-def spelled(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-
-
-def kind(letter: str) -> str:
-    category = unicodedata.category(letter)
-    if category in ("Cc", "Zs", "Zl", "Zp"):
-        return "space"
-    if letter in "#%+":
-        return "letter"
-    if letter in ".'’&@*:·" or category in ("Pd", "Pc"):
-        return "joiner"
-    return "mark" if category.startswith("P") or letter in "<=>^`|~" else "letter"
-
-
-def naive_words(text: str) -> list[str]:
-    """The words of one text, letter by letter."""
-    words = []
-    for chunk in "".join(" " if kind(letter) == "space" else letter for letter in spelled(text)).split(" "):
-        kinds = ["space", *map(kind, chunk), "space"]
-        if "letter" not in kinds:
-            words.append(chunk)
-            continue
-        kept = ""
-        for place, letter in enumerate(chunk, start=1):
-            inside = kinds[place - 1] == kinds[place + 1] == "letter"
-            kept += letter if kinds[place] == "letter" or (kinds[place] == "joiner" and inside) else " "
-        words += kept.split(" ")
-    return [word for word in words if word]
 
 
 def naive_mix(value: int) -> int:
@@ -107,7 +76,7 @@ def naive_ngrams(text: str, unit: str, min_n: int, max_n: int) -> list[int]:
 
 def rows_of(texts: list[str | None], unit: str, min_n: int, max_n: int) -> list[list[int]]:
     rows = []
-    for letters in pieces(normalised(pl.Series(texts, dtype=pl.String))):
+    for letters in pieces(pl.Series(texts, dtype=pl.String)):
         keys, lengths = ngrams(letters, unit, min_n, max_n)
         rows += [part.tolist() for part in np.split(keys, np.cumsum(lengths)[:-1])] if len(lengths) else []
     return rows
@@ -129,24 +98,33 @@ def rows_of(texts: list[str | None], unit: str, min_n: int, max_n: int) -> list[
     ],
 )
 def test_words_of_one_text(text, words):
-    assert word_strings(normalised(pl.Series([text])))[0].to_list() == words
+    assert word_strings(pl.Series([text]))[0].to_list() == words
     assert naive_words(text) == words
 
 
 def test_words_equal_the_naive_ones():
     texts = random_texts(0, 3000)
-    words, counts = word_strings(normalised(pl.Series(texts)))
+    words, counts = word_strings(pl.Series(texts))
     expected = [naive_words(text) for text in texts]
     assert counts.tolist() == [len(row) for row in expected]
     assert words.to_list() == [word for row in expected for word in row]
-    hashes = np.concatenate([word_hashes(letters)[0] for letters in pieces(normalised(pl.Series(texts)))])
+    hashes = np.concatenate([word_hashes(letters)[0] for letters in pieces(pl.Series(texts))])
     assert hashes.tolist() == [naive_word_hash(word) for row in expected for word in row]
+
+
+def test_single_words_are_those_that_fill_their_texts():
+    texts = [*random_texts(3, 3000), "Cat", "a cat", "(cat)", "C#", "", " cat", "é", "ﬁ", "ﷺ", "é" * 70_000, "x"]
+    expected = [
+        (row, naive_spelled(text)) for row, text in enumerate(texts) if naive_words(text) == [naive_spelled(text)]
+    ]
+    words, rows = single_words(pl.Series(texts))
+    assert list(zip(rows.tolist(), words.to_list(), strict=True)) == expected
 
 
 def test_one_spelling_whatever_the_case_and_the_form():
     spellings = ["café", "CAFÉ", "cafe\u0301", "ＣＡＦÉ"]
-    assert normalised(pl.Series(spellings)).to_list() == ["café"] * 4
-    assert len(set(normalised(pl.Series(["ΐ", "Ϊ\u0301", "Ϊ́"])).to_list())) == 1  # case folding alone decomposes ΐ
+    assert normalised_texts(spellings) == ["café"] * 4
+    assert len(set(normalised_texts(["ΐ", "Ϊ\u0301", "Ϊ́"]))) == 1  # case folding alone decomposes ΐ
 
 
 @pytest.mark.parametrize("n", [(1, 1), (2, 2), (3, 3), (1, 3), (2, 5), (4, 4)])
@@ -165,8 +143,16 @@ def test_a_text_gives_the_same_ngrams_alone_and_in_any_batch():
 
 
 def test_pieces_cut_between_texts_only():
-    texts = ["x" * 70_000 + " é", "", "ab " * 50_000, *random_texts(1, 3000), "y" * 65_535, "z", "w" * 131_072]
-    parts = list(pieces(normalised(pl.Series(texts))))
+    texts = [
+        "x" * 70_000 + " é",
+        "",
+        "ab " * 50_000,
+        *random_texts(1, 3000),
+        "y" * 65_535,
+        "z",
+        *(letter * 131_072 for letter in "wvu"),
+    ]
+    parts = list(pieces(pl.Series(texts)))
     assert len(parts) > 4
     assert sum(len(part.starts) - 1 for part in parts) == len(texts)
     assert all(part.codes[0] == part.codes[-1] == 0 for part in parts)
@@ -177,7 +163,7 @@ def test_null_and_no_texts():
     assert rows_of([None, "a", None], "letters", 3, 3) == [[], naive_ngrams("a", "letters", 3, 3), []]
     assert rows_of([None], "words", 1, 2) == [[]]
     assert rows_of([], "letters", 1, 3) == []
-    words, counts = word_strings(normalised(pl.Series([], dtype=pl.String)))
+    words, counts = word_strings(pl.Series([], dtype=pl.String))
     assert len(words) == len(counts) == 0
 
 
@@ -194,7 +180,7 @@ def test_mix64_is_splitmix64():
     assert mix64_(states).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
-@pytest.mark.parametrize("num_buckets", [1, 7, 30_000, 2**31 - 1])
+@pytest.mark.parametrize("num_buckets", [1, 7, 30_000, 2**16, 2**30, 2**31 - 1])
 def test_buckets_are_even_and_in_range(num_buckets):
     keys = np.arange(100_000, dtype=np.uint64)
     ids = buckets(keys.copy(), num_buckets)
@@ -202,6 +188,12 @@ def test_buckets_are_even_and_in_range(num_buckets):
     assert ids.tolist() == [(naive_mix(key) >> 32) * num_buckets >> 32 for key in range(100_000)]
     share = np.bincount(ids * 7 // num_buckets if num_buckets <= 7 else ids // (num_buckets // 7 + 1)) / len(ids)
     assert np.allclose(share, 1 if num_buckets == 1 else 1 / 7, atol=0.01)
+
+
+@pytest.mark.parametrize("bits", range(1, 31))
+def test_a_power_of_two_is_scaled_as_any_number_of_buckets_is(bits):
+    keys = np.append(np.arange(500, dtype=np.uint64), np.uint64(MASK))
+    assert buckets(keys.copy(), 1 << bits).tolist() == [(naive_mix(key) >> 32) * 2**bits >> 32 for key in keys.tolist()]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 50])

@@ -95,7 +95,10 @@ def _keys(symbols: HashKeys, min_n: int, max_n: int) -> list[HashKeys]:
             digits *= np.uint64(BASE)
         if n > 1:
             digits[: 1 - n] += symbols[n - 1 :]
-        if n >= min_n:
+        if n == max_n > 1:
+            digits += salt(n)
+            keys.append(digits)
+        elif n >= min_n:
             keys.append(digits + salt(n))
     return keys
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.raw_columns import by_value
 from dssm_lightning.features.raw_values import is_unicode, plain, text_of
-from dssm_lightning.features.text.words_and_letters import is_visible
+from dssm_lightning.features.text.character_kinds import is_visible
 from dssm_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:

@@ -19,9 +19,7 @@ from dssm_lightning.features.text.words_and_letters import (
     VERSION,
     Counts,
     Letters,
-    has_foreign,
     most_words,
-    normalised,
     pieces,
     pieces_of,
     words_of,
@@ -32,10 +30,6 @@ from dssm_lightning.utils.ragged_arrays import ArrayColumn, RaggedArray
 
 if TYPE_CHECKING:
     import polars as pl
-
-MANY_PER_FOREIGN = 50
-"""ASCII and other texts are encoded separately if there are at least this many texts for each text that is not
-ASCII."""
 
 TextT = TypeVar("TextT", bound="TextFeature")
 
@@ -48,16 +42,9 @@ def ragged(ids: NDArray[np.int32], lengths: Counts, max_length: int | None = Non
     return RaggedArray.from_lengths(ids, lengths)
 
 
-def inserted(many: RaggedArray, few: RaggedArray, place: Counts) -> RaggedArray:
-    """Merge the rows of two columns: row i of ``few`` becomes row ``place[i]`` (ascending)."""
-    is_few = np.zeros(len(many.lengths) + len(few.lengths), np.bool_)
-    is_few[place] = True
-    lengths = np.empty(len(is_few), np.int64)
-    lengths[is_few], lengths[~is_few] = few.lengths, many.lengths
-    before = place - np.arange(len(place))  # rows of ``many`` before each row of ``few``
-    stretches, rows = np.split(many.values, many.offsets[before]), np.split(few.values, few.offsets[1:-1])
-    values = [part for pair in zip(stretches, rows, strict=False) for part in pair]
-    return RaggedArray.from_lengths(np.concatenate([*values, stretches[-1]]), lengths)
+def _has_foreign(texts: pl.Series) -> bool:
+    """Return whether any text has a character that is not ASCII."""
+    return bool((texts.str.len_bytes() != texts.str.len_chars()).any())
 
 
 def require_sizes(feature: Feature, **sizes: int | None) -> None:
@@ -111,12 +98,12 @@ class TextFeature(TextCounts, Feature):
     def fit(self: TextT, column: pl.Series) -> TextT:
         """Return a copy with the version of the Unicode tables, and what the class learns: a vocabulary, counts."""
         texts = text_column(self, column, self.on_empty, self.max_characters)
-        learnt = self._learn(normalised(texts))
+        learnt = self._learn(texts)
         fitted = replace(self, unicode_version=unicodedata.unidata_version, **learnt)
         return replace(fitted, **counts_of(fitted, texts)) if fitted.wants_counts else fitted
 
     def _learn(self, texts: pl.Series) -> dict[str, Any]:
-        """Return the fields that are learnt from normalised texts."""
+        """Return the fields that are learnt from texts."""
         return {}
 
     def encode_array(self, column: pl.Series) -> ArrayColumn:
@@ -129,9 +116,9 @@ class TextFeature(TextCounts, Feature):
         if not self.is_fitted:
             raise UserError(f"{self._label}: vocabulary is not known yet; call `fit`, or give `vocabulary`")
         texts = text_column(self, column, self.on_empty, self.max_characters).fill_null("")
-        if self._of_other_unicode and has_foreign(texts).any():
+        if self._of_other_unicode and _has_foreign(texts):
             self._warn_of_unicode()
-        return self._encode_in_two_parts(texts)
+        return self._encode_pieces(pieces(texts))
 
     def _encode_few(self, values: Sequence[Any]) -> ArrayColumn | None:
         texts = few_texts(self, values, self.on_empty, self.max_characters) if self.is_fitted else None
@@ -185,23 +172,6 @@ class TextFeature(TextCounts, Feature):
             f"{unicodedata.unidata_version}: characters that only one of them knows may be encoded differently",
             stacklevel=3,
         )
-
-    def _encode_in_two_parts(self, texts: pl.Series) -> ArrayColumn:
-        """Encode texts; if few are not ASCII, encode those separately, because they slow down a whole column."""
-        foreign = has_foreign(texts)
-        place = foreign.arg_true().to_numpy().astype(np.int64)
-        if not 0 < len(place) <= len(texts) // MANY_PER_FOREIGN:
-            return self._encode_pieces(pieces(normalised(texts)))
-        many = self._encode_pieces(pieces(texts.filter(~foreign).str.to_lowercase()))  # `normalised`, for ASCII
-        few = self._encode_pieces(pieces(normalised(texts.filter(foreign))))
-        if isinstance(many, RaggedArray) and isinstance(few, RaggedArray):
-            return inserted(many, few, place)
-        assert isinstance(many, np.ndarray)
-        assert isinstance(few, np.ndarray)
-        vectors = np.empty((len(texts), *many.shape[1:]), many.dtype)
-        is_foreign = foreign.to_numpy()
-        vectors[~is_foreign], vectors[is_foreign] = many, few
-        return vectors
 
     def _encode_pieces(self, pieces: Iterable[Letters]) -> ArrayColumn:
         """Encode texts (B,), whose letters come in at least one piece."""

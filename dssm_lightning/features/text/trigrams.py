@@ -161,7 +161,7 @@ def _first_words(values: NDArray[np.int32], lengths: Counts, limit: int) -> Ragg
 
 
 def trigram_keys(texts: pl.Series) -> tuple[HashKeys, Counts]:
-    """Return the keys (T,) of the letter trigrams of normalised texts, in order, and their number per text (B,)."""
+    """Return the keys (T,) of the letter trigrams of texts, in order, and their number per text (B,)."""
     return _trigram_keys(pieces(texts))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dssm_lightning.features.text.words_and_letters import normalised, word_strings
+from dssm_lightning.features.text.words_and_letters import single_words
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.text_files import parse_json
 
@@ -65,17 +65,15 @@ def read_vector_table(path: Path, label: str) -> VectorTable:
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
         raise UserError(f"{label}: the vector of {words[row]!r} holds NaN or infinity")
-    spelled = normalised(words)
-    parts, counts = word_strings(spelled)
-    first = np.minimum(np.cumsum(counts) - counts, max(len(parts) - 1, 0))
-    fits = (counts == 1) & (parts[first] == spelled).to_numpy() if len(parts) else counts == 1
-    kept = np.flatnonzero(fits & spelled.is_first_distinct().to_numpy())
+    spelled, place = single_words(words)
+    is_first = spelled.is_first_distinct()
+    spelled, kept = spelled.filter(is_first), place[is_first.to_numpy()]
     if len(kept) == 0:
         raise UserError(
             f"{label}: no text can contain any of its {len(words):,} words, first {words.head(3).to_list()}; "
             "a word has no blanks, and no punctuation around it"
         )
-    return VectorTable(spelled[kept], vectors[kept])
+    return VectorTable(spelled, vectors[kept])
 
 
 def _read_text(path: Path, label: str) -> tuple[pl.Series, NDArray[np.float32]]:

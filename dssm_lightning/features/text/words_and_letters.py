@@ -16,15 +16,18 @@ The rules, version 1 of the algorithm (see :data:`VERSION`) together with the ha
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dssm_lightning.features.text.unicode_folding import folded_column, folded_texts
+from dssm_lightning.features.text.character_kinds import JOINER, LETTER, SPACE, kinds
+from dssm_lightning.features.text.spelled_columns import spell
+from dssm_lightning.features.text.spelling_table import CODE, KIND, Spelled
+from dssm_lightning.features.text.unicode_folding import folded_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,10 +39,11 @@ Counts = NDArray[np.int64]
 
 _PIECE = 1 << 16  # number of characters processed at once, so that the arrays fit into the second-level cache
 _UTF32 = f"utf-32-{sys.byteorder[0]}e"
-_SPACE, _LETTER, _JOINER, _MARK = range(4)
-_JOINERS, _LETTERS, _MARKS = frozenset(".'’&@*:·"), frozenset("#%+"), frozenset("<=>^`|~")
+MANY = 1 << 16
+"""Number of bytes from which a column that is not ASCII is spelled by a table, which takes a fifth of a second to make,
+once in a process."""
+
 _ALPHANUMERIC = bytes(range(48, 58)) + bytes(range(65, 91)) + bytes(range(97, 123))
-_LAST = 0x1FFFF  # a letter that represents all higher code points, none of which is punctuation or whitespace
 
 
 class Letters(NamedTuple):
@@ -55,23 +59,8 @@ class Letters(NamedTuple):
     starts: Counts  # (B + 1,) the boundary before each text, and the boundary after the last text
 
 
-def normalised(texts: pl.Series) -> pl.Series:
-    """Normalise the spelling of texts (B,), which is step 1; null becomes the empty text."""
-    import polars as pl
-
-    texts = texts.fill_null("")
-    foreign = has_foreign(texts)
-    if not foreign.any():
-        return texts.str.to_lowercase()  # equals step 1 for ASCII
-    plain, rest = texts.filter(~foreign).str.to_lowercase(), texts.filter(foreign)
-    row = np.empty(len(texts), np.int64)
-    row[np.argsort(foreign.to_numpy(), kind="stable")] = np.arange(len(texts))
-    spelled: pl.Series = pl.concat([plain, folded_column(rest)]).gather(row)
-    return spelled
-
-
 def normalised_texts(texts: Sequence[str]) -> list[str]:
-    """Normalise the spelling of texts (B,) as :func:`normalised` does, without Polars."""
+    """Normalise the spelling of texts (B,), which is step 1."""
     foreign = [row for row, text in enumerate(texts) if not text.isascii()]
     spelled = [text.lower() for text in texts]  # equals step 1 for ASCII
     for row, text in zip(foreign, folded_texts([texts[row] for row in foreign]), strict=True):
@@ -79,21 +68,29 @@ def normalised_texts(texts: Sequence[str]) -> list[str]:
     return spelled
 
 
-def has_foreign(texts: pl.Series) -> pl.Series:
-    """Return (B,) bool: whether each text has a character that is not ASCII."""
-    foreign: pl.Series = texts.str.len_bytes() != texts.str.len_chars()
-    return foreign
-
-
 def pieces(texts: pl.Series) -> Iterator[Letters]:
-    """Yield the letters of normalised texts (B,), some texts at a time, in order; at least one piece."""
-    joined = f"\0{texts.str.join(chr(0))[0]}\0"
-    lengths = texts.str.len_bytes() if joined.isascii() else texts.str.len_chars()  # bytes are cheaper to count
-    return _cut(joined, lengths.to_numpy())
+    """Yield the letters of texts (B,), some texts at a time, in order; at least one piece. Null is the empty text."""
+    import polars as pl
+
+    texts, edge = texts.fill_null(""), pl.Series([""])
+    raw: bytes = pl.concat([edge, texts.alias(""), edge]).str.join("\0").cast(pl.Binary)[0]
+    is_ascii = raw.isascii()
+    if not is_ascii and len(raw) < MANY:
+        return pieces_of(texts.to_list())
+    places = _starts(texts.str.len_bytes().to_numpy())
+    return _cut_column(raw, places, places if is_ascii else _starts(texts.str.len_chars().to_numpy()))
+
+
+def _cut_column(raw: bytes, places: Counts, starts: Counts) -> Iterator[Letters]:
+    """Yield the letters of texts in UTF-8 with U+0000 around them, whose bytes and characters begin at (B + 1,)."""
+    for first, last in _edges(places, 2 * _PIECE):  # most letters that are not Latin are two bytes or three
+        part = raw[places[first] : places[last] + 1]
+        begins = starts[first : last + 1] - starts[first]
+        yield Letters(_ascii_codes(part), begins) if part.isascii() else _spelled_letters(*spell(part.decode(), begins))
 
 
 def pieces_of(texts: Sequence[str]) -> Iterator[Letters]:
-    """Normalise texts (B,), and yield their letters as :func:`pieces` does, without Polars.
+    """Yield the letters of texts (B,) as :func:`pieces` does, without Polars.
 
     Up to some thousand texts, this is faster than a column is.
     """
@@ -102,59 +99,75 @@ def pieces_of(texts: Sequence[str]) -> Iterator[Letters]:
 
 def spelled_pieces(texts: Sequence[str]) -> Iterator[Letters]:
     """Yield the letters of normalised texts (B,) as :func:`pieces` does, without Polars."""
-    return _cut("\0".join(["", *texts, ""]), np.fromiter(map(len, texts), np.int64, len(texts)))
+    joined = "\0".join(["", *texts, ""])
+    starts = _starts(np.fromiter(map(len, texts), np.int64, len(texts)))
+    for first, last in _edges(starts, _PIECE):
+        part, begins = joined[starts[first] : starts[last] + 1], starts[first : last + 1] - starts[first]
+        yield Letters(_ascii_codes(part.encode()) if part.isascii() else _codes(part), begins)
 
 
-def _cut(joined: str, lengths: NDArray[Any]) -> Iterator[Letters]:
-    """Yield the letters of texts of the given lengths (B,), which stand between U+0000, some texts at a time."""
+def _starts(lengths: NDArray[Any]) -> Counts:
+    """Return the places (B + 1,) of the boundaries around texts of the given lengths (B,)."""
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
-    starts += np.arange(len(starts))  # the boundaries
-    if starts[-1] < _PIECE:
-        yield Letters(_codes(joined[: starts[-1] + 1]), starts)
-        return
-    cuts = np.searchsorted(starts[:-1], np.arange(0, int(starts[-1]) + 1, _PIECE))
-    edges = np.unique(np.append(cuts, len(lengths)))
-    for first, last in zip(edges.tolist(), edges[1:].tolist(), strict=False):
-        piece = starts[first : last + 1]
-        yield Letters(_codes(joined[piece[0] : piece[-1] + 1]), piece - piece[0])
+    starts += np.arange(len(starts))
+    return starts
 
 
-def _codes(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
+def _edges(starts: Counts, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the first text of each piece of about the given size, and the first text after it."""
+    if starts[-1] < size:
+        return iter([(0, len(starts) - 1)])
+    cuts = np.searchsorted(starts[:-1], np.arange(0, int(starts[-1]) + 1, size))
+    return pairwise(np.unique(np.append(cuts, len(starts) - 1)).tolist())
+
+
+def _ascii_codes(raw: bytes) -> NDArray[np.uint8]:
     """Return the code points (P,) of a text that begins and ends with U+0000; 0 for every character outside a word."""
-    codes: NDArray[np.uint8] | NDArray[np.uint32]
-    if text.isascii():  # the same with a quarter of the memory
-        raw = bytearray(text, "ascii")
-        codes, kinds = np.frombuffer(raw, np.uint8), np.frombuffer(raw.translate(_ascii_kinds()), np.uint8)
-    else:
-        codes = np.frombuffer(bytearray(text, _UTF32), np.uint32)
-        kinds = _kinds(_LAST + 1).take(codes, mode="clip")
-    codes *= kinds != _SPACE
-    codes[_silent(kinds)] = 0
+    to_letter, to_kind = _ascii_tables()
+    codes = np.frombuffer(bytearray(raw.translate(to_letter)), np.uint8)  # the same with a quarter of the memory
+    kind = np.frombuffer(raw.translate(to_kind), np.uint8)
+    place = np.flatnonzero(kind > LETTER)
+    codes[_silent(place, kind[place], kind[place - 1], kind[place + 1])] = 0
     return codes
 
 
-def _silent(kinds: NDArray[np.uint8]) -> Counts:
-    """Return the places of the punctuation outside words. Only punctuation is examined, which is rare."""
-    place = np.flatnonzero(kinds > _LETTER)
+def _codes(text: str) -> NDArray[np.uint32]:
+    """Return the same of a text that is normalised and not ASCII."""
+    codes = np.frombuffer(bytearray(text, _UTF32), np.uint32)
+    kind = kinds().take(codes, mode="clip")
+    place = np.flatnonzero(kind > LETTER)
+    codes *= kind != SPACE
+    codes[_silent(place, kind[place], kind[place - 1], kind[place + 1])] = 0
+    return codes
+
+
+def _spelled_letters(spelled: Spelled, starts: Counts) -> Letters:
+    """Return the letters of texts that are spelled by the table."""
+    place = np.flatnonzero(spelled >= np.uint32(JOINER) << KIND)
+    silent = _silent(place, *(spelled[place + step] >> KIND for step in (0, -1, 1)))
+    spelled &= CODE
+    spelled[silent] = 0
+    return Letters(spelled, starts)
+
+
+def _silent(place: Counts, kind: NDArray[Any], before: NDArray[Any], after: NDArray[Any]) -> Counts:
+    """Return the places of the punctuation outside words, of all punctuation, given the kinds there and around it."""
     if not len(place):
         return place
-    before, after = kinds[place - 1], kinds[place + 1]
-    joins = (kinds[place] == _JOINER) & (before == _LETTER) & (after == _LETTER)
-    first, last = np.flatnonzero(before <= _LETTER), np.flatnonzero(after <= _LETTER)  # of each run of neighbours
-    alone = (before[first] == _SPACE) & (after[last] == _SPACE)
+    joins = (kind == JOINER) & (before == LETTER) & (after == LETTER)
+    first, last = np.flatnonzero(before <= LETTER), np.flatnonzero(after <= LETTER)  # of each run of neighbours
+    alone = (before[first] == SPACE) & (after[last] == SPACE)
     silent: Counts = place[~(joins | np.repeat(alone, last - first + 1))]
     return silent
 
 
-@lru_cache(maxsize=2)
-def _kinds(stop: int) -> NDArray[np.uint8]:
-    return np.fromiter(map(_kind, map(chr, range(stop))), np.uint8, stop)
-
-
-@lru_cache(maxsize=1)
-def _ascii_kinds() -> bytes:
-    return _kinds(128).tobytes().ljust(256, b"\0")
+@cache
+def _ascii_tables() -> tuple[bytes, bytes]:
+    """Return tables of the letters, 0 for a blank, and of the kinds of ASCII; the second half is not used."""
+    kind = kinds(128)
+    letter = np.frombuffer(bytes(range(128)).lower(), np.uint8) * (kind != SPACE)
+    return letter.tobytes().ljust(256, b"\0"), kind.tobytes().ljust(256, b"\0")
 
 
 def most_words(text: str) -> int:
@@ -169,22 +182,6 @@ def most_words(text: str) -> int:
     if not text.isascii():
         return 1 + sum(not letter.isalnum() for letter in folded_texts([text])[0])
     return 1 + len(text.encode().translate(None, _ALPHANUMERIC))
-
-
-def is_visible(text: str) -> bool:
-    """Return whether a text has a character that is neither whitespace nor a control character."""
-    return any(_kind(letter) != _SPACE for letter in text)
-
-
-def _kind(letter: str) -> int:
-    category = unicodedata.category(letter)
-    if category == "Cc" or category[0] == "Z":
-        return _SPACE
-    if letter in _LETTERS:
-        return _LETTER
-    if letter in _JOINERS or category in ("Pd", "Pc"):
-        return _JOINER
-    return _MARK if category[0] == "P" or letter in _MARKS else _LETTER
 
 
 def word_places(letters: Letters) -> tuple[Counts, Counts]:
@@ -202,7 +199,7 @@ def word_lengths(letters: Letters) -> tuple[Counts, Counts]:
 
 
 def word_strings(texts: pl.Series) -> tuple[pl.Series, Counts]:
-    """Return the words (W,) of normalised texts (B,), in order, and the number of words of each text (B,)."""
+    """Return the words (W,) of texts (B,), in order, and the number of words of each text (B,)."""
     import polars as pl
 
     words, counts = [], []
@@ -210,6 +207,28 @@ def word_strings(texts: pl.Series) -> tuple[pl.Series, Counts]:
         words.append(pl.Series(words_of(letters), dtype=pl.String))
         counts.append(np.diff(word_places(letters)[1]))
     return pl.concat(words), np.concatenate(counts)
+
+
+def single_words(texts: pl.Series) -> tuple[pl.Series, Counts]:
+    """Return the words (W,) that are texts on their own, without blanks or punctuation around them, and their rows.
+
+    Example:
+        >>> import polars as pl
+        >>> words, rows = single_words(pl.Series(["Cat", "a cat", "(cat)", "c#"]))
+        >>> words.to_list(), rows.tolist()
+        (['cat', 'c#'], [0, 3])
+    """
+    import polars as pl
+
+    words, rows, before = [], [], 0
+    for letters in pieces(texts):
+        _, first = word_places(letters)
+        count = np.diff(np.cumsum(letters.codes != 0, dtype=np.int64)[letters.starts])  # letters of each text
+        whole = np.flatnonzero((count > 0) & (count == np.diff(letters.starts) - 1))
+        words.append(pl.Series(words_of(letters), dtype=pl.String)[first[whole]])
+        rows.append(whole + before)
+        before += len(count)
+    return pl.concat(words), np.concatenate(rows)
 
 
 def word_texts(texts: Sequence[str]) -> tuple[list[str], Counts]:
