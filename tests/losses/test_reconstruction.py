@@ -37,13 +37,23 @@ def test_is_the_papers_matrix_with_the_target_left_out() -> None:
     generator = torch.Generator().manual_seed(3)
     A = F.normalize(torch.randn(9, 4, generator=generator), dim=1)
     x = (torch.rand(6, 9, generator=generator) < 0.5).float()
-    x[:, 2], x[:, 5] = 1.0, 0.0
+    x[:, [2, 7]], x[:, 5] = 1.0, 0.0  # each likes another candidate than the target, and not all
     left = x.clone()
     left[:, 2] = 0.0
     predicted = left @ A @ A.T - left
     expected = (predicted / predicted.norm(dim=1, keepdim=True) - x / x.norm(dim=1, keepdim=True)).square().sum(1)
     scores = liked_scores(left @ A @ A.T, x > 0, [2] * 6, (A * A).sum(1))
     torch.testing.assert_close(ELSA()(scores), expected)
+
+
+def test_a_query_without_other_likes_moves_nothing() -> None:
+    query, candidate = torch.zeros(1, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    liked = torch.tensor([[True, False, False, False]])
+    value = ELSA()(liked_scores(query @ candidate.T, liked, [0], candidate.square().sum(1)))
+    value.sum().backward()
+    assert value.tolist() == [1.0]  # no direction: as far as orthogonal ones without their own length
+    assert candidate.grad is not None
+    assert torch.equal(candidate.grad, torch.zeros(4, 3))
 
 
 def linear_model(**changes: Any) -> Any:
@@ -113,4 +123,4 @@ def test_unknown_likes_are_refused(tmp_path: Path) -> None:
 def test_around_it() -> None:
     assert WeightedSum([ELSA]).uses_likes
     with pytest.raises(UserError, match="ELSA, which reads whole embeddings"):
-        Matryoshka([4, 8], loss=ELSA)
+        Matryoshka(ELSA, [4, 8])
