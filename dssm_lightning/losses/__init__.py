@@ -8,11 +8,13 @@ from dssm_lightning.losses.objectives import Objectives
 from dssm_lightning.losses.pairwise import BPR, TripletMargin
 from dssm_lightning.losses.pointwise import GBCE, BinaryCrossEntropy, CosineEmbedding, SigLIP
 from dssm_lightning.losses.rating_head import RatingHead
+from dssm_lightning.losses.reconstruction import ELSA
 from dssm_lightning.losses.softmax import SampledSoftmax
 from dssm_lightning.losses.weighted_sum import WeightedSum
 
 __all__ = [
     "BPR",
+    "ELSA",
     "GBCE",
     "WARP",
     "BinaryCrossEntropy",

@@ -58,6 +58,8 @@ class Scores(NamedTuple):
     objectives: Mapping[str, Tensor] | None = None  # by name (Q,) float32: 1 for a positive of the objective, else 0
     rating: Tensor | None = None  # (Q,) float32: in standard deviations from the mean; NaN = not rated
     pair: tuple[Tensor, Tensor] | None = None  # (Q, D) embedding of the query, (Q, D) of its own candidate
+    liked: Tensor | None = None  # (Q, C) bool: the target and the query's known positives
+    own: Tensor | None = None  # (C,) float32: the logit of each candidate's embedding with itself
 
     @property
     def all_valid(self) -> bool:
@@ -132,6 +134,8 @@ class Loss(nn.Module):
     """Names of the data's objectives whose positives the loss reads in ``Scores.objectives``."""
     uses_rating: bool = False
     """Whether the loss reads ``Scores.rating`` and ``Scores.pair``. The data then need a ``rating``."""
+    uses_likes: bool = False
+    """Whether the loss reads ``Scores.liked`` and ``Scores.own``. The data then need ``mask_known``."""
     of_pair: bool = False
     """Whether the value is that of the row's own pair alone. It is then the same on the transposed problem, so that the
     loss stands beside symmetric ones and others."""

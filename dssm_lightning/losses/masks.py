@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
 
@@ -35,6 +36,29 @@ def valid_columns(target: Tensor, negatives: Tensor | None, known: Ragged | None
     if known is not None:
         valid[known_pairs(known, ids)] = False
     return valid.scatter_(1, target[:, None], True)
+
+
+def liked_columns(target: Tensor, negatives: Tensor | None, known: Ragged | None, ids: Tensor) -> Tensor:
+    """(Q, C) bool: True at each query's target and at its known positives; arguments as for :func:`valid_columns`.
+
+    Raises:
+        UserError: the queries have negatives of their own, so that they do not share the columns.
+
+    Example:
+        >>> from dssm_lightning.utils.ragged import Ragged
+        >>> known = Ragged.from_lengths(torch.tensor([30]), torch.tensor([1, 0]))  # of query 0
+        >>> liked_columns(torch.tensor([0, 1]), None, known, ids=torch.tensor([10, 20, 30])).tolist()
+        [[True, False, True], [False, True, False]]
+    """
+    if negatives is not None:
+        raise UserError(
+            "model.loss learns from all likes of a query in the columns that queries share, and data.negatives gives "
+            "each row its own; draw shared ones, as Uniform does"
+        )
+    liked = torch.zeros((len(target), len(ids)), dtype=torch.bool, device=ids.device)
+    if known is not None:
+        liked[known_pairs(known, ids)] = True
+    return liked.scatter_(1, target[:, None], True)
 
 
 def known_pairs(known: Ragged, ids: Tensor) -> tuple[Tensor, Tensor]:

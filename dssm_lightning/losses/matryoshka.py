@@ -70,7 +70,7 @@ class Matryoshka(Loss):
                 f"Matryoshka: loss is {type(self.loss).__name__}, which compares whole embeddings with a teacher's; "
                 "put it beside Matryoshka in a WeightedSum"
             )
-        if self.loss.uses_rating:
+        if self.loss.uses_rating or self.loss.uses_likes:
             raise UserError(
                 f"Matryoshka: loss is {type(self.loss).__name__}, which reads whole embeddings; put it beside "
                 "Matryoshka in a WeightedSum or in Objectives"

@@ -51,6 +51,7 @@ class WeightedSum(Loss):
         self.needs_scores = all(loss.needs_scores for loss in parts)
         self.compares = all(loss.compares for loss in parts)
         self.uses_rating = any(loss.uses_rating for loss in parts)
+        self.uses_likes = any(loss.uses_likes for loss in parts)
         self.of_pair = all(loss.of_pair for loss in parts)
         sides = {loss.symmetric for loss in parts if not loss.of_pair}
         self.symmetric = True in sides

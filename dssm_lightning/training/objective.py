@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dssm_lightning.data.batch import Batch
 from dssm_lightning.losses import Loss, Scores
-from dssm_lightning.losses.masks import own_columns, valid_columns
+from dssm_lightning.losses.masks import liked_columns, own_columns, valid_columns
 from dssm_lightning.models.embedding_layout import Layouts
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.training.candidate_pool import Pool, gather_pool
@@ -158,6 +158,10 @@ def query_to_candidate_loss(
     scores = scores._replace(objectives=several, rating=rating)
     if loss.uses_rating:
         scores = scores._replace(pair=(query, F.embedding(target, embedding)))
+    if loss.uses_likes:
+        each = torch.arange(len(embedding), device=embedding.device)[:, None]  # (C, 1)
+        own = scorer.pairs(embedding, embedding, each).squeeze(1)
+        scores = scores._replace(liked=liked_columns(target, negatives, known, pool.id), own=own)
     _check_shape("the scorer's logits", scores.logits, scores.valid.shape)
     if teaching is None:
         return _evaluate(loss, scores, counts, offered - len(target))

@@ -1,4 +1,4 @@
-"""Whether the data have what a loss of several objectives learns from."""
+"""Whether the data have what a loss of several objectives, of ratings or of all likes learns from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_objectives(loss: Loss, data: RetrievalData) -> None:
     Objectives of the data that no loss names are only measured.
 
     Raises:
-        UserError: such a loss; a rating that no loss predicts.
+        UserError: such a loss; a rating that no loss predicts; a loss of all likes without ``mask_known``.
     """
     declared = [name for name, _ in data.recipe.objectives]
     for name in loss.objectives:
@@ -24,6 +24,11 @@ def check_objectives(loss: Loss, data: RetrievalData) -> None:
             raise UserError(
                 f"model.loss: data.objectives has no objective {name!r}; {found}{did_you_mean(name, declared)}"
             )
+    if loss.uses_likes and not data.mask_known:
+        raise UserError(
+            f"model.loss: {type(loss).__name__} learns from all likes of a query, and data.mask_known is false; leave "
+            "it out"
+        )
     rating = data.recipe.rating
     if loss.uses_rating and rating is None:
         raise UserError("model.loss: RatingHead predicts a column of numbers: name it by data.rating")

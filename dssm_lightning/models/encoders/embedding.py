@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
@@ -25,6 +26,7 @@ class Embedding(Encoder):
         sparse: whether the table's gradient is a sparse tensor of the rows in the batch. The optimizer must support it.
             Faster from about 100,000 rows.
         init_range: initial values are uniform in [−init_range, init_range]; None = normal, with mean squared length 1.
+        normalize: whether rows get the length 1. The unknown category's stays zeros until training changes it.
 
     Raises:
         UserError: the feature is of another kind, the width is below 1, or the probability is outside [0, 1).
@@ -45,6 +47,7 @@ class Embedding(Encoder):
         id_dropout: float = 0.0,
         sparse: bool = False,
         init_range: float | None = None,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(feature, Categorical | Bucketized):
@@ -54,7 +57,7 @@ class Embedding(Encoder):
         require_fraction(f"Embedding of {feature.name!r}", "id_dropout", id_dropout)
         self.table = id_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
-        self.id_dropout = id_dropout
+        self.id_dropout, self.normalize = id_dropout, normalize
 
     def forward(self, column: Column) -> Tensor:
         """(B,) int -> (B, output_dim)."""
@@ -63,4 +66,4 @@ class Embedding(Encoder):
             dropped = torch.rand(column.shape, device=column.device) < self.id_dropout
             column = column.masked_fill(dropped, 0)
         embedded: Tensor = self.table(column)
-        return embedded
+        return F.normalize(embedded, dim=-1) if self.normalize else embedded

@@ -104,9 +104,12 @@ class EmbeddingBag(Encoder):
             root of the number of ids, which keeps the variance of a sum of independent vectors.
         sparse: whether the table's gradient is a sparse tensor, see :func:`bag_sums`. The optimizer must support it.
         init_range: initial range of the table, see :func:`id_table`.
+        normalize: whether each entry's vector gets the length 1 before the pooling. This computes the whole table in
+            every step, so that its gradient is never sparse.
 
     Raises:
-        UserError: the pooling is unknown, the feature has no ids, or a width or range is not positive.
+        UserError: the pooling is unknown, the feature has no ids, a width or range is not positive, or ``sparse`` with
+            ``normalize``.
 
     Example:
         >>> import polars as pl
@@ -126,21 +129,29 @@ class EmbeddingBag(Encoder):
         pooling: Literal["mean", "sqrt", "sum"] = "mean",
         sparse: bool = False,
         init_range: float | None = None,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
+        if sparse and normalize:
+            raise UserError(f"encoder of {feature.name!r}: sparse and normalize exclude each other; leave out one")
         require_choice(f"encoder of {feature.name!r}", "pooling", pooling, tuple(_POWERS))
         self.table = entry_table(feature, output_dim, sparse=sparse, init_range=init_range)
         self.output_dim = output_dim
-        self.pooling = pooling
+        self.pooling, self.normalize = pooling, normalize
 
     def forward(self, column: Column) -> Tensor:
         """Ragged of B rows, or Prefixes of B events -> (B, D)."""
         if isinstance(column, Prefixes):
-            sums = F.pad(padded_entries(self.table, column.sequences).cumsum(dim=1), (0, 0, 1, 0))  # (S, 1 + L, D)
+            entries = padded_entries(self.table, column.sequences)  # (S, L, D)
+            if self.normalize:
+                entries = F.normalize(entries, dim=-1)
+            sums = F.pad(entries.cumsum(dim=1), (0, 0, 1, 0))  # (S, 1 + L, D)
             weight = column.length.clamp(min=1).to(sums.dtype) ** _POWERS[self.pooling]  # (B,)
             return sums[column.sequence, column.length] * weight[:, None]
         assert isinstance(column, Ragged)
         table, sparse = entry_vectors(self.table, column)
+        if self.normalize:
+            table = F.normalize(table, dim=1)
         weight = column.lengths.clamp(min=1).to(table.dtype) ** _POWERS[self.pooling]  # (B,)
         return bag_sums(table, column.values, column.offsets, column.of_rows(weight), sparse=sparse)
 

@@ -28,7 +28,8 @@ class Codes(EmbeddingBag):
     unknown id is zeros: its dot product with every code is 0, also with itself.
 
     The callback :class:`~dssm_lightning.training.callbacks.CodesFromEASE` replaces these codes by others, whose dot
-    product is the score of a linear model.
+    product is the score of a linear model. Such a model knows the training rows, and what learns beside it learns too
+    little from them: ``while_training: false`` on the query's side.
 
     Args:
         feature: a fitted feature of ids: one id for each row, a list, or a History. Encoders with equal numbers of ids,
@@ -36,10 +37,12 @@ class Codes(EmbeddingBag):
         output_dim: width D of the codes. Making them takes V·D² operations.
         weight: initial w.
         learnable: whether training changes the weight.
+        while_training: False: zeros in training, so that the other features learn as if the codes were not there, and
+            the codes are added when candidates are ranked.
         seed: random seed of the codes. The checkpoint has the codes.
 
     Raises:
-        UserError: the feature has no ids, or the width is below 1.
+        UserError: the feature has no ids, the width is below 1, or a weight is learnable that training does not see.
 
     Example:
         >>> import torch
@@ -52,7 +55,13 @@ class Codes(EmbeddingBag):
     """
 
     def __init__(
-        self, feature: Feature, output_dim: int = 1024, weight: float = 1.0, learnable: bool = False, seed: int = 0
+        self,
+        feature: Feature,
+        output_dim: int = 1024,
+        weight: float = 1.0,
+        learnable: bool = False,
+        seed: int = 0,
+        while_training: bool = True,
     ) -> None:
         super().__init__(feature, output_dim, pooling="sum")
         if self.table is None:
@@ -63,6 +72,12 @@ class Codes(EmbeddingBag):
         nn.init.orthogonal_(codes, generator=torch.Generator().manual_seed(seed))
         codes.copy_(F.normalize(codes))
         codes[0] = 0.0
+        if learnable and not while_training:
+            raise UserError(
+                f"encoder of {feature.name!r}: a learnable weight of codes that training does not see learns nothing; "
+                "drop learnable or while_training"
+            )
+        self.while_training = while_training
         # Shape (1,): FSDP cannot shard scalars.
         self.weight = nn.Parameter(torch.tensor([float(weight)]), requires_grad=learnable)
 
@@ -70,6 +85,8 @@ class Codes(EmbeddingBag):
         """(B,) int, Ragged of B rows, or Prefixes of B events -> (B, D)."""
         assert self.table is not None
         codes: Tensor = self.table(column) if isinstance(column, Tensor) else super().forward(column)
+        if self.training and not self.while_training:
+            return torch.zeros_like(codes)
         return codes * self.weight
 
     @torch.no_grad()
@@ -82,4 +99,5 @@ class Codes(EmbeddingBag):
 
     def extra_repr(self) -> str:
         """Return the settings, which ``print(model)`` shows."""
-        return f"weight={self.weight.item():.4g}{', learnable' if self.weight.requires_grad else ''}"
+        seen = "" if self.while_training else ", while_training=False"
+        return f"weight={self.weight.item():.4g}{', learnable' if self.weight.requires_grad else ''}{seen}"

@@ -92,3 +92,10 @@ def test_bad_arguments(arguments, message):
 def test_other_features():
     with pytest.raises(ValueError, match=r"Embedding .*'g' is CategoricalList"):
         Embedding(CategoricalList(name="g", vocabulary=("a",)))
+
+
+def test_rows_of_length_1():
+    encoder = Embedding(LETTERS, output_dim=5, normalize=True)
+    table = encoder.table.weight.detach()
+    expected = torch.stack([table[3] / table[3].square().sum().sqrt(), torch.zeros(5)])
+    torch.testing.assert_close(encoder(torch.tensor([3, 0])), expected)

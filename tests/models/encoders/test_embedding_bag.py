@@ -202,3 +202,16 @@ def test_decay_has_a_gradient():
 def test_wrong_arguments_are_an_error(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_entries_of_length_1_are_pooled(pooling):
+    ragged, encoder = random_ragged(), EmbeddingBag(FEATURE, 8, pooling=pooling, normalize=True)
+    unit = F.normalize(encoder.table.weight.detach(), dim=1)
+    for found, ids in zip(encoder(ragged), rows_of(ragged, ragged.values), strict=True):
+        expected = sum((unit[number] for number in ids), torch.zeros(8)) / (len(ids) or 1 if pooling == "mean" else 1)
+        torch.testing.assert_close(found, expected)
+    encoder(ragged)[0:9].sum().backward()
+    assert encoder.table.weight.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="sparse and normalize"):
+        EmbeddingBag(FEATURE, 8, sparse=True, normalize=True)

@@ -7,6 +7,7 @@ import torch
 
 from dssm_lightning.features import Categorical, History, Numeric
 from dssm_lightning.models.encoders import Codes
+from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Prefixes, Ragged
 
 ITEM = Categorical(name="item", num_buckets=99)  # 100 rows, including the unknown id
@@ -66,3 +67,12 @@ def test_features_without_ids_are_refused() -> None:
         Codes(Numeric(name="age", mean=0.0, std=1.0))
     with pytest.raises(ValueError, match=r"'shown': .*no ids"):
         Codes(History(name="shown", of="candidate"))
+
+
+def test_codes_that_training_does_not_see_are_zeros_in_training_only() -> None:
+    shown = Ragged(torch.tensor([3, 5]), torch.tensor([0, 2]))
+    hidden, always = Codes(HISTORY, 16, weight=2.0, while_training=False), Codes(HISTORY, 16, weight=2.0)
+    assert torch.equal(hidden.train()(shown), torch.zeros(1, 16))
+    assert torch.equal(hidden.eval()(shown), always(shown))
+    with pytest.raises(UserError, match="learns nothing"):
+        Codes(HISTORY, 16, learnable=True, while_training=False)
