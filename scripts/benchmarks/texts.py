@@ -24,8 +24,8 @@ def hashing(num_lines: int = 74_067, repeats: int = 5) -> Section:
 
     English lines join a text of tldr-pages and the name of an emoji. The others join three labels or keywords of emoji
     without a Latin letter: in Russian and Ukrainian, or in Bengali, Hindi, Thai, Japanese, Korean and Chinese. Only
-    ours brings letters into one Unicode form (NFKC), most of its time where they are not in it already. The two cut
-    words at punctuation differently; the notes say how many trigrams each finds.
+    ours brings letters into one Unicode form (NFKC). The two cut words at punctuation differently; the
+    notes say how many trigrams each finds.
     """
     ours, theirs = HashedTrigrams(name="text", num_buckets=1 << 20), rivals.trigram_vectorizer()
     counting = rivals.trigram_vectorizer(norm=None, alternate_sign=False)
