@@ -30,7 +30,7 @@ class MustHold(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note what autograd saves from here to the backward pass."""
         if trainer.global_step == 0:
-            self._step = storage_bytes(tensors_in(batch))
+            self._step = storage_bytes(not_mapped(tensors_in(batch)))
             self._forward.enter_context(saved_tensors_hooks(self._save, lambda tensor: tensor))
 
     def _save(self, tensor: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class MustHold(Callback):
         corpus = module._corpus
         assert corpus is not None
         scores = 4 * len(batch.query_row) * len(corpus)
-        self._evaluation = max(self._evaluation, storage_bytes([corpus]) + scores + storage_bytes(tensors_in(batch)))
+        self._evaluation = max(self._evaluation, storage_bytes([corpus]) + scores)
 
     def sizes(self, trainer: Trainer, module: TwoTower) -> dict[str, float]:
         """Return the bytes of each part, when the trainer has ended."""
