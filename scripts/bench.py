@@ -34,12 +34,15 @@ from benchmarks.evaluation import evaluation
 from benchmarks.gpu import gpu
 from benchmarks.indexes import indexes
 from benchmarks.large_corpus import large_corpus
+from benchmarks.memory import memory
 from benchmarks.page import markdown, with_sections, written_by
 from benchmarks.pictures import pictures
+from benchmarks.recommenders import recommenders
 from benchmarks.report import Section, SkippedError
 from benchmarks.search import search
 from benchmarks.serving import serving
 from benchmarks.startup import startup
+from benchmarks.static_embedding import static_embedding
 from benchmarks.step_profile import step_profile
 from benchmarks.steps import lightning_step
 from benchmarks.tables import large_table
@@ -63,6 +66,9 @@ ALL: list[Callable[..., Section]] = [
     deep_retrieval,
     lightning_step,
     step_profile,
+    static_embedding,
+    recommenders,
+    memory,
     startup,
 ]
 BENCHMARKS = {each.__name__: each for each in ALL}

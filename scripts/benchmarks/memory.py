@@ -21,7 +21,14 @@ from benchmarks.report import Row, Section
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = ("configs/emoji.yaml", "configs/movielens-1m-history.yaml")
-FEW_STEPS = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "20", "--trainer.enable_progress_bar", "false"]
+FEW_STEPS = [
+    "--trainer.max_epochs",
+    "1",
+    "--trainer.limit_train_batches",
+    "20",
+    "--trainer.enable_progress_bar",
+    "false",
+]
 
 
 def memory(
@@ -83,7 +90,9 @@ def measured(command: list[str], folder: Path) -> dict[str, float]:
                 peak = max(peak, 1024 * anonymous(child.pid))
                 time.sleep(0.01)
         if child.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {(folder / 'log').read_text()[-2000:]}")
+            raise RuntimeError(
+                f"{' '.join(command)} ended with {child.returncode}: {(folder / 'log').read_text()[-2000:]}"
+            )
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     words, names = [sys.executable, "-m", "benchmarks.memory_child", "--imports"], "\n".join(found["modules"])
     done = subprocess.run(words, input=names, check=True, capture_output=True, text=True, cwd=folder, env=environment)

@@ -42,13 +42,17 @@ def fit(words: list[str]) -> tuple[Trainer, TwoTower]:
 
 def tested(config: str) -> tuple[Trainer, TwoTower]:
     """Test a model that is not trained, which costs the same."""
-    from benchmarks.must_hold import MustHold
     from lightning.pytorch import Trainer
 
+    from benchmarks.must_hold import MustHold
     from dssm_lightning.api import load_datamodule, load_untrained
 
     trainer = Trainer(
-        accelerator="cpu", logger=False, callbacks=[MustHold()], enable_progress_bar=False, use_distributed_sampler=False
+        accelerator="cpu",
+        logger=False,
+        callbacks=[MustHold()],
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
     )
     model = load_untrained([config])
     with warnings.catch_warnings():

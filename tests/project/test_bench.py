@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -129,6 +130,55 @@ def test_a_big_batch_takes_little_memory(bench: ModuleType) -> None:
     """Without chunks, a step takes 3.7 GiB. Most of the peak here are chunks of 16 MiB that malloc does not return."""
     most, _ = importlib.import_module("benchmarks.big_batches").peak_of(16_384, True)
     assert 50 < most < 1536
+
+
+def test_memory_stands_beside_what_must_be_held(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"peak": 300.0, "imports": 100.0, "weights": 50.0}
+    monkeypatch.setattr("benchmarks.memory.measured", lambda command, folder: dict(found))
+    monkeypatch.delenv("DSSM_DATA", raising=False)
+    section = bench.memory(num_candidates=100, num_queries=4)
+    assert [row.what.partition(",")[0] for row in section.rows] == ["fit", "evaluation"]
+    assert section.rows[0].ratios == [0.5]
+    assert section.notes[0].endswith("imports 100 MiB, weights 50 MiB.")
+    assert "movielens-1m-history.yaml` was not measured" in section.notes[1]
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_measured(bench: ModuleType, tmp_path: Path) -> None:
+    """Two hashed tables of 100,001 × 64 floats are the weights; nothing is trained."""
+    memory = importlib.import_module("benchmarks.memory")
+    config = memory.evaluation_config(tmp_path, 3000, 8)
+    found = memory.measured(["test", "--config", str(config)], tmp_path)
+    assert abs(found["weights"] - 2 * 100_001 * 64 * 4 / 2**20) < 0.1
+    assert (found["gradients"], found["optimizer state"]) == (0, 0)
+    assert abs(found["a step or an evaluation"] - 3000 * (64 + 8) * 4 / 2**20) < 0.1
+    assert found["peak"] > 0.9 * (found["imports"] + found["weights"])
+
+
+def test_what_must_be_held_counts_each_storage_once(bench: ModuleType, tmp_path: Path) -> None:
+    must = importlib.import_module("benchmarks.must_hold")
+    base, file = torch.zeros(100), tmp_path / "mapped.bin"
+    sparse = torch.sparse_coo_tensor(torch.tensor([[1, 3]]), torch.ones(2, 5), (9, 5))
+    assert must.storage_bytes([base, base[:10], base.view(10, 10)]) == 400
+    assert must.storage_bytes([sparse]) == 2 * 8 + 10 * 4
+    file.write_bytes(bytes(4 * 5000))
+    mapped = torch.from_file(str(file), shared=True, size=5000)
+    assert [each is base for each in must.not_mapped(must.tensors_in({"a": [mapped, (base,)], "b": base}))] == [True]
+
+
+@pytest.mark.parametrize("name", ["static_embedding", "recommenders"])
+def test_a_peer_that_is_not_installed_is_named(
+    bench: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "tokenizer.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("DSSM_DATA", str(tmp_path))
+    monkeypatch.setenv("BENCH_PEERS_PYTHON", str(tmp_path / "python"))
+    skipped = importlib.import_module("benchmarks.report").SkippedError
+    with pytest.raises(skipped, match=r"pip install 'dssm-lightning\[bench-peers\]'"):
+        bench.BENCHMARKS[name]()
 
 
 def test_sides_that_disagree_are_not_timed(
