@@ -158,7 +158,7 @@ def test_an_evaluation_is_measured(bench: ModuleType, tmp_path: Path) -> None:
 def test_what_must_be_held_counts_each_storage_once(bench: ModuleType, tmp_path: Path) -> None:
     must = importlib.import_module("benchmarks.must_hold")
     base, file = torch.zeros(100), tmp_path / "mapped.bin"
-    sparse = torch.sparse_coo_tensor(torch.tensor([[1, 3]]), torch.ones(2, 5), (9, 5))
+    sparse = torch.sparse_coo_tensor(torch.tensor([[1, 3]]), torch.ones(2, 5), (9, 5), check_invariants=True)
     assert must.storage_bytes([base, base[:10], base.view(10, 10)]) == 400
     assert must.storage_bytes([sparse]) == 2 * 8 + 10 * 4
     file.write_bytes(bytes(4 * 5000))

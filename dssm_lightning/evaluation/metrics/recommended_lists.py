@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from dssm_lightning.utils.ragged import Ragged, take
 
 LIST_CHUNK = 1 << 20
-"""Scores of the queries whose lists are made at a time: 4 MiB, which stay in a core's cache (2 × faster than 64 MiB)."""
+"""Scores of the queries whose lists are made at a time: 4 MiB, which stay in a core's cache (2 × faster than 64)."""
 DISTANCE_CHUNK = 1 << 22
 """Numbers of the embeddings whose distances are computed at a time: in float64 they take 32 MiB."""
 
