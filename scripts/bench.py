@@ -3,7 +3,11 @@
     python scripts/bench.py                      # all of them, as tables
     python scripts/bench.py hashing text_table   # some
     python scripts/bench.py --write              # all, into docs/benchmarks.md
-    python scripts/bench.py --accelerator gpu    # what a GPU makes of it; with --write a section of that page
+    python scripts/bench.py hashing --write      # some, in place of their sections of that page
+    python scripts/bench.py --compare            # all, against that page: exit status 1 if a ratio is 10 % worse
+    python scripts/bench.py --accelerator gpu    # what a GPU makes of it: a section of its own
+
+A benchmark whose rival is not installed is skipped, with the line that installs it; its section stays as it is.
 
 To add one, write a function that returns a ``Section`` in a module of ``benchmarks/`` and name it in
 :data:`ALL`; its docstring is printed.
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,17 +28,22 @@ import torch
 from benchmarks.batches import batches
 from benchmarks.big_batches import big_batches
 from benchmarks.bundles import bundle
+from benchmarks.comparison import compare, no_longer_measured, written_with_other_threads
 from benchmarks.deep_retrieval import deep_retrieval
 from benchmarks.evaluation import evaluation
-from benchmarks.gpu import TITLE, gpu
+from benchmarks.gpu import gpu
 from benchmarks.indexes import indexes
 from benchmarks.large_corpus import large_corpus
+from benchmarks.memory import memory
 from benchmarks.own_tables import own_baselines, own_template
+from benchmarks.page import markdown, with_sections, written_by
 from benchmarks.pictures import pictures
-from benchmarks.report import Section, head, markdown, section_of, with_section
+from benchmarks.recommenders import recommenders
+from benchmarks.report import Section, SkippedError
 from benchmarks.search import search
 from benchmarks.serving import serving
 from benchmarks.startup import startup
+from benchmarks.static_embedding import static_embedding
 from benchmarks.step_profile import step_profile
 from benchmarks.steps import lightning_step
 from benchmarks.tables import large_table
@@ -59,18 +69,51 @@ ALL: list[Callable[..., Section]] = [
     deep_retrieval,
     lightning_step,
     step_profile,
+    static_embedding,
+    recommenders,
+    memory,
     startup,
 ]
 BENCHMARKS = {each.__name__: each for each in ALL}
+GPU = "--accelerator gpu"
+"""The name of the section that a GPU has."""
+ORDER = [*BENCHMARKS, GPU]
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run benchmarks; print what they found, or write it."""
+    """Run benchmarks; print what they found, write it, or compare it with what is written."""
+    options = _options(args)
+    words = sys.argv[1:] if args is None else args
+    if pl.thread_pool_size() != options.threads:  # which is settled at import: start anew
+        settings = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS"), str(options.threads))
+        sys.exit(subprocess.run([sys.executable, __file__, *words], env=os.environ | settings).returncode)
+    torch.set_num_threads(options.threads)
+    written = written_by(shlex.join(["python", "scripts/bench.py", *words]), options.threads)
+    whole = not options.names and options.accelerator == "cpu"
+    measured: dict[str, str] = {}
+    for name in _names(options):
+        try:
+            measured[name] = _measured(name, options.num_candidates, written)
+        except SkippedError as skipped:
+            print(f"skipped: {name}: {skipped}", flush=True)
+            continue
+        print(measured[name], flush=True)
+        if options.write:  # each as soon as it is found: a run takes long
+            page = PAGE.read_text(encoding="utf-8")
+            obsolete = no_longer_measured(page, ORDER) if whole else []
+            PAGE.write_text(with_sections(page, {name: measured[name]}, ORDER, obsolete), encoding="utf-8")
+    if options.compare:
+        sys.exit(_compared(measured, whole))
+
+
+def _options(args: list[str] | None) -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}; all if none is named")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu", help="gpu: its own section alone")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put what was found into docs/benchmarks.md")
+    parser.add_argument("--compare", action="store_true", help="name ratios that are 10 %% worse than written there")
     parser.add_argument("--num-candidates", type=int, help="vectors of the benchmark indexes; name it alone")
     options = parser.parse_args(args)
     unknown = [name for name in options.names if name not in BENCHMARKS]
@@ -78,8 +121,8 @@ def main(args: list[str] | None = None) -> None:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     if options.num_candidates is not None and options.names != ["indexes"]:
         parser.error("--num-candidates is an option of the benchmark indexes: name it alone")
-    if options.write and options.names:
-        parser.error("--write makes the whole page: name no benchmark")
+    if options.write and options.compare:
+        parser.error("--write replaces what --compare reads: first the one, then the other")
     if options.accelerator == "gpu":
         if options.names:
             parser.error("--accelerator gpu has a benchmark of its own: name none")
@@ -87,25 +130,33 @@ def main(args: list[str] | None = None) -> None:
             parser.error("--accelerator gpu: PyTorch finds no GPU here; without the option all runs on the CPU")
     if options.threads < 1:
         parser.error(f"--threads is {options.threads}; at least one is needed")
-    if pl.thread_pool_size() != options.threads:  # which is settled at import: start anew
-        settings = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS"), str(options.threads))
-        command = [sys.executable, __file__, *(sys.argv[1:] if args is None else args)]
-        sys.exit(subprocess.run(command, env=os.environ | settings).returncode)
-    torch.set_num_threads(options.threads)
-    if options.accelerator == "gpu":
-        found = markdown("--accelerator gpu", gpu.__doc__ or "", gpu())
-        print(found, flush=True)
-        if options.write:
-            PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
-        return
-    parts = [head(options.threads)]
-    sizes = {} if options.num_candidates is None else {"num_candidates": options.num_candidates}
-    for name in options.names or BENCHMARKS:
-        parts.append(markdown(name, BENCHMARKS[name].__doc__ or "", BENCHMARKS[name](**sizes)))
-        print(parts[-1], flush=True)
-    if options.write:
-        kept = section_of(PAGE.read_text(encoding="utf-8"), TITLE)  # of another machine
-        PAGE.write_text("\n".join([*parts, *kept]), encoding="utf-8")
+    if options.compare:
+        other = written_with_other_threads(PAGE.read_text(encoding="utf-8"), _names(options), options.threads)
+        if other:
+            parser.error(f"--threads is {options.threads}, but {', '.join(other)} was written with another number")
+    return options
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    """The benchmarks to run."""
+    return [GPU] if options.accelerator == "gpu" else options.names or list(BENCHMARKS)
+
+
+def _measured(name: str, num_candidates: int | None, written: str) -> str:
+    """Run a benchmark; return its section."""
+    sizes = {} if num_candidates is None else {"num_candidates": num_candidates}
+    benchmark = gpu if name == GPU else BENCHMARKS[name]
+    return markdown(name, benchmark.__doc__ or "", benchmark(**sizes), written)
+
+
+def _compared(measured: dict[str, str], whole: bool) -> int:
+    """Print how the measured ratios differ from the written ones; return the exit status."""
+    page = PAGE.read_text(encoding="utf-8")
+    comparison = compare(page, measured)
+    if whole:
+        comparison.vanished.extend(no_longer_measured(page, ORDER))
+    print(comparison)
+    return int(bool(comparison.worse))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -41,7 +42,7 @@ def make(folder: Path, rows: int, files: int = 50) -> None:
         pl.DataFrame(events | {"time": time_of}).write_parquet(folder / "interactions" / f"part-{number:05}.parquet")
 
 
-def settings(folder: Path, steps: int, batch_size: int) -> dict[str, object]:
+def settings(folder: Path, steps: int, batch_size: int) -> dict[str, Any]:
     """A fit of two hashed tables of 1,000,000 × 64 without validation."""
     ids = {"num_buckets": 1_000_000}
     tower = {

@@ -40,5 +40,6 @@ def batches(num_events: int = 200_000, batch_size: int = 1024, num_batches: int 
                 pass
 
         seconds = alternate([ours, theirs], repeats)
-    row = Row(f"batches of {batch_size:,} rows", "rows/s", *(rates(len(order), each) for each in seconds))
+    limit, each_side = "bytes of the batch at memory speed", (rates(len(order), each) for each in seconds)
+    row = Row(f"batches of {batch_size:,} rows", "rows/s", *each_side, limit=limit)
     return Section("Batch assembly", [row])

@@ -68,7 +68,7 @@ def _at_once(served: Retriever, queries: list[str], repeats: int) -> Row:
     embedded, corpus = served.encode_query(queries), served.corpus.embeddings
     sides = [partial(served.search_all, queries, 10), lambda: embedded @ corpus.T]
     ours, theirs = (rates(len(queries), each) for each in alternate(sides, repeats))
-    return Row(f"{len(queries):,} queries at once, the product alone", "queries/s", ours, theirs)
+    return Row(f"{len(queries):,} queries at once, the product alone", "queries/s", ours, theirs, "the product: 1")
 
 
 def _starts(folder: Path, query: str, repeats: int) -> list[Row]:

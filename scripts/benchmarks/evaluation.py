@@ -46,6 +46,7 @@ def evaluation(
             "events/s",
             rates(num_events, seconds[0]),
             rates(rival_events, seconds[1]),
+            "the product at GEMM speed, passes over the scores at memory speed",
         )
     ]
     note = (

@@ -16,8 +16,6 @@ from dssm_lightning.data.batch import Batch
 from dssm_lightning.training.module import TwoTower
 from dssm_lightning.utils.seeding import Counter
 
-TITLE = "On a GPU"
-
 
 def gpu(
     device: str = "cuda",
@@ -36,9 +34,16 @@ def gpu(
         models = [made_model(data, sizes).to(device) for sizes in ({"score_chunk_size": chunk_size}, {})]
     what = f"steps, {batch_size:,} rows × {batch_size:,} candidates"
     trained = _alternate([_step(model, batch) for model in models], device, repeats)
-    rows = [Row(f"{what}, {chunk_size:,} queries at once", "rows/s", *(rates(batch_size, each) for each in trained))]
+    rows = [
+        Row(
+            f"{what}, {chunk_size:,} queries at once",
+            "rows/s",
+            *(rates(batch_size, each) for each in trained),
+            limit="products at GEMM speed",
+        )
+    ]
     name = torch.cuda.get_device_name() if device.startswith("cuda") else device
-    return Section(TITLE, rows, [f"EvaluationSteps on one {name}, by the wall clock."])
+    return Section("On a GPU", rows, [f"On one {name}, by the wall clock."])
 
 
 def _step(model: TwoTower, batch: Batch) -> Callable[[], None]:

@@ -50,7 +50,8 @@ def pictures(num_pictures: int = 256, batch_size: int = 32, repeats: int = 5) ->
                 ]
                 seconds = alternate(sides, repeats)
                 what = f"{width} × {height} pixels to {size} × {size}, {name}"
-                rows.append(Row(what, "pictures/s", *(rates(num_pictures, each) for each in seconds)))
+                limit = "torch's resampling alone" if steps else "floats written at memory speed"
+                rows.append(Row(what, "pictures/s", *(rates(num_pictures, each) for each in seconds), limit=limit))
         notes.append(_limit(size, num_pictures, repeats))
     return Section("Pictures", rows, notes)
 

@@ -32,9 +32,10 @@ def startup(
     both, alone, shown = alternate(starts, repeats, clock=children_clock)
     added = [a - b for a, b in zip(both, alone, strict=True)]
     note = f"`{ours}` adds {median(added):.2f} s ({min(added):.2f} – {max(added):.2f}) to the import of `{base}`."
+    limit = f"the import of `{base}`: 1"
     rows = [
-        Row(f"import of `{base}`, with `{ours}`", "s of CPU", both, alone),
-        Row(f"import of `{base}`, `{program} --help`", "s of CPU", shown, alone),
+        Row(f"import of `{base}`, with `{ours}`", "s of CPU", both, alone, limit),
+        Row(f"import of `{base}`, `{program} --help`", "s of CPU", shown, alone, limit),
     ]
     return Section("Start-up", rows, [note])
 

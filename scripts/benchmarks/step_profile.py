@@ -21,6 +21,7 @@ from dssm_lightning.utils.ragged import Ragged
 from dssm_lightning.utils.seeding import Counter
 
 CHUNK = 256
+LIMITS = dict.fromkeys(("batch", "optimizer"), "bytes moved at memory speed: 1")
 Part = Callable[[], object]
 
 
@@ -59,7 +60,12 @@ def step_profile(num_ratings: int | None = None, batch_size: int = 2048, repeats
         pairs["optimizer"] = optimizer.step, partial(_copied, 5 * size // 2)  # a copy is two passes
         seconds = alternate([side for pair in pairs.values() for side in pair], repeats)
     rows = [
-        Row(f"{what}", "ms", *([1e3 * each for each in side] for side in both))
+        Row(
+            what,
+            "ms",
+            *([1e3 * each for each in side] for side in both),
+            limit=LIMITS.get(what, "products at GEMM speed: 1"),
+        )
         for what, both in zip(pairs, zip(seconds[::2], seconds[1::2], strict=True), strict=True)
     ]
     return Section("Where a step's time goes", rows)

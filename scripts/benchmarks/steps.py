@@ -32,5 +32,10 @@ def lightning_step(epochs: int = 9, num_ratings: int | None = None, batch_size: 
         f"A bare step takes {1e3 * median(theirs) / steps:.2f} ms, Lightning adds {median(over):.2f} ms "
         f"({min(over):.2f} – {max(over):.2f}) to it."
     )
-    row = Row(f"batches of {batch_size:,}", "rows/s", *(rates(steps * batch_size, each) for each in (ours, theirs)))
+    row = Row(
+        f"batches of {batch_size:,}",
+        "rows/s",
+        *(rates(steps * batch_size, each) for each in (ours, theirs)),
+        limit="the bare loop: 1",
+    )
     return Section("Lightning's share of a step", [row], [note])

@@ -61,7 +61,7 @@ def large_table(
                 for model, side, taken in zip(models, data, seconds, strict=True):
                     taken.append(step_seconds(model, side, steps, folder))
             large, small = (rates(batch_size, taken[1:]) for taken in seconds)
-            rows.append(Row(f"{name}, batches of {batch_size:,}", "rows/s", large, small))
+            rows.append(Row(f"{name}, batches of {batch_size:,}", "rows/s", large, small, "the small table: 1"))
         used = [len(side.data.query["query_id"].unique()) for side in data]
     return Section(
         "A large table", rows, [f"The events use {used[0]:,} rows of the large table, {used[1]:,} of the small."]

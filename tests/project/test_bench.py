@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -111,6 +112,7 @@ def test_benchmarks_measure_a_ratio(bench: ModuleType, name: str, sizes: dict[st
     section = bench.BENCHMARKS[name](**sizes)
     assert len(section.rows) == rows
     assert all(ratio > 0 for row in section.rows for ratio in row.ratios)
+    assert not [row.what for row in section.rows if re.search(r"\d\.\d", row.what)], "no measured value is in a name"
     text = bench.markdown(name, bench.BENCHMARKS[name].__doc__, section)
     assert text.startswith(f"## {section.title} (`{name}`)\n")
     assert all(note in text for note in section.notes)
@@ -130,6 +132,55 @@ def test_a_big_batch_takes_little_memory(bench: ModuleType) -> None:
     """Without chunks, a step takes 3.7 GiB. Most of the peak here are chunks of 16 MiB that malloc does not return."""
     most, _ = importlib.import_module("benchmarks.big_batches").peak_of(16_384, True)
     assert 50 < most < 1536
+
+
+def test_memory_stands_beside_what_must_be_held(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"peak": 300.0, "imports": 100.0, "weights": 50.0}
+    monkeypatch.setattr("benchmarks.memory.measured", lambda command, folder: dict(found))
+    monkeypatch.delenv("DSSM_DATA", raising=False)
+    section = bench.memory(num_candidates=100, num_queries=4)
+    assert [row.what.partition(",")[0] for row in section.rows] == ["fit", "evaluation"]
+    assert section.rows[0].ratios == [0.5]
+    assert section.notes[0].endswith("imports 100 MiB, weights 50 MiB.")
+    assert "movielens-1m-history.yaml` was not measured" in section.notes[1]
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_measured(bench: ModuleType, tmp_path: Path) -> None:
+    """Two hashed tables of 100,001 × 64 floats are the weights; nothing is trained."""
+    memory = importlib.import_module("benchmarks.memory")
+    config = memory.evaluation_config(tmp_path, 3000, 8)
+    found = memory.measured(["test", "--config", str(config)], tmp_path)
+    assert abs(found["weights"] - 2 * 100_001 * 64 * 4 / 2**20) < 0.1
+    assert (found["gradients"], found["optimizer state"]) == (0, 0)
+    assert abs(found["a step or an evaluation"] - 3000 * (64 + 8) * 4 / 2**20) < 0.1
+    assert found["peak"] > 0.9 * (found["imports"] + found["weights"])
+
+
+def test_what_must_be_held_counts_each_storage_once(bench: ModuleType, tmp_path: Path) -> None:
+    must = importlib.import_module("benchmarks.must_hold")
+    base, file = torch.zeros(100), tmp_path / "mapped.bin"
+    sparse = torch.sparse_coo_tensor(torch.tensor([[1, 3]]), torch.ones(2, 5), (9, 5), check_invariants=True)
+    assert must.storage_bytes([base, base[:10], base.view(10, 10)]) == 400
+    assert must.storage_bytes([sparse]) == 2 * 8 + 10 * 4
+    file.write_bytes(bytes(4 * 5000))
+    mapped = torch.from_file(str(file), shared=True, size=5000)
+    assert [each is base for each in must.not_mapped(must.tensors_in({"a": [mapped, (base,)], "b": base}))] == [True]
+
+
+@pytest.mark.parametrize("name", ["static_embedding", "recommenders"])
+def test_a_peer_that_is_not_installed_is_named(
+    bench: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "tokenizer.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("DSSM_DATA", str(tmp_path))
+    monkeypatch.setenv("BENCH_PEERS_PYTHON", str(tmp_path / "python"))
+    skipped = importlib.import_module("benchmarks.report").SkippedError
+    with pytest.raises(skipped, match=r"pip install 'dssm-lightning\[bench-peers\]'"):
+        bench.BENCHMARKS[name]()
 
 
 def test_sides_that_disagree_are_not_timed(
@@ -152,24 +203,10 @@ def test_sides_take_turns_and_the_first_turn_does_not_count(report: ModuleType) 
 
 
 def test_a_ratio_is_how_many_times_better_ours_is(report: ModuleType) -> None:
-    assert report.Row("speed", "rows/s", [30.0, 20.0], [10.0, 10.0]).ratios == [3.0, 2.0]
+    assert report.Row("speed", "steps/s", [30.0, 20.0], [10.0, 10.0]).ratios == [3.0, 2.0]
     assert report.Row("start", "s of CPU", [4.0], [2.0]).ratios == [0.5]
-
-
-def test_the_table_has_medians_and_the_span(report: ModuleType) -> None:
-    row = report.Row("x", "rows/s", [3000.0, 1000.0, 8000.0], [10.0, 10.0, 10.0])
-    text = report.markdown("some", "About\nit.\n\n    More.", report.Section("Some", [row], ["A note."]))
-    assert text.startswith("## Some (`some`)\n\nAbout it.\n\nMore.\n\n| comparison |")
-    assert "| x | rows/s | 3,000 | 10.0 | **300** (100 – 800) |\n\nA note.\n" in text
-
-
-def test_a_section_takes_the_place_of_the_one_before(report: ModuleType) -> None:
-    page = "# Page\n\nHead.\n\n## One (`one`)\n\n1\n\n## Two (`two`)\n\n2\n"
-    assert report.section_of(page, "Two") == ["## Two (`two`)\n\n2\n"]
-    assert report.section_of(page, "Three") == []
-    assert report.with_section(page, "## One (`one`)\n\n9\n") == page.replace("1", "9")
-    assert report.with_section(page, "## Two (`two`)\n\n9\n") == page.replace("2", "9")
-    assert report.with_section(page, "## Three (`--three`)\n\n3\n") == f"{page}\n## Three (`--three`)\n\n3\n"
+    assert report.Row("answers", "ms", [2.0], [6.0]).ratios == [3.0]
+    assert report.Row("memory", "MiB", [100.0], [250.0]).ratios == [2.5]
 
 
 def test_the_benchmark_for_gpus_runs_anywhere(bench: ModuleType) -> None:
@@ -185,7 +222,8 @@ def test_the_benchmark_for_gpus_runs_anywhere(bench: ModuleType) -> None:
             ["hashng"],
             r"hashng.*hashing, text_table, large_table",
         ),
-        (["hashing", "--write"], "--write"),
+        (["hashing", "--write", "--compare"], "--write.*--compare"),
+        (["hashing", "--compare", "--threads", "2"], "--threads is 2.*hashing"),
         (["hashing", "--num-candidates", "9"], "--num-candidates"),
         (["--threads", "0"], "--threads is 0"),
         (["hashing", "--accelerator", "gpu"], "--accelerator gpu"),

@@ -17,7 +17,7 @@ from dssm_lightning.evaluation.metrics.score_counts import count_above, padded_s
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Ragged
 
-MARK_CHUNK = 1 << 24
+MARK_CHUNK = 1 << 22
 """Bytes, one for each query and candidate, that mark relevant and excluded candidates at a time."""
 
 
