@@ -78,4 +78,4 @@ def transposed(matrix: Tensor) -> Tensor:
 def add_diagonal(matrix: Tensor, values: Tensor) -> Tensor:
     """(n, n) sparse, (n,) -> (n, n) sparse: the matrix with more on its diagonal."""
     each = torch.arange(len(values))
-    return (matrix + sparse(torch.stack([each, each]), values.to(matrix.dtype), tuple(matrix.shape))).coalesce()
+    return (matrix + sparse(torch.stack([each, each]), values.to(matrix.dtype), (len(values), len(values)))).coalesce()
