@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -20,10 +22,12 @@ VARIABLE = "BENCH_PEERS_PYTHON"
 OURS = """
 import json, sys, time
 import lightning.pytorch.cli, dssm_lightning.cli.lightning_cli
+from benchmarks.epoch_ends import EpochEnds
 from dssm_lightning.cli.main import main
 start = time.process_time()
-cli = main(sys.argv[1:])
-print(json.dumps({"seconds": time.process_time() - start, "steps": cli.trainer.global_step}))
+cli = main([*sys.argv[1:], "--trainer.callbacks+", "benchmarks.epoch_ends.EpochEnds"])
+[ends] = [each.ends for each in cli.trainer.callbacks if isinstance(each, EpochEnds)]
+print(json.dumps({"seconds": time.process_time() - start, "steps": cli.trainer.global_step, "ends": ends}))
 """
 
 
@@ -33,7 +37,16 @@ class Run(NamedTuple):
     process: float
     """Seconds of the processor for the whole process, imports included."""
     found: dict[str, Any]
-    """What it printed: ``seconds`` of the processor without imports, and what the sides should agree on."""
+    """What it printed: ``seconds`` of the processor without imports, and others of the program."""
+
+    @property
+    def epoch(self) -> float:
+        """Seconds of an epoch with all that is done between epochs, where it printed the ``ends`` of each: the median.
+
+        The first epoch does not count.
+        """
+        ends = self.found["ends"]
+        return median(b - a for a, b in pairwise(ends))
 
 
 def peer_python(modules: Sequence[str], environment: dict[str, str] | None = None) -> str:
@@ -55,7 +68,8 @@ def peer_python(modules: Sequence[str], environment: dict[str, str] | None = Non
 def fitted(words: Sequence[str], folder: Path) -> Run:
     """Fit by the command line in a new folder; its cache is new as well."""
     folder.mkdir(parents=True)
-    return _run([sys.executable, "-c", OURS, "fit", *words], folder, {"PYTHONPATH": str(ROOT)})
+    path = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
+    return _run([sys.executable, "-c", OURS, "fit", *words], folder, {"PYTHONPATH": path})
 
 
 def peer(
