@@ -59,7 +59,7 @@ class Scores(NamedTuple):
     rating: Tensor | None = None  # (Q,) float32: in standard deviations from the mean; NaN = not rated
     pair: tuple[Tensor, Tensor] | None = None  # (Q, D) embedding of the query, (Q, D) of its own candidate
     liked: Tensor | None = None  # (Q, C) bool: the target and the query's known positives
-    own: Tensor | None = None  # (C,) float32: the logit of each candidate's embedding with itself
+    own: Tensor | None = None  # (C,) float32: the logit of each candidate with itself, by what the layers make
 
     @property
     def all_valid(self) -> bool:

@@ -55,7 +55,8 @@ def per_query_loss(
         weight: (B,) weight of each row in the sum; None = 1 each.
         counts: keeps the numbers of negatives for its next commit.
         teaching: a guide that leaves out negatives, and a teacher's scores.
-        layouts: how embeddings are cut to the widths of the loss; None = it has none.
+        layouts: how embeddings are cut to the widths of the loss, and which numbers the layers make, for a loss of
+            all likes; None = it needs neither.
     """
     target, negatives, own_ids = batch.target, batch.negatives, pool.id
     if gather:
@@ -159,9 +160,8 @@ def query_to_candidate_loss(
     if loss.uses_rating:
         scores = scores._replace(pair=(query, F.embedding(target, embedding)))
     if loss.uses_likes:
-        each = torch.arange(len(embedding), device=embedding.device)[:, None]  # (C, 1)
-        own = scorer.pairs(embedding, embedding, each).squeeze(1)
-        scores = scores._replace(liked=liked_columns(target, negatives, known, pool.id), own=own)
+        liked = liked_columns(target, negatives, known, pool.id)
+        scores = scores._replace(liked=liked, own=_own_logits(scorer, layouts, embedding))
     _check_shape("the scorer's logits", scores.logits, scores.valid.shape)
     if teaching is None:
         return _evaluate(loss, scores, counts, offered - len(target))
@@ -170,6 +170,20 @@ def query_to_candidate_loss(
     if loss.uses_teacher_embeddings:
         judged = teaching.compare_embeddings(judged, row, pool.id[target], query, F.embedding(target, embedding))
     return _evaluate(loss, judged, counts, offered - len(target), scores.num_negatives - judged.num_negatives)
+
+
+def _own_logits(scorer: Scorer, layouts: Layouts | None, embedding: Tensor) -> Tensor:
+    """(C, D) -> (C,) the logit of what the layers make of each candidate with itself.
+
+    The embedding of a query is a sum of candidates there alone: a bias meets a 1, and ``bypass`` features have codes of
+    their own on each side.
+    """
+    if layouts is not None:
+        width = layouts.candidate.width
+        embedding = F.pad(embedding[:, :width], (0, embedding.shape[1] - width))
+    each = torch.arange(len(embedding), device=embedding.device)[:, None]  # (C, 1)
+    own: Tensor = scorer.pairs(embedding, embedding, each).squeeze(1)
+    return own
 
 
 def _evaluate(

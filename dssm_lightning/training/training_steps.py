@@ -190,7 +190,7 @@ class TrainingSteps(EvaluationSteps):
             weight=weight,
             counts=counts,
             teaching=self.teaching,
-            layouts=self.layouts() if self.loss.dims else None,
+            layouts=self.layouts() if self.loss.dims or self.loss.uses_likes else None,
         )
 
     def configure_gradient_clipping(

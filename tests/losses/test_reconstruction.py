@@ -79,9 +79,8 @@ def linear_data(folder: Path, **changes: Any) -> Any:
     return small_data(folder / "cache", **(settings | changes))
 
 
-@pytest.mark.parametrize("chunk_size", [None, 5], ids=["whole", "chunks"])
-def test_a_step_is_the_paper_on_the_columns_of_the_batch(tmp_path: Path, chunk_size: int | None) -> None:
-    data, model = linear_data(tmp_path), linear_model(score_chunk_size=chunk_size)
+def step(data: Any, model: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The losses of 16 rows, their queries' likes without the target and with it (16, N), and the batch's columns."""
     data.prepare_data()
     data.setup("fit")
     torch.manual_seed(0)
@@ -91,16 +90,50 @@ def test_a_step_is_the_paper_on_the_columns_of_the_batch(tmp_path: Path, chunk_s
     x = torch.zeros(len(data.data.queries), data.num_candidates)
     x[interactions.query[rows], interactions.candidate[rows]] = 1.0
     batch = data.assembler.batch(rows[:16], Counter(0))
-    found = model.per_query_loss(batch).value
-    with torch.no_grad():
-        A = model.encode_candidate(data.data.candidate)  # (N, 8)
     likes = x[interactions.query[rows[:16]]]
     left = likes.clone()
     left[torch.arange(16), interactions.candidate[rows[:16]]] = 0.0
-    columns = batch.candidates.id
+    return model.per_query_loss(batch).value, left, likes, batch.candidates.id
+
+
+def distance(predicted: torch.Tensor, likes: torch.Tensor) -> torch.Tensor:
+    return (F.normalize(predicted) - F.normalize(likes)).square().sum(1)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 5], ids=["whole", "chunks"])
+def test_a_step_is_the_paper_on_the_columns_of_the_batch(tmp_path: Path, chunk_size: int | None) -> None:
+    data, model = linear_data(tmp_path), linear_model(score_chunk_size=chunk_size)
+    found, left, likes, columns = step(data, model)
+    with torch.no_grad():
+        A = model.encode_candidate(data.data.candidate)  # (N, 8)
     predicted = (left @ A @ A.T - left * A.square().sum(1))[:, columns]
-    expected = (F.normalize(predicted) - F.normalize(likes[:, columns])).square().sum(1)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, distance(predicted, likes[:, columns]), rtol=1e-5, atol=1e-5)
+
+
+def test_biases_and_codes_of_one_side_are_no_part_of_a_candidates_own_length(tmp_path: Path) -> None:
+    features = {
+        "query": [History(name="history", of="candidate_id"), History(name="liked", of="candidate_id")],
+        "candidate": [Categorical(name="candidate_id"), Categorical(name="code", column="candidate_id")],
+    }
+    data = linear_data(tmp_path, **features)
+    unseen = {"class_path": "Codes", "init_args": {"output_dim": 16, "while_training": False}}
+    seen = {"class_path": "Codes", "init_args": {"output_dim": 16}}
+    settings = (
+        ("history", "EmbeddingBag", {"pooling": "sum"}, "liked", unseen),
+        ("candidate_id", "Embedding", {}, "code", seen),
+    )
+    towers = {}
+    for side, (name, encoder, more, codes, kept) in zip(("query", "candidate"), settings, strict=True):
+        encoders = {name: {"class_path": encoder, "init_args": {"output_dim": 8, **more}}, codes: kept}
+        arguments = {"fusion": "Concat", "normalize": False, "bias": True, "bypass": [codes], "encoders": encoders}
+        towers[f"{side}_tower"] = {"class_path": "Tower", "init_args": arguments}
+    model = linear_model(**towers)
+    found, left, likes, columns = step(data, model)
+    with torch.no_grad():
+        A = model.candidate_tower.encoders["candidate_id"](data.data.candidate["candidate_id"])
+        biases = model.query_tower.bias(left @ A) + model.candidate_tower.bias(A).T
+    predicted = (left @ A @ A.T + biases - left * A.square().sum(1))[:, columns]
+    torch.testing.assert_close(found, distance(predicted, likes[:, columns]), rtol=1e-5, atol=1e-5)
 
 
 def test_it_learns_what_goes_together(tmp_path: Path) -> None:

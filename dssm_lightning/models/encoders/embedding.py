@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.features.base import Feature
 from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.numeric import Bucketized
 from dssm_lightning.models.encoders.base import Encoder
-from dssm_lightning.models.encoders.embedding_bag import id_table
+from dssm_lightning.models.encoders.embedding_bag import id_table, unit_rows
 from dssm_lightning.utils.errors import UserError, require_fraction
 from dssm_lightning.utils.ragged import Column
 
@@ -66,4 +65,4 @@ class Embedding(Encoder):
             dropped = torch.rand(column.shape, device=column.device) < self.id_dropout
             column = column.masked_fill(dropped, 0)
         embedded: Tensor = self.table(column)
-        return F.normalize(embedded, dim=-1) if self.normalize else embedded
+        return unit_rows(embedded) if self.normalize else embedded

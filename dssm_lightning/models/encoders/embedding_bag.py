@@ -144,14 +144,14 @@ class EmbeddingBag(Encoder):
         if isinstance(column, Prefixes):
             entries = padded_entries(self.table, column.sequences)  # (S, L, D)
             if self.normalize:
-                entries = F.normalize(entries, dim=-1)
+                entries = unit_rows(entries)
             sums = F.pad(entries.cumsum(dim=1), (0, 0, 1, 0))  # (S, 1 + L, D)
             weight = column.length.clamp(min=1).to(sums.dtype) ** _POWERS[self.pooling]  # (B,)
             return sums[column.sequence, column.length] * weight[:, None]
         assert isinstance(column, Ragged)
         table, sparse = entry_vectors(self.table, column)
         if self.normalize:
-            table = F.normalize(table, dim=1)
+            table = unit_rows(table)
         weight = column.lengths.clamp(min=1).to(table.dtype) ** _POWERS[self.pooling]  # (B,)
         return bag_sums(table, column.values, column.offsets, column.of_rows(weight), sparse=sparse)
 
@@ -191,6 +191,21 @@ def padded_entries(table: nn.Embedding | None, sequences: Ragged) -> Tensor:
         places = torch.where(real, sequences.offsets[:-1, None] + steps, sequences.values.shape[0])
         return F.embedding(places, F.pad(entries, (0, 0, 0, 1)))
     return entries.new_zeros((*real.shape, entries.shape[1])).masked_scatter(real[..., None], entries)
+
+
+def unit_rows(vectors: Tensor) -> Tensor:
+    """(…, D) -> (…, D) each of length 1; zeros stay zeros, and their gradient is that of the result.
+
+    ``F.normalize`` divides it by 1e-12 there: one unknown id would outweigh all else in a clipped gradient, and hold
+    its own row back for good in what Adam remembers of squares.
+
+    Example:
+        >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    length = vectors.norm(dim=-1, keepdim=True)
+    return vectors / (length + (length == 0))
 
 
 class Table(nn.Embedding):

@@ -144,8 +144,8 @@ def digests(folder: Path) -> dict[str, str]:
     follow from the interactions, and which the cache of an earlier version lacks.
     """
     files = [*folder.glob("*.npy"), folder / "schema.json"]
-    without = ("#frozen-", GROUPED)
-    return {path.stem: _digest(path) for path in sorted(files) if not any(name in path.name for name in without)}
+    left_out = {path for path in files if "#frozen-" in path.name or path.name.startswith(GROUPED)}
+    return {path.stem: _digest(path) for path in sorted({*files} - left_out)}
 
 
 def _digest(path: Path) -> str:

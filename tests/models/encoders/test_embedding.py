@@ -99,3 +99,10 @@ def test_rows_of_length_1():
     table = encoder.table.weight.detach()
     expected = torch.stack([table[3] / table[3].square().sum().sqrt(), torch.zeros(5)])
     torch.testing.assert_close(encoder(torch.tensor([3, 0])), expected)
+
+
+def test_the_unknown_row_has_the_gradient_of_its_result():
+    """It is zeros, which have no direction: divided by a tiny number, its gradient would be all of a clipped one."""
+    encoder, slope = Embedding(LETTERS, output_dim=5, normalize=True), torch.tensor([[1.0, -2.0, 0.5, 0.0, 3.0]])
+    (encoder(torch.tensor([0])) * slope).sum().backward()
+    assert torch.equal(encoder.table.weight.grad[:1], slope)

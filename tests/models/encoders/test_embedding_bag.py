@@ -13,7 +13,7 @@ from dssm_lightning.features.text.hashed import HashedWords
 from dssm_lightning.features.text.trigrams import Trigrams
 from dssm_lightning.models.encoders.decayed_bag import DecayedEmbeddingBag
 from dssm_lightning.models.encoders.embedding_bag import EmbeddingBag, bag_sums
-from dssm_lightning.utils.ragged import Ragged
+from dssm_lightning.utils.ragged import Prefixes, Ragged
 
 FEATURE = HashedWords(name="words", num_buckets=50)
 
@@ -215,3 +215,13 @@ def test_entries_of_length_1_are_pooled(pooling):
     assert encoder.table.weight.grad.abs().sum() > 0
     with pytest.raises(ValueError, match="sparse and normalize"):
         EmbeddingBag(FEATURE, 8, sparse=True, normalize=True)
+
+
+def test_an_unknown_entry_has_the_gradient_of_its_result():
+    encoder, slope = EmbeddingBag(FEATURE, 2, pooling="sum", normalize=True), torch.tensor([[1.0, -2.0]])
+    unknown = Ragged(torch.tensor([0]), torch.tensor([0, 1]))
+    prefixes = Prefixes(unknown, torch.tensor([0]), torch.tensor([1]), torch.zeros(1))
+    for column in (unknown, prefixes):
+        encoder.zero_grad()
+        (encoder(column) * slope).sum().backward()
+        assert torch.equal(encoder.table.weight.grad[:1], slope)

@@ -79,13 +79,15 @@ def test_one_process_agrees_with_itself() -> None:
 
 
 def test_a_digest_depends_on_the_content_and_not_on_the_folder(tmp_path: Path) -> None:
+    texts = ["query.text#dense", "query.grouped.text#dense"]  # a feature may have such a name
     for folder, middle in (("a", b"x"), ("b", b"x"), ("c", b"y")):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "query.text#dense.npy").write_bytes(bytes(100_000) + middle + bytes(100_000))
+        for name in texts:
+            (tmp_path / folder / f"{name}.npy").write_bytes(bytes(100_000) + middle + bytes(100_000))
         (tmp_path / folder / "schema.json").write_text("{}", encoding="utf-8")
         (tmp_path / folder / "candidate.picture#frozen-1.npy").write_bytes(folder.encode())  # made when it is needed
         (tmp_path / folder / "grouped.all#rows.npy").write_bytes(folder.encode())  # an older cache has no such file
     a, b, c = (digests(tmp_path / folder) for folder in "abc")
     assert a == b
-    assert a.keys() == {"query.text#dense", "schema"}
-    assert {name for name in a if a[name] != c[name]} == {"query.text#dense"}
+    assert a.keys() == {*texts, "schema"}
+    assert {name for name in a if a[name] != c[name]} == {*texts}
