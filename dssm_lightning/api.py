@@ -17,6 +17,7 @@ from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.features.schema import Schemas
 from dssm_lightning.inspection.init_config import init_config as init_config
+from dssm_lightning.models.evaluating import evaluating
 from dssm_lightning.models.numpy_towers import NumpyTowers
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.retrieval.blend import Blend, chosen_blend
@@ -145,7 +146,7 @@ def make_retriever(model: TwoTowerModel, data: RetrievalData, blend: Blend | Non
     assert model.schemas is not None, "the model is not built: train or load it first"
     towers, prepared = NumpyTowers(model), data.data
     batches = data.corpus_batches()
-    with torch.inference_mode():
+    with torch.inference_mode(), evaluating(model):  # a fit leaves it in training mode
         shown = track(batches, "embedding the corpus", len(batches), least=4)
         embeddings = model.embed_corpus(shown, len(batches.numbers)).float().cpu().numpy()
     texts, terms = corpus_texts(prepared), None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dssm_lightning.models.evaluating import evaluating
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.utils.array_columns import as_tensors
 from dssm_lightning.utils.ragged_arrays import Arrays
@@ -19,7 +21,8 @@ class NumpyTowers:
     """Both towers and the scorer of a built model, in evaluation mode.
 
     Args:
-        model: a built model; it is used as it is, and must not be trained while it serves.
+        model: a built model, which must not be trained while it serves. One that a fit has left in training mode
+            encodes without dropout, and stays in training mode.
 
     Example:
         >>> from functools import partial
@@ -53,7 +56,8 @@ class NumpyTowers:
         """Encoded features of B rows -> embeddings (B, D)."""
         encode = self._model.encode_query if side == "query" else self._model.encode_candidate
         features = {name: as_tensors(column) for name, column in columns.items()}
-        return _array(self._model.embed_rows(encode, dict(features)))
+        with evaluating(self._model) if self._model.training else nullcontext():  # to ask costs less than to set
+            return _array(self._model.embed_rows(encode, dict(features)))
 
     @torch.inference_mode()
     def vectors(self, embeddings: Floats) -> Floats:

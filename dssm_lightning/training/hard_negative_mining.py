@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dssm_lightning.data.negatives import Hard, SamplerTables
 from dssm_lightning.data.retrieval_data import RetrievalData
+from dssm_lightning.models.evaluating import evaluating
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features, Ragged, take
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluate without gradient and dropout; afterwards the parts that trained before train again."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def mine_pools(

@@ -16,13 +16,14 @@ from dssm_lightning.data.corpus_digest import corpus_digest
 from dssm_lightning.data.resuming import forget_interrupted
 from dssm_lightning.evaluation.logged_names import logged_names
 from dssm_lightning.models.encoders import Backbone
+from dssm_lightning.models.evaluating import evaluating
 from dssm_lightning.training.candidate_pool import Pool
 from dssm_lightning.training.chunked_loss import RowLosses
 from dssm_lightning.training.cross_batch_memory import Memory
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables
 from dssm_lightning.training.epoch_log import log_epoch
 from dssm_lightning.training.evaluation_steps import EvaluationSteps
-from dssm_lightning.training.hard_negative_mining import evaluating, mine_pools
+from dssm_lightning.training.hard_negative_mining import mine_pools
 from dssm_lightning.training.negative_counts import KEY, NegativeCounts
 from dssm_lightning.training.objective import describe_negatives, per_query_loss, row_weights
 from dssm_lightning.training.optimizers import check_sparse_tables

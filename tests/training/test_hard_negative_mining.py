@@ -19,7 +19,7 @@ from dssm_lightning.data.sources import Frames, Synthetic
 from dssm_lightning.data.splits import RandomQueries, RandomRows
 from dssm_lightning.features import Categorical, HashedWords, History, Numeric
 from dssm_lightning.losses import BPR, SampledSoftmax
-from dssm_lightning.training.hard_negative_mining import evaluating
+from dssm_lightning.models.evaluating import evaluating
 
 DROPPED = {**TOWER, "init_args": {**TOWER["init_args"], "dropout": 0.3}}
 
