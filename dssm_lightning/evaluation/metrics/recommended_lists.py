@@ -109,7 +109,7 @@ class Recommended(Metric):
         values = {
             "coverage": torch.where(total > 0, self.counts.count_nonzero(1).double() / counts.shape[1], torch.nan),
             "popularity": counts @ self._popularity.to(counts) / total,
-            "gini": torch.stack([gini(count) for count in counts]),  # one by one: the temporaries are as large
+            "gini": torch.cat([counts.new_zeros(0), *map(gini, counts.split(1))]),  # one by one: so are temporaries
             "novelty": counts @ self._information.to(counts.device) / total,
             "serendipity": self.unexpected.double() / total,
         }
