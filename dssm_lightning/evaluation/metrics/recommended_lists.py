@@ -109,7 +109,7 @@ class Recommended(Metric):
         values = {
             "coverage": torch.where(total > 0, self.counts.count_nonzero(1).double() / counts.shape[1], torch.nan),
             "popularity": counts @ self._popularity.to(counts) / total,
-            "gini": torch.cat([counts.new_zeros(0), *map(gini, counts.split(1))]),  # one by one: so are temporaries
+            "gini": torch.cat([counts.new_zeros(0), *map(gini, torch.split(counts, 1))]),  # a copy of one at a time
             "novelty": counts @ self._information.to(counts.device) / total,
             "serendipity": self.unexpected.double() / total,
         }

@@ -204,7 +204,7 @@ def unit_rows(vectors: Tensor) -> Tensor:
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
     """
-    length = vectors.norm(dim=-1, keepdim=True)
+    length: Tensor = vectors.norm(dim=-1, keepdim=True)
     return vectors / (length + (length == 0))
 
 
