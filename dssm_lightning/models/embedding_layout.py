@@ -82,6 +82,18 @@ class Layouts(NamedTuple):
         """Score the embeddings (Q, D) and (C, D) at each of the widths."""
         return tuple(score(self.query.cut(query, width), self.candidate.cut(candidate, width)) for width in widths)
 
+    def own_logits(self, scorer: Scorer, candidate: Tensor) -> Tensor:
+        """Return (C,) the logit of what the layers make of each candidate (C, D) with itself.
+
+        Only there can the embedding of a query be a sum of candidates: a bias meets a 1, and ``bypass`` features have
+        codes of their own on each side.
+        """
+        width = self.candidate.width
+        layers = F.pad(candidate[:, :width], (0, candidate.shape[1] - width))
+        each = torch.arange(len(layers), device=layers.device)[:, None]  # (C, 1)
+        own: Tensor = scorer.pairs(layers, layers, each).squeeze(1)
+        return own
+
 
 def check_width(width: int, towers: dict[str, Tower], scorer: Scorer, owner: str, setting: str) -> None:
     """Refuse a width that the embeddings of two towers cannot be cut to.

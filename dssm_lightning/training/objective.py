@@ -160,8 +160,9 @@ def query_to_candidate_loss(
     if loss.uses_rating:
         scores = scores._replace(pair=(query, F.embedding(target, embedding)))
     if loss.uses_likes:
+        assert layouts is not None
         liked = liked_columns(target, negatives, known, pool.id)
-        scores = scores._replace(liked=liked, own=_own_logits(scorer, layouts, embedding))
+        scores = scores._replace(liked=liked, own=layouts.own_logits(scorer, embedding))
     _check_shape("the scorer's logits", scores.logits, scores.valid.shape)
     if teaching is None:
         return _evaluate(loss, scores, counts, offered - len(target))
@@ -170,20 +171,6 @@ def query_to_candidate_loss(
     if loss.uses_teacher_embeddings:
         judged = teaching.compare_embeddings(judged, row, pool.id[target], query, F.embedding(target, embedding))
     return _evaluate(loss, judged, counts, offered - len(target), scores.num_negatives - judged.num_negatives)
-
-
-def _own_logits(scorer: Scorer, layouts: Layouts | None, embedding: Tensor) -> Tensor:
-    """(C, D) -> (C,) the logit of what the layers make of each candidate with itself.
-
-    The embedding of a query is a sum of candidates there alone: a bias meets a 1, and ``bypass`` features have codes of
-    their own on each side.
-    """
-    if layouts is not None:
-        width = layouts.candidate.width
-        embedding = F.pad(embedding[:, :width], (0, embedding.shape[1] - width))
-    each = torch.arange(len(embedding), device=embedding.device)[:, None]  # (C, 1)
-    own: Tensor = scorer.pairs(embedding, embedding, each).squeeze(1)
-    return own
 
 
 def _evaluate(
