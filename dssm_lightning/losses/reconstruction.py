@@ -18,10 +18,11 @@ class ELSA(Loss):
     ``rows_per_query: 1``.
 
     The query's embedding must be the sum of the candidates' embeddings over its other likes: a ``History`` of the
-    candidate's id, without ``dropout`` and ``max_length``, in an ``EmbeddingBag`` with ``pooling: sum`` that shares the
-    candidate's table (``tied_embeddings``), no layers and ``normalize: false`` in both towers. Each positive but the
-    target is then in the query, and its score holds its own squared length, by what the layers make of it: biases and
-    ``bypass`` features are no part of the sum. It says nothing of other candidates and is subtracted:
+    candidate's id, without ``dropout``, ``max_length`` and times, in an ``EmbeddingBag`` with ``pooling: sum`` that
+    shares the candidate's table (``tied_embeddings``), no layers, no ``memory_size``, and ``normalize: false`` in both
+    towers. Each positive but the target is then in the query, and its score holds its own squared length, by what the
+    layers make of it: biases and ``bypass`` features are no part of the sum. It says nothing of other candidates and is
+    subtracted:
 
     .. math:: p_j = s_j - [j \text{ liked},\ j \ne \text{target}] \, \langle v_j, v_j \rangle
 

@@ -22,6 +22,7 @@ from dssm_lightning.data.interactions import Interactions
 from dssm_lightning.data.negatives import Hard, SamplerTables
 from dssm_lightning.losses import (
     BPR,
+    ELSA,
     GBCE,
     WARP,
     BinaryCrossEntropy,
@@ -72,6 +73,7 @@ LOSSES = {
     "gbce": GBCE,
     "siglip": lambda: SigLIP(bias=-1.0),
     "cosine": CosineEmbedding,
+    "elsa": lambda: WeightedSum([ELSA, SampledSoftmax]),  # alone it does not depend on the scale, which is compared
     "kl": lambda: KLDivergence(temperature=2.0),
     "kl_symmetric": lambda: KLDivergence(symmetric=True),
     "margin_mse": MarginMSE,
@@ -86,7 +88,7 @@ LOSSES = {
     ),
 }
 CHUNKED = ("count_log_q", "symmetric", "triplet", "kl_symmetric", "matryoshka", "matryoshka_symmetric")
-CHUNKED += ("rated", "objectives", "objectives_learned", "objectives_of_all_kinds")
+CHUNKED += ("elsa", "rated", "objectives", "objectives_learned", "objectives_of_all_kinds")
 SIDE = EmbeddingLayout(WIDTH, heads=1, parts=1, normalize=True)
 ALONE = 1  # a row whose query likes all candidates: it has no negative, and no weight
 
@@ -103,9 +105,10 @@ class Case(NamedTuple):
 
 
 CASES = [
-    *(Case(loss, negatives) for loss in LOSSES for negatives in ("in_batch", "shared", "own")),
+    *(Case(loss, negatives) for loss in LOSSES for negatives in ("in_batch", "shared")),
+    *(Case(loss, "own") for loss in LOSSES if loss != "elsa"),  # which is refused there
     *(Case(loss, "in_batch", known=False) for loss in ("softmax", "symmetric", "siglip")),  # nothing is masked
-    *(Case(loss, "shared", remember=True) for loss in ("inclusion", "symmetric", "hardest", "matryoshka")),
+    *(Case(loss, "shared", remember=True) for loss in ("inclusion", "symmetric", "hardest", "matryoshka", "elsa")),
     *(Case(loss, "shared", remember=True) for loss in ("objectives_learned", "rated")),
     *(Case(loss, "shared", chunk_size=2) for loss in CHUNKED),
     *(Case("softmax", kind, guide=guide) for kind in ("in_batch", "shared", "own") for guide in ("model", "table")),

@@ -163,6 +163,8 @@ def test_which_losses_compare() -> None:
         objectives={"click": torch.ones(1)},
         rating=torch.ones(1),
         pair=(torch.ones(1, 2), torch.ones(1, 2)),
+        liked=torch.ones(1, 1, dtype=torch.bool),
+        own=torch.ones(1),
     )
     needed = {"HardestNegative": (2,), "WeightedSum": ([SampledSoftmax],), "Matryoshka": (SampledSoftmax, [4])}
     needed["Objectives"] = ({"click": SampledSoftmax},)

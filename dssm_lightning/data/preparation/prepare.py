@@ -67,6 +67,7 @@ class Recipe:
             files = [(file, file.stat()) for file in file_formats.locate(self.negatives_file, "negatives")]
             named += "".join(f"|{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in files)
         several = [repr((self.objectives, self.rating))] if self.objectives or self.rating else []
+        several += [] if self.rating is None else ["shared by pairs"]  # caches of before have fewer ratings
         return cache.fingerprint(self.source.fingerprint(), without_dropout(schemas).to_json(), split, named, *several)
 
 
