@@ -95,8 +95,8 @@ def _limit(known: BaselineData, baselines: int, queries: int) -> str:
 def own_template(events: int = 50_000, items: int = 10_000, steps: int = 10, repeats: int = 3) -> Section:
     """Training steps of `configs/files.yaml` on the same tables, against dense tables of the default sizes and Adam.
 
-    The titles have two tables. Theirs are of 65,536 rows of 128 numbers, and a step reads and writes all rows. Ours have
-    about three rows for each distinct word, and a step updates only the rows of its batch.
+    The titles have two tables. Theirs are of 65,536 rows of 128 numbers, and a step reads and writes all rows. Ours
+    have about three rows for each distinct word, and a step updates only the rows of its batch.
     """
     with TemporaryDirectory() as folder:
         config = own_config(Path(folder), events, items)
