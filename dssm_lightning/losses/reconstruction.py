@@ -20,8 +20,8 @@ class ELSA(Loss):
     The query's embedding must be the sum of the candidates' embeddings over its other likes: a ``History`` of the
     candidate's id, without ``dropout``, ``max_length`` and times, in an ``EmbeddingBag`` with ``pooling: sum`` that
     shares the candidate's table (``tied_embeddings``), no layers, no ``memory_size``, and ``normalize: false`` in both
-    towers. Each positive but the target is then in the query, and its score holds its own squared length, by what the
-    layers make of it: biases and ``bypass`` features are no part of the sum. It says nothing of other candidates and is
+    towers; ``fit`` refuses another model. Each positive but the target is then in the query, and its score holds its
+    own squared length, of what is no bias and no ``bypass`` feature. It says nothing of other candidates and is
     subtracted:
 
     .. math:: p_j = s_j - [j \text{ liked},\ j \ne \text{target}] \, \langle v_j, v_j \rangle

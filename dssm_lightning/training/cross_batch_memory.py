@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dssm_lightning.data.negatives import NegativeSampler
+from dssm_lightning.losses import Loss
 from dssm_lightning.training.candidate_pool import Pool
 from dssm_lightning.utils.errors import UserError, require_whole
 
@@ -121,15 +122,17 @@ class Memory(nn.Module):
         return f"size={self.size}"
 
 
-def check_use(negatives: NegativeSampler | None, cross_device_negatives: bool) -> None:
+def check_use(negatives: NegativeSampler | None, cross_device_negatives: bool, loss: Loss) -> None:
     """Refuse a memory whose columns could not count, or would differ between processes.
 
     Args:
         negatives: the sampler of the data; None = the batch's own candidates alone.
         cross_device_negatives: whether processes share their candidates.
+        loss: what would compare with the columns.
 
     Raises:
-        UserError: each row has its own negatives, or ``cross_device_negatives`` is false.
+        UserError: each row has its own negatives; ``cross_device_negatives`` is false; a loss of all likes, whose
+            queries are the sums of candidates as they are now.
     """
     if negatives is not None and negatives.per_row:
         raise UserError(
@@ -138,3 +141,8 @@ def check_use(negatives: NegativeSampler | None, cross_device_negatives: bool) -
         )
     if not cross_device_negatives:
         raise UserError("memory_size: all processes hold the same memory; set cross_device_negatives: true")
+    if loss.uses_likes:
+        raise UserError(
+            f"memory_size: {type(loss).__name__} learns from all likes of a query, whose embedding is a sum of today's "
+            "candidates, not of those of earlier batches; leave memory_size out"
+        )

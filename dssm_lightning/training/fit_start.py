@@ -14,6 +14,7 @@ from dssm_lightning.training.compilation import compile_towers
 from dssm_lightning.training.evaluation_steps import EvaluationSteps
 from dssm_lightning.training.frozen_backbones import check_rest, read_weights, use_fixed_features
 from dssm_lightning.training.objective_checks import check_objective_weights, check_objectives
+from dssm_lightning.training.reconstruction_checks import check_reconstruction
 from dssm_lightning.training.teaching import Teaching
 from dssm_lightning.training.warm_start import warm_start
 from dssm_lightning.utils.logger import log_info
@@ -51,11 +52,13 @@ def start_fit(
         compiled: train with compiled towers.
 
     Raises:
-        UserError: a checkpoint or a teacher that does not fit the data; an objective that nothing teaches.
+        UserError: a checkpoint or a teacher that does not fit the data; an objective that nothing teaches; a model
+            that a loss of all likes cannot train.
     """
     assert isinstance(model, EvaluationSteps)
     assert isinstance(model, LightningModule)
     check_objective_weights(loss, model.datamodule)
+    check_reconstruction(loss, model)
     check_rest(backbones, model.trainer.strategy.model)
     read_weights(backbones)
     if warm_start_from is not None:

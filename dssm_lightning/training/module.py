@@ -152,7 +152,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
         check_run(dict(self.hparams), self.datamodule, self.trainer)
         distributed.use_group(group)
         if self.memory_size is not None:
-            check_use(self.datamodule.negatives, self.cross_device_negatives)
+            check_use(self.datamodule.negatives, self.cross_device_negatives, self.loss)
         super().setup(stage)
 
     def build(self, schemas: Schemas) -> None:
