@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,18 +19,13 @@ from torch import nn
 from dssm_lightning.features import HashedTrigrams, HashedWords
 from dssm_lightning.utils.ragged import Ragged
 
+pytest_plugins = ["helpers.bench_fixtures"]
+
 TLDR = ROOT / "configs" / "tldr.yaml"
 
 
 INDEXES = {"num_candidates": 900, "num_queries": 4, "dim": 8, "bits_dim": 8, "k": 5, "repeats": 1}
 INDEXES |= {"small": [(60, 8)], "filtered": 2500}
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        yield importlib.import_module("bench")
 
 
 @pytest.fixture

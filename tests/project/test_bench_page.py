@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from helpers.paths import ROOT
+
+pytest_plugins = ["helpers.bench_fixtures"]
 
 PAGE = """# Benchmarks
 
@@ -46,13 +46,6 @@ Written on 2026-01-03 by `python scripts/bench.py two --threads 4 --write`, with
 | d | ms | 1.00 | 2.00 | **2.00** (1.90 – 2.10) | – |
 """
 ORDER = ["one", "between", "two", "--accelerator gpu"]
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        yield importlib.import_module("bench")
 
 
 @pytest.fixture
