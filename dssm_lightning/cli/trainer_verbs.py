@@ -108,8 +108,10 @@ def _run(words: list[str], flags: dict[str, bool | None]) -> Any:
     from dssm_lightning.cli.checkpoint_arguments import first_config, resolve_checkpoint
     from dssm_lightning.cli.lightning_cli import TwoTowerCLI
     from dssm_lightning.cli.refitting import is_refit, lay_over, refit_words
+    from dssm_lightning.utils.freed_memory import keep_memory
 
     torch.set_float32_matmul_precision("high")
+    keep_memory()
     found_config = first_config(words) is None
     try:
         words = lay_over(resolve_checkpoint(words))

@@ -18,10 +18,10 @@ from dssm_lightning.serving.errors import RequestError
 from dssm_lightning.serving.file_watch import FileWatch
 from dssm_lightning.serving.graceful_server import SIGNALS, GracefulServer
 from dssm_lightning.serving.listening import BACKLOG
-from dssm_lightning.serving.memory import give_memory_back
 from dssm_lightning.serving.refusals import Refusal
 from dssm_lightning.serving.serving import Serving
 from dssm_lightning.utils.errors import UserError
+from dssm_lightning.utils.freed_memory import give_memory_back
 from dssm_lightning.utils.logger import LOGGER
 
 AGAIN_S = 0.2
