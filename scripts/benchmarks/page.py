@@ -53,12 +53,10 @@ def markdown(name: str, about: str, section: Section, written: str = "") -> str:
 
 
 def written_by(command: str, threads: int) -> str:
-    """The paragraph that says when, how and on what a section was measured."""
+    """The paragraph that says when, how and on what a section was measured, and how busy the machine was before."""
     used = "one thread" if threads == 1 else f"{threads} threads"
-    return (
-        f"Written on {date.today()} by `{command}`, with {used} on a machine of {os.cpu_count()} cores that had other "
-        "work as well."
-    )
+    load = f", load average {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
+    return f"Written on {date.today()} by `{command}`, with {used} on a machine of {os.cpu_count()} cores{load}."
 
 
 def sections_of(page: str) -> dict[str, str]:

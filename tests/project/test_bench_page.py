@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from datetime import date
 from pathlib import Path
@@ -84,6 +85,12 @@ def test_a_section_names_its_date_command_and_threads(page: ModuleType) -> None:
     )
     assert page.threads_of(text) == 4
     assert page.threads_of(page.written_by("python scripts/bench.py --write", 1)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="this system tells no load")
+def test_a_section_tells_how_busy_the_machine_was(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.34, 1.0, 1.0))
+    assert page.written_by("python scripts/bench.py --write", 1).endswith(" cores, load average 2.3 before.")
 
 
 def test_ratios_are_read_by_name_and_unit(page: ModuleType) -> None:
