@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from dssm_lightning.losses.base import Loss, Scores
+from dssm_lightning.utils.unit_rows import unit_rows
 
 
 class ELSA(Loss):
@@ -54,5 +54,5 @@ class ELSA(Loss):
         assert own is not None
         others = liked.scatter(1, scores.target[:, None], False)
         predicted = scores.logits - others * own
-        distance = (F.normalize(predicted, dim=1) - F.normalize(liked.float(), dim=1)).square().sum(1)
+        distance = (unit_rows(predicted) - unit_rows(liked.float())).square().sum(1)
         return distance.masked_fill(liked.all(1), 0.0)

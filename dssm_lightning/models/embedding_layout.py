@@ -13,6 +13,7 @@ from torch import Tensor
 from dssm_lightning.models.scorers import Scorer
 from dssm_lightning.models.tower import Tower
 from dssm_lightning.utils.errors import UserError, require_whole
+from dssm_lightning.utils.unit_rows import unit_rows
 
 
 class EmbeddingLayout(NamedTuple):
@@ -53,7 +54,7 @@ class EmbeddingLayout(NamedTuple):
         layers, others = embedding.tensor_split([self.width], dim=1)
         kept = layers.reshape(rows, self.parts, self.width // self.parts)[:, :, : width // self.parts]
         if self.normalize:
-            kept = F.normalize(kept.reshape(rows, self.heads, width // self.heads), dim=-1)
+            kept = unit_rows(kept.reshape(rows, self.heads, width // self.heads))
         return torch.cat([kept.reshape(rows, width), others], dim=1)
 
 

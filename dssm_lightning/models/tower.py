@@ -16,6 +16,7 @@ from dssm_lightning.models.fusion import FusionFactory
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_fraction
 from dssm_lightning.utils.ragged import Column, Features, Prefixes
 from dssm_lightning.utils.suggestions import did_you_mean, nearest_names
+from dssm_lightning.utils.unit_rows import unit_rows
 
 Norm = Literal["layer", "batch"]
 Vectors = Literal["int8", "binary"]
@@ -141,7 +142,7 @@ class Tower(nn.Module):
                 width = embedding.shape[1]
                 shape = (embedding.shape[0], self.num_heads, width // self.num_heads)  # -1 fails for an empty batch
                 heads = embedding.reshape(shape)
-                embedding = F.normalize(heads, dim=-1).flatten(1)  # (B, output_dim)
+                embedding = unit_rows(heads).flatten(1)  # (B, output_dim)
             bias = [] if self.bias is None else [self.bias(fused.float())]
             return torch.cat([embedding, *bypass, *bias], dim=-1)
 

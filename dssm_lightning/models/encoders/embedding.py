@@ -9,9 +9,10 @@ from dssm_lightning.features.base import Feature
 from dssm_lightning.features.categorical import Categorical
 from dssm_lightning.features.numeric import Bucketized
 from dssm_lightning.models.encoders.base import Encoder
-from dssm_lightning.models.encoders.embedding_bag import id_table, unit_rows
+from dssm_lightning.models.encoders.embedding_bag import id_table
 from dssm_lightning.utils.errors import UserError, require_fraction
 from dssm_lightning.utils.ragged import Column
+from dssm_lightning.utils.unit_rows import unit_rows
 
 
 class Embedding(Encoder):

@@ -22,6 +22,7 @@ from dssm_lightning.models.encoders.base import Encoder
 from dssm_lightning.models.encoders.sharded_lookup import added_up, own_share, partial_sums
 from dssm_lightning.utils.errors import UserError, require_at_least, require_choice, require_positive
 from dssm_lightning.utils.ragged import Column, Prefixes, Ragged
+from dssm_lightning.utils.unit_rows import unit_rows
 
 
 class _BagSums(torch.autograd.Function):
@@ -191,21 +192,6 @@ def padded_entries(table: nn.Embedding | None, sequences: Ragged) -> Tensor:
         places = torch.where(real, sequences.offsets[:-1, None] + steps, sequences.values.shape[0])
         return F.embedding(places, F.pad(entries, (0, 0, 0, 1)))
     return entries.new_zeros((*real.shape, entries.shape[1])).masked_scatter(real[..., None], entries)
-
-
-def unit_rows(vectors: Tensor) -> Tensor:
-    """(…, D) -> (…, D) each of length 1; zeros stay zeros, and their gradient is that of the result.
-
-    ``F.normalize`` divides it by 1e-12 there: one unknown id would outweigh all else in a clipped gradient, and hold
-    its own row back for good in what Adam remembers of squares.
-
-    Example:
-        >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
-        tensor([[0.6000, 0.8000],
-                [0.0000, 0.0000]])
-    """
-    length: Tensor = vectors.norm(dim=-1, keepdim=True)
-    return vectors / (length + (length == 0))
 
 
 class Table(nn.Embedding):
