@@ -49,7 +49,9 @@ def _check_tower(label: str, tower: Tower) -> None:
     kept = [layer for layer in (*tower.hidden, *tower.output) if not isinstance(layer, nn.Dropout)]
     dropped = max([layer.p for layer in tower.modules() if isinstance(layer, nn.Dropout)], default=0.0)
     if kept:
-        _refuse(label, type(kept[0]).__name__, "leave out hidden_dims, output_dim and output_activation")
+        _refuse(
+            f"a layer of {label}", type(kept[0]).__name__, "leave out hidden_dims, output_dim and output_activation"
+        )
     for setting, value, possible in (
         ("dropout", dropped, 0.0),
         ("feature_dropout", tower.feature_dropout, 0.0),

@@ -120,8 +120,9 @@ def test_other_features_beside_the_history(tmp_path: Path) -> None:
 
 
 def test_a_list_that_is_no_history(tmp_path: Path) -> None:
-    query = [CategoricalList(name="history", column="query_id")]
-    refused(tmp_path, "'history'", "CategoricalList", towers(), query=query)
+    as_many = tuple(f"q{number}" for number in range(40))  # as candidates: tables of other sizes cannot be shared
+    query = [CategoricalList(name="history", column="query_id", separator="|", vocabulary=as_many)]
+    refused(tmp_path, "it must be a History", "CategoricalList", towers(), query=query)
 
 
 def test_a_memory(tmp_path: Path) -> None:
