@@ -56,10 +56,10 @@ def step_limit(training: Training, step_seconds: float) -> str:
     named = sum(len(set(torch.cat(values).tolist())) * table.shape[1] for table, values in ids.items())
     moved, dense = (passes * 4 * floats for passes, floats in ((9, named), (8, sum(table.numel() for table in ids))))
     block, other = torch.ones(1 << 24), torch.empty(1 << 24)
-    query, candidate = (torch.ones(n, model.query_tower.output_dim) for n in (len(batch.row), len(batch.candidates.id)))
-    copying, product = map(median, alternate([partial(other.copy_, block), partial(torch.mm, query, candidate.T)], 7))
-    bandwidth = 8 * len(block) / copying
-    rows_ms, scores_ms = 1e3 * moved / bandwidth, 3e3 * product
+    shape = len(batch.row), len(batch.candidates.id), model.query_tower.output_dim
+    [copying] = map(median, alternate([partial(other.copy_, block)], 7))
+    bandwidth, products = 8 * len(block) / copying, products_seconds(*shape)
+    rows_ms, scores_ms = 1e3 * moved / bandwidth, 1e3 * products
     ours_ms, dense_ms = 1e3 * step_seconds, 1e3 * dense / bandwidth
     return (
         f"The limit of our step: {moved / 1e6:,.0f} MB of named table rows at {bandwidth / 1e9:.1f} GB/s (as memory is "
@@ -67,3 +67,9 @@ def step_limit(training: Training, step_seconds: float) -> str:
         f"multiplied). It takes {ours_ms:.0f} ms, {ours_ms / (rows_ms + scores_ms):.1f} × the limit. A dense optimizer "
         f"must move {dense / 1e6:,.0f} MB of tables ({dense_ms:.0f} ms), whatever the batch."
     )
+
+
+def products_seconds(rows: int, columns: int, width: int) -> float:
+    """What a score matrix and its two gradients take, as matrices are multiplied."""
+    [product] = alternate([partial(torch.mm, torch.ones(rows, width), torch.ones(columns, width).T)], 7)
+    return 3 * median(product)
