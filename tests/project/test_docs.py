@@ -47,7 +47,7 @@ FAMILIES += [
 OF_LIBRARIES = {"Trainer", "Adam", "AdamW", "LeakyReLU", "Counter", "DataLoader", "Dataset", "IndexFlatIP"}
 OF_LIBRARIES |= {"RandomResizedCrop", "DistributedModelParallel", "EmbeddingBagCollection", "RowwiseParallel"}
 OF_LIBRARIES |= {"ModelCheckpoint", "EarlyStopping", "LearningRateFinder", "BatchSizeFinder", "ReduceLROnPlateau"}
-OF_LIBRARIES |= {"StochasticWeightAveraging"}
+OF_LIBRARIES |= {"StochasticWeightAveraging", "StaticEmbedding", "MultipleNegativesRankingLoss"}
 NOT_IN_CONFIGS = {"Feature", "Encoder", "Fusion", "Scorer", "Loss", "Source", "Split", "NegativeSampler"}  # bases
 NOT_IN_CONFIGS |= {"Scores", "Taught", "SamplerTables", "Teacher"}
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
