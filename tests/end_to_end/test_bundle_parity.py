@@ -52,6 +52,7 @@ def trained(name: str) -> Path:
     return run / "checkpoints" / "last.ckpt"
 
 
+@pytest.mark.timeout(900)  # a fit, an export and a ranking of a whole corpus
 @pytest.mark.parametrize(
     "name", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in NAMES]
 )

@@ -118,9 +118,13 @@ def test_a_hybrid_without_texts(tmp_path: Path) -> None:
 
 def test_scores_of_many_candidates_are_computed_in_parts(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
     queries: Any = ["list files", "open group", "show disk", "time user"]
-    wanted = retriever.search(queries, k=5, hybrid=1.0)
+    whole = retriever.search(queries, k=5, hybrid=1.0)
     monkeypatch.setattr("dssm_lightning.retrieval.searching.SCORES", 61)  # two queries of 30 candidates at a time
-    assert retriever.search(queries, k=5, hybrid=1.0) == wanted
+    parts = retriever.search(queries, k=5, hybrid=1.0)
+    # each text is that of two candidates; which of the two is first depends on how the products of a shape are rounded
+    assert [[hit.display for hit in hits] for hits in parts] == [[hit.display for hit in hits] for hits in whole]
+    for found, wanted in zip(parts, whole, strict=True):
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in wanted], abs=3e-4)  # one rank
     many = given_retriever(scorer=Distance())
     directions: Any = [{"direction": [n, 1.0]} for n in range(5)]
     assert many.search(directions, k=2) == [many.search(each, k=2) for each in directions]
