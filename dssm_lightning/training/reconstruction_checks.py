@@ -14,8 +14,6 @@ from dssm_lightning.models.tower import Tower
 from dssm_lightning.models.two_tower import TwoTowerModel
 from dssm_lightning.utils.errors import UserError
 
-AUTOENCODER = "whose query is the sum of the candidates that it liked"
-
 
 def check_reconstruction(loss: Loss, model: TwoTowerModel) -> None:
     """Refuse a model whose queries are not the plain sums of liked candidates, for a loss of all likes.
@@ -46,8 +44,9 @@ def check_reconstruction(loss: Loss, model: TwoTowerModel) -> None:
 
 
 def _check_tower(label: str, tower: Tower) -> None:
-    kept = [layer for layer in (*tower.hidden, *tower.output) if not isinstance(layer, nn.Dropout)]
-    dropped = max([layer.p for layer in tower.modules() if isinstance(layer, nn.Dropout)], default=0.0)
+    layers = [*tower.hidden, *tower.output]
+    kept = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
+    dropped = max(layer.p for layer in layers if isinstance(layer, nn.Dropout))  # a tower without layers has one
     if kept:
         _refuse(
             f"a layer of {label}", type(kept[0]).__name__, "leave out hidden_dims, output_dim and output_activation"
@@ -106,4 +105,7 @@ def _check_history(feature: Any, owner: str) -> None:
 
 
 def _refuse(setting: str, value: Any, possible: str) -> None:
-    raise UserError(f"model.loss: ELSA needs a model {AUTOENCODER}; {setting} is {value}: {possible}")
+    raise UserError(
+        "model.loss: a loss of all likes (ELSA) needs a model whose query is the sum of the candidates that it liked; "
+        f"{setting} is {value}: {possible}"
+    )

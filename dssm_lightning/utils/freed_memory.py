@@ -28,8 +28,8 @@ def give_memory_back() -> bool:
 def keep_memory() -> bool:
     """Let the C library keep freed memory for the next block, and say whether it can.
 
-    A step frees its matrices, and the next step asks for as large ones. glibc would return them to the
-    system in between, which clears every page before it hands it out again.
+    A step frees its matrices, and the next step asks for as large ones. glibc would return them to the system in
+    between, which clears every page before it hands it out again.
     """
     return _set({_MMAP_THRESHOLD: LARGEST_OF_HEAP, _TRIM_THRESHOLD: KEPT})
 

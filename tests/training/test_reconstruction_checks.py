@@ -29,11 +29,11 @@ def towers() -> dict[str, Any]:
     return found
 
 
-def fit(folder: Path, model: dict[str, Any], query: Any = None, tied: bool = True) -> None:
+def fit(folder: Path, model: dict[str, Any], query: Any = None, candidate: Any = None, tied: bool = True) -> None:
     data = small_data(
         folder / "cache",
         query=query or [History(name="history", of="candidate_id")],
-        candidate=[Categorical(name="candidate_id")],
+        candidate=candidate or [Categorical(name="candidate_id")],
         negatives=Uniform(num_negatives=30),
     )
     sharing = {"tied_embeddings": {"history": "candidate_id"}} if tied else {}
@@ -49,6 +49,20 @@ def refused(folder: Path, setting: str, value: str, model: dict[str, Any], **dat
 
 def test_plain_sums_train(tmp_path: Path) -> None:
     fit(tmp_path, towers())
+
+
+def test_encoders_of_bypass_features_may_be_any(tmp_path: Path) -> None:
+    model = towers()
+    others = {
+        "query": ("recent", {"class_path": "GRU", "init_args": {"output_dim": 4, "dropout": 0.5}}),
+        "candidate": ("code", {"class_path": "Embedding", "init_args": {"output_dim": 4, "id_dropout": 0.5}}),
+    }
+    for side, (name, encoder) in others.items():
+        model[f"{side}_tower"]["init_args"]["bypass"] = [name]
+        model[f"{side}_tower"]["init_args"]["encoders"][name] = encoder
+    query = [History(name=name, of="candidate_id") for name in ("history", "recent")]
+    candidate = [Categorical(name="candidate_id"), Categorical(name="code", column="candidate_id")]
+    fit(tmp_path, model, query, candidate)
 
 
 @pytest.mark.parametrize("side", ["query", "candidate"])
