@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from helpers.bundles import FACTS, export, same_answers
+from helpers.bundles import FACTS, export, same_answers, same_fusion
 from helpers.retrievers import WORDS, shop, shop_table
 from helpers.small import SCORER
 from safetensors.numpy import load_file
@@ -132,7 +132,7 @@ def test_a_bundle_answers_as_its_model(name: str, tmp_path: Path) -> None:
         ]
         assert [(hit.id, hit.score) for hit in found.similar(found.corpus.rows.id(3), 3)] in same_similar
         if wanted.corpus.terms is not None:
-            same_answers(found, wanted, queries, hybrid=1.0)
+            same_fusion(found, wanted, queries)
         if "history" in queries[0]:
             same_answers(found, wanted, queries, exclude_history=True)
     card, manifest = (bundle / "README.md").read_text(encoding="utf-8"), (bundle / "manifest.json").read_text()
