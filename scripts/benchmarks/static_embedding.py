@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from benchmarks.page import shown
 from benchmarks.peers import Run, fitted, peer, peer_python
 from benchmarks.report import Row, Section, SkippedError, rates
 from benchmarks.training import products_seconds
@@ -59,8 +60,8 @@ def _products(trained: int, batch_size: int, ours: list[Run], theirs: list[Run])
     ours_ms, theirs_ms = (1e3 * batch_size * seconds / trained for seconds in of_all)
     products_ms = 1e3 * products_seconds(batch_size, batch_size, WIDTH)
     return (
-        f"The score matrix and its two gradients take {products_ms:.0f} ms of each step as matrices are multiplied, on "
-        f"both sides. A step of the whole fit takes ours {ours_ms:.0f} ms, theirs {theirs_ms:.0f} ms."
+        f"The score matrix and its two gradients take {shown(products_ms)} ms of each step as matrices are multiplied, "
+        f"on both sides. A step of the whole fit takes ours {shown(ours_ms)} ms, theirs {shown(theirs_ms)} ms."
     )
 
 

@@ -9,6 +9,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from benchmarks.page import shown
 from benchmarks.report import alternate
 from dssm_lightning.data.batching.shuffling import RowOrder
 from dssm_lightning.data.batching.train_loader import Progress, TrainLoader
@@ -63,9 +64,9 @@ def step_limit(training: Training, step_seconds: float) -> str:
     ours_ms, dense_ms = 1e3 * step_seconds, 1e3 * dense / bandwidth
     return (
         f"The limit of our step: {moved / 1e6:,.0f} MB of named table rows at {bandwidth / 1e9:.1f} GB/s (as memory is "
-        f"copied) take {rows_ms:.0f} ms, the score matrix and its two gradients {scores_ms:.0f} ms (as matrices are "
-        f"multiplied). It takes {ours_ms:.0f} ms, {ours_ms / (rows_ms + scores_ms):.1f} × the limit. A dense optimizer "
-        f"must move {dense / 1e6:,.0f} MB of tables ({dense_ms:.0f} ms), whatever the batch."
+        f"copied) take {shown(rows_ms)} ms, the score matrix and its two gradients {shown(scores_ms)} ms (as matrices are "
+        f"multiplied). It takes {shown(ours_ms)} ms, {ours_ms / (rows_ms + scores_ms):.1f} × the limit. A dense optimizer "
+        f"must move {dense / 1e6:,.0f} MB of tables ({shown(dense_ms)} ms), whatever the batch."
     )
 
 
