@@ -64,9 +64,9 @@ def step_limit(training: Training, step_seconds: float) -> str:
     ours_ms, dense_ms = 1e3 * step_seconds, 1e3 * dense / bandwidth
     return (
         f"The limit of our step: {moved / 1e6:,.0f} MB of named table rows at {bandwidth / 1e9:.1f} GB/s (as memory is "
-        f"copied) take {shown(rows_ms)} ms, the score matrix and its two gradients {shown(scores_ms)} ms (as matrices are "
-        f"multiplied). It takes {shown(ours_ms)} ms, {ours_ms / (rows_ms + scores_ms):.1f} × the limit. A dense optimizer "
-        f"must move {dense / 1e6:,.0f} MB of tables ({shown(dense_ms)} ms), whatever the batch."
+        f"copied) take {shown(rows_ms)} ms, the score matrix and its two gradients {shown(scores_ms)} ms (as matrices "
+        f"are multiplied). It takes {shown(ours_ms)} ms, {ours_ms / (rows_ms + scores_ms):.1f} × the limit. A dense "
+        f"optimizer must move {dense / 1e6:,.0f} MB of tables ({shown(dense_ms)} ms), whatever the batch."
     )
 
 
