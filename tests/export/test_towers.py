@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ CASES: dict[str, Case] = {
     },
 }
 QUICK = {"Embedding", "BiLSTM max, 2 layers"}
+ACTIVATIONS = ["ReLU", "Tanh", "GELU", "SiLU", "LeakyReLU", "ELU", "Softplus", "Mish", "PReLU"]
 
 
 def both_differences(model: TwoTowerModel, folder: Path) -> float:
@@ -229,10 +231,7 @@ def test_each_scorer_scores_given_pairs_and_an_index_finds_its_vectors(name: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", ["layer", "batch"])
-@pytest.mark.parametrize(
-    "activation", ["ReLU", "Tanh", "GELU", "SiLU", "LeakyReLU", "ELU", "Softplus", "Mish", "PReLU"]
-)
+@pytest.mark.parametrize(("activation", "norm"), list(zip(ACTIVATIONS, cycle(["layer", "batch"]), strict=False)))
 def test_layers_bias_bypass_and_lengths(activation: str, norm: str, tmp_path: Path) -> None:
     tower: Any = partial(Tower, fusion=Concat, hidden_dims=[7, 5], output_dim=6, activation=activation, norm=norm)
     query = partial(tower, bypass=["seen"], encoders={"seen": partial(Codes, output_dim=4)}, bias=norm == "layer")

@@ -26,7 +26,7 @@ from dssm_lightning.utils.errors import UserError
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="processes are looked up in /proc")
 QUERY = {"query": "red shoes", "k": 3}
-TIMES = [pytest.param(2, id="some times"), pytest.param(20, id="20 times", marks=pytest.mark.slow)]
+TIMES = [pytest.param(2, id="some times"), pytest.param(10, id="ten times", marks=pytest.mark.slow)]
 
 
 # -- listening ---------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_a_worker_that_dies_is_started_again(server: Served) -> None:
 
 
 @pytest.mark.timeout(900)  # on a busy machine a start takes ten seconds
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_no_request_is_lost_when_busy_workers_end(shop_bundle: Path, tmp_path: Path, times: int) -> None:
     for number in range(times):
         log = tmp_path / f"log{number}"
