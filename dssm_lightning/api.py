@@ -27,6 +27,7 @@ from dssm_lightning.retrieval.retriever import Retriever
 from dssm_lightning.retrieval.term_search import BM25
 from dssm_lightning.training.checkpoint_files import read_checkpoint
 from dssm_lightning.training.checkpoint_model import model_of
+from dssm_lightning.training.frozen_backbones import use_fixed_features
 from dssm_lightning.training.run_folders import run_of
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.parser_messages import in_one_line
@@ -144,6 +145,7 @@ def make_retriever(model: TwoTowerModel, data: RetrievalData, blend: Blend | Non
         blend: the rule of a hybrid search; None = reciprocal rank fusion with weight 1.
     """
     assert model.schemas is not None, "the model is not built: train or load it first"
+    use_fixed_features({"candidate": model.candidate_tower}, data)
     towers, prepared = NumpyTowers(model), data.data
     batches = data.corpus_batches()
     with torch.inference_mode(), evaluating(model):  # a fit leaves it in training mode

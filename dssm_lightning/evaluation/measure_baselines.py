@@ -129,13 +129,15 @@ def _attributes(data: RetrievalData) -> dict[str, Ragged]:
 
 
 def _pictures(data: RetrievalData) -> CorpusPictures | None:
-    """Return the corpus' pictures, if queries have pictures of the same size and mode."""
-    asked = [feature for feature in data.schemas.query if isinstance(feature, Image)]
+    """Return the pictures of the corpus and of the queries, if both have one size and mode."""
+    of_queries = [feature for feature in data.schemas.query if isinstance(feature, Image)]
     for feature in data.schemas.candidate:
-        for query in asked:
+        for query in of_queries:
             if isinstance(feature, Image) and (query.size, query.mode) == (feature.size, feature.mode):
+                by_event = query.name in data.data.event
+                asked = (data.data.event if by_event else data.data.query)[query.name]
                 pixels = data.data.candidate[feature.name]
-                return CorpusPictures(query.name, torch.as_tensor(pixels))
+                return CorpusPictures(torch.as_tensor(asked), torch.as_tensor(pixels), by_event)
     return None
 
 

@@ -59,8 +59,11 @@ def check_rest(found: list[Backbone], wrapped: object) -> None:
 
 
 def use_fixed_features(towers: dict[str, Tower], data: RetrievalData) -> None:
-    """Put the features of frozen backbones in the place of pictures, in the batches of these data."""
-    data.assembler.replace_columns(fixed_features(towers, data.data, data.folder))
+    """Put the features of frozen backbones in the place of pictures, in the batches of these data.
+
+    Whoever embeds the corpus does so first: a backbone then runs once for each picture, in all runs and commands.
+    """
+    data.assembler.replace_columns(fixed_features(towers, data.assembler.inputs, data.folder))
 
 
 def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> dict[str, Features]:
@@ -70,8 +73,8 @@ def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> di
     another run with the same backbone finds them. It has checksums, and is made again if it is damaged.
 
     Args:
-        towers: whose encoders read the columns.
-        data: the encoded data, which stay as they are.
+        towers: whose encoders read the columns, by side; the columns of a side that is left out stay.
+        data: the encoded data, which stay as they are. A column that is replaced already is not computed again.
         folder: of the encoded data.
 
     Returns:
@@ -80,9 +83,10 @@ def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> di
     found: dict[str, Features] = {}
     for table, side in (("query", "query"), ("event", "query"), ("candidate", "candidate")):
         columns: Features = getattr(data, table)
-        for name, backbone in _frozen(towers[side]):
+        for name, backbone in _frozen(towers[side]) if side in towers else ():
             pixels = columns.get(name)
             if isinstance(pixels, Tensor) and not pixels.is_floating_point():
+                backbone.pretrained.read()  # before their digest
                 path = folder / f"{table}.{name}#{_digest(backbone)}"
                 found.setdefault(table, {})[name] = _kept(path, backbone, pixels, name)
     return found

@@ -12,6 +12,7 @@ from dssm_lightning.data.negatives import Hard, SamplerTables
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.models.evaluating import evaluating
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.training.frozen_backbones import use_fixed_features
 from dssm_lightning.utils import distributed
 from dssm_lightning.utils.errors import UserError
 from dssm_lightning.utils.ragged import Features, Ragged, take
@@ -65,6 +66,7 @@ def mine_once(sampler: Hard, model: TwoTowerModel, data: RetrievalData) -> int:
             "for each event: put the columns into the query table"
         )
     sampler.bind(SamplerTables(prepared.interactions, len(prepared.queries), data.num_candidates))
+    use_fixed_features(model.towers, data)
     with evaluating(model):
         corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
         return mine_pools([sampler], data.mining_batches(sampler.queries), partial(model.score, corpus=corpus), 0)

@@ -72,8 +72,8 @@ def test_other_columns_take_the_place_of_the_encoded_ones(tmp_path: Path) -> Non
     pictures = before.candidate["picture"]
     features = torch.arange(40.0)[:, None]
     assembler.replace_columns({"candidate": {"picture": features}})
-    assert before.candidate["picture"] is pictures
-    assert assembler.data.candidate["picture"] is features
+    assert data.data.candidate["picture"] is before.candidate["picture"] is pictures
+    assert assembler.inputs.candidate["picture"] is features
     found = assembler.candidate_features(torch.tensor([3]))["picture"]
     assert isinstance(found, torch.Tensor)
     assert found.tolist() == [[3.0]]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -13,9 +15,13 @@ from helpers.small import TOWER, small_data, small_model, small_trainer
 from lightning.pytorch.callbacks import Callback
 
 from dssm_lightning import RetrievalDataModule, TwoTower
+from dssm_lightning.api import make_retriever
+from dssm_lightning.data.negatives import Hard
 from dssm_lightning.features import HashedWords, Image
 from dssm_lightning.models.encoders import Backbone
+from dssm_lightning.reports.html_report.ranked_sample import rank_sample
 from dssm_lightning.training import frozen_backbones
+from dssm_lightning.training.hard_negative_mining import mine_once
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
 
 NET = "shufflenet_v2_x0_5"
@@ -53,18 +59,22 @@ def weights(tmp_path: Path) -> Path:
 # -- what is computed once ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dense", [False, True])
-def test_a_frozen_backbone_runs_once_for_each_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dense: bool
-) -> None:
-    seen: list[int] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each run of a backbone saw."""
+    found: list[int] = []
     run = Backbone.features
 
     def counted(self: Backbone, pixels: torch.Tensor) -> torch.Tensor:
-        seen.append(len(pixels))
+        found.append(len(pixels))
         return run(self, pixels)
 
     monkeypatch.setattr(Backbone, "features", counted)
+    return found
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_frozen_backbone_runs_once_for_each_picture(tmp_path: Path, seen: list[int], dense: bool) -> None:
     torch.manual_seed(0)
     made, trained = data(tmp_path), model(dense, frozen=True)
     trainer = small_trainer(tmp_path, max_epochs=2)
@@ -74,6 +84,38 @@ def test_a_frozen_backbone_runs_once_for_each_picture(
     trainer.fit(model(dense, frozen=True), datamodule=data(tmp_path))  # other random weights
     assert sum(seen) == 80
     assert len(list(tmp_path.glob("*/candidate.picture#frozen-*/features.npy"))) == 2
+
+
+def test_what_embeds_the_corpus_after_a_fit_reads_the_kept_features(tmp_path: Path, seen: list[int]) -> None:
+    """A retriever, a report and a mining, each with data of its own; the pictures themselves stay at hand."""
+    trained = model(frozen=True)
+    small_trainer(tmp_path).fit(trained, datamodule=data(tmp_path))
+    trained.eval()
+    assert sum(seen) == 40
+    for embed in (make_retriever, rank_sample, partial(mine_once, Hard(1, (1, 5)))):
+        made = data(tmp_path)
+        made.encode_with(trained.schemas)
+        embed(trained, made)
+        assert made.data.candidate["picture"].dtype == torch.uint8
+        assert made.assembler.inputs.candidate["picture"].dtype == torch.float32
+    assert sum(seen) == 40
+
+
+def test_a_retriever_of_kept_features_is_that_of_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, made = model(frozen=True), data(tmp_path)
+    trained.build(made.schemas)
+    kept = make_retriever(trained, made).corpus.embeddings
+    monkeypatch.setattr(Backbone, "gives_fixed_features", property(lambda self: False))
+    np.testing.assert_allclose(kept, make_retriever(trained, data(tmp_path)).corpus.embeddings, atol=1e-5)
+
+
+def test_given_weights_are_read_before_their_features_are_named(tmp_path: Path, weights: Path) -> None:
+    """An untrained model, whose weights no fit has read, finds the features of the same weights, or stores them."""
+    untrained, made = model(weights=str(weights), frozen=True), data(tmp_path)
+    untrained.build(made.schemas)
+    make_retriever(untrained, made)
+    small_trainer(tmp_path).fit(model(weights=str(weights), frozen=True), datamodule=data(tmp_path))
+    assert len(list(tmp_path.glob("*/candidate.picture#frozen-*"))) == 2  # a folder and its lock
 
 
 def test_kept_features_train_and_measure_as_pictures_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,8 @@ class Assembler:
         frequency: Frequency | None = None,
         mask_duplicates: bool = False,
     ) -> None:
-        self.data, self.sampler, self.by_query, self.liked_only = data, sampler, by_query, liked_only
+        self.data, self.inputs = data, data  # what was prepared, and what the towers read of it
+        self.sampler, self.by_query, self.liked_only = sampler, by_query, liked_only
         self._masks_known = mask_known and (sampler is None or sampler.num_negatives > 0)
         self._events = TrainingEvents(data.interactions, len(data.queries), len(data.candidates), data.groupings)
         self.likes = self._events.by_query("liked")
@@ -112,19 +113,19 @@ class Assembler:
         return (self.likes if self.liked_only else self._events.by_query("all")).rows
 
     def replace_columns(self, columns: Mapping[str, Features]) -> None:
-        """Replace encoded columns, such as images by the output of a frozen backbone.
+        """Replace columns in batches, such as pictures by the output of a frozen backbone; ``data`` keeps its own.
 
         Args:
             columns: by table ("query", "event" or "candidate") and feature.
         """
-        data = self.data
-        self.data = data._replace(
-            query={**data.query, **columns.get("query", {})},
-            event={**data.event, **columns.get("event", {})},
-            candidate={**data.candidate, **columns.get("candidate", {})},
+        read = self.inputs
+        self.inputs = read._replace(
+            query={**read.query, **columns.get("query", {})},
+            event={**read.event, **columns.get("event", {})},
+            candidate={**read.candidate, **columns.get("candidate", {})},
         )
         for history in self.histories.values():
-            history.candidates = self.data.candidate
+            history.candidates = self.inputs.candidate
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -193,8 +194,8 @@ class Assembler:
 
     def _query(self, rows: Tensor, query: Tensor, counter: Counter | None) -> Features:
         """Return the query features of events (B,), in the order of the schema; with a counter, for training."""
-        found = take_features(self.data.query, query)
-        found |= take_features(self.data.event, rows)
+        found = take_features(self.inputs.query, query)
+        found |= take_features(self.inputs.event, rows)
         for name, history in self.histories.items():
             shared = counter is not None and self.by_query and history.feature.has_prefixes
             found[name] = history.of_sequences(rows, counter) if shared else history.of_events(rows, counter)
@@ -210,7 +211,7 @@ class Assembler:
             left_out: in training, the interaction rows of the batch, which ``LikedBy`` features leave out.
             counter: in training, the place in the run, for dropout.
         """
-        found = take_features(self.data.candidate, ids)
+        found = take_features(self.inputs.candidate, ids)
         for name, liked_by in self.liked_by.items():
             found[name] = liked_by.of_candidates(ids, left_out, counter)
         return {name: found[name] for name in self.data.schemas.candidate.names}
@@ -219,7 +220,7 @@ class Assembler:
 
     def query_features(self, query: Tensor) -> Features:
         """Return the features of queries (Q,); a query's history is all of its training events."""
-        found = take_features(self.data.query, query)
+        found = take_features(self.inputs.query, query)
         for name, history in self.histories.items():
             found[name] = history.of_queries(query)
         return {name: found[name] for name in self.data.schemas.query.names}

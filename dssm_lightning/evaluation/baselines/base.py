@@ -32,10 +32,14 @@ class TimedPositives(NamedTuple):
 
 
 class CorpusPictures(NamedTuple):
-    """The pictures of the corpus, and the feature of the queries that they are compared with."""
+    """The pictures of the corpus, and those of the same size and mode that they are compared with.
 
-    query_feature: str  # an Image of the same size and mode
+    They are read here and not in a batch, which has the features of a frozen backbone in their place.
+    """
+
+    asked: Tensor  # (rows, channels, size, size) uint8 of the query table
     pixels: Tensor  # (N, channels, size, size) uint8, the last channel is the coverage
+    by_event: bool = False  # `asked` are of the interaction table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

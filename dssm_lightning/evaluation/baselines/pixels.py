@@ -36,9 +36,9 @@ class PixelCosine(Baseline):
         >>> pixels[:, -1] = 255  # the coverage
         >>> nothing = Ragged.from_lengths(torch.tensor([], dtype=torch.int64), torch.tensor([0, 0]))
         >>> baseline = PixelCosine(side=8)
-        >>> known = BaselineData(positives=nothing, num_candidates=3, pictures=CorpusPictures("drawing", pixels))
+        >>> known = BaselineData(positives=nothing, num_candidates=3, pictures=CorpusPictures(pixels[1:], pixels))
         >>> baseline.fit(known)
-        >>> batch = EvaluationBatch({"drawing": pixels[1:]}, torch.tensor([0, 1]), nothing, nothing, shown=None)
+        >>> batch = EvaluationBatch({}, torch.tensor([0, 1]), nothing, nothing, shown=None)
         >>> baseline.scores(batch).argmax(1).tolist()
         [1, 2]
     """
@@ -59,7 +59,7 @@ class PixelCosine(Baseline):
     def fit(self, data: BaselineData) -> None:
         """Reduce the pictures of the corpus."""
         assert data.pictures is not None
-        self._name, pixels = data.pictures
+        self._asked, pixels, self._by_event = data.pictures
         small = torch.cat([self._small(part) for part in torch.split(pixels, 1024)])
         present = _present(pixels)
         self._mean = small[present].mean(0) if present.any() else small.new_zeros(small.shape[1])
@@ -67,9 +67,9 @@ class PixelCosine(Baseline):
 
     def scores(self, batch: EvaluationBatch) -> Tensor:
         """Return the cosines (Q, N)."""
-        pixels = batch.query[self._name]
-        assert isinstance(pixels, Tensor)
-        pixels = pixels.cpu()
+        rows = batch.row if self._by_event else batch.query_row
+        assert rows is not None, "columns of events are ranked by event"
+        pixels = self._asked.index_select(0, rows.cpu())
         return self._directions(self._small(pixels), _present(pixels)) @ self._corpus.T
 
     def _small(self, pixels: Tensor) -> Tensor:

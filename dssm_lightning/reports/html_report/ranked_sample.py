@@ -15,6 +15,7 @@ from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.evaluation.evaluator import list_scores
 from dssm_lightning.evaluation.metrics.ranks import places_in_lists, rank, rank_lists
 from dssm_lightning.models.two_tower import TwoTowerModel
+from dssm_lightning.training.frozen_backbones import use_fixed_features
 from dssm_lightning.utils.progress import track
 from dssm_lightning.utils.ragged import Ragged
 
@@ -70,6 +71,7 @@ def rank_sample(model: TwoTowerModel, data: RetrievalData) -> RankedSample | Non
     size = max(1, min(QUERIES, SCORES // max(1, ranking.size), len(batches.numbers)))
     chosen = torch.randperm(len(batches.numbers), generator=generator)[:size].sort().values
     batches = replace(batches, numbers=batches.numbers[chosen], total=size)
+    use_fixed_features({"candidate": model.candidate_tower}, data)
     corpus_batches = data.corpus_batches(fold)
     with torch.inference_mode():
         shown = track(corpus_batches, "embedding the corpus", len(corpus_batches), least=4)

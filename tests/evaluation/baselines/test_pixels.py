@@ -35,8 +35,8 @@ def test_against_numpy() -> None:
     corpus, asked = pictures(5), pictures(3)
     corpus[2], asked[1] = 0, 0  # no picture
     baseline = PixelCosine(side=4)
-    baseline.fit(BaselineData(positives=NOTHING, num_candidates=5, pictures=CorpusPictures("p", corpus)))
-    found = baseline.scores(EvaluationBatch({"p": asked}, torch.arange(3), NOTHING, NOTHING, None)).numpy()
+    baseline.fit(BaselineData(positives=NOTHING, num_candidates=5, pictures=CorpusPictures(asked, corpus)))
+    found = baseline.scores(EvaluationBatch({}, torch.arange(3), NOTHING, NOTHING, None)).numpy()
 
     def small(pixels: torch.Tensor) -> np.ndarray:
         values = pixels[:, :3].numpy().astype(np.float64)
@@ -58,7 +58,7 @@ def data(folder: Path, query: Feature) -> RetrievalData:
     queries = ids.select("query_id", size=pl.lit(1.0), photo=pl.format("dark{}.png", "query_id"))
     candidates = ids.select("candidate_id", photo=pl.format("{}.png", "candidate_id"))
     return RetrievalData(
-        Frames(ids, queries, candidates),
+        Frames(ids.with_columns(shot=pl.format("dark{}.png", "query_id")), queries, candidates),
         query=[query],
         candidate=[Image(name="photo", size=16, root=str(folder))],
         split=RandomQueries(test=0.5, validation=0.0),
@@ -70,6 +70,20 @@ def test_a_darker_copy_of_a_picture_is_found(tmp_path: Path) -> None:
     query = Image(name="asked", column="photo", size=16, root=str(tmp_path))
     [pixels] = list(measure_baselines(data(tmp_path, query), only=["PixelCosine"]))
     assert pixels.name == "PixelCosine(side=16)"
+    assert pixels.metrics["hit_rate@1"] == 1
+
+
+@pytest.mark.parametrize("by_event", [False, True])
+def test_the_features_of_a_frozen_backbone_are_not_taken_for_pictures(tmp_path: Path, by_event: bool) -> None:
+    """A fit puts them in the place of pictures in batches, and ends with baselines of the same data."""
+    query = Image(name="asked", column="shot" if by_event else "photo", size=16, root=str(tmp_path))
+    made = data(tmp_path, query)
+    made.evaluate = "event" if by_event else "query"
+    features = {"asked": torch.zeros(20, 3)}
+    made.assembler.replace_columns(
+        {"event" if by_event else "query": features, "candidate": {"photo": torch.zeros(20, 3)}}
+    )
+    [pixels] = list(measure_baselines(made, only=["PixelCosine"]))
     assert pixels.metrics["hit_rate@1"] == 1
 
 
