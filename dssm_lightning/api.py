@@ -145,7 +145,7 @@ def make_retriever(model: TwoTowerModel, data: RetrievalData, blend: Blend | Non
         blend: the rule of a hybrid search; None = reciprocal rank fusion with weight 1.
     """
     assert model.schemas is not None, "the model is not built: train or load it first"
-    use_fixed_features({"candidate": model.candidate_tower}, data)
+    use_fixed_features(model.towers, data)
     towers, prepared = NumpyTowers(model), data.data
     batches = data.corpus_batches()
     with torch.inference_mode(), evaluating(model):  # a fit leaves it in training mode

@@ -1,10 +1,11 @@
-"""What a fit does once, when it begins: checks, weights of earlier runs, frozen backbones, teachers, compilation."""
+"""What a fit or a test does once, when it begins: checks, earlier weights, frozen backbones, teachers, compilation."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.losses import Loss
@@ -70,3 +71,12 @@ def start_fit(
     use_fixed_features(model.towers, model.datamodule)
     if compiled:
         compile_towers(model.towers.values())
+
+
+def start_evaluation(model: TwoTowerModel, backbones: list[Backbone]) -> None:
+    """Prepare backbones as a fit does at its start, for a model that is evaluated without a fit."""
+    assert isinstance(model, EvaluationSteps)
+    assert isinstance(model, LightningModule)
+    if model.trainer.state.fn != TrainerFn.FITTING:
+        read_weights(backbones)
+        use_fixed_features(model.towers, model.datamodule)

@@ -27,6 +27,7 @@ FEATURES = "features.npy"
 VERSION = 1
 """Raise when the same backbone would give other features for the same pictures."""
 AT_ONCE = 64  # pictures
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 def backbones(model: nn.Module) -> list[Backbone]:
@@ -59,11 +60,12 @@ def check_rest(found: list[Backbone], wrapped: object) -> None:
 
 
 def use_fixed_features(towers: dict[str, Tower], data: RetrievalData) -> None:
-    """Put the features of frozen backbones in the place of pictures, in the batches of these data.
+    """Put the features of these towers' frozen backbones in the place of pictures, in the batches of these data.
 
     Whoever embeds the corpus does so first: a backbone then runs once for each picture, in all runs and commands.
+    Features that another model has left in the batches are gone.
     """
-    data.assembler.replace_columns(fixed_features(towers, data.assembler.inputs, data.folder))
+    data.assembler.replace_columns(fixed_features(towers, data.data, data.folder))
 
 
 def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> dict[str, Features]:
@@ -73,8 +75,8 @@ def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> di
     another run with the same backbone finds them. It has checksums, and is made again if it is damaged.
 
     Args:
-        towers: whose encoders read the columns, by side; the columns of a side that is left out stay.
-        data: the encoded data, which stay as they are. A column that is replaced already is not computed again.
+        towers: whose encoders read the columns.
+        data: the encoded data, which stay as they are.
         folder: of the encoded data.
 
     Returns:
@@ -83,37 +85,34 @@ def fixed_features(towers: dict[str, Tower], data: Prepared, folder: Path) -> di
     found: dict[str, Features] = {}
     for table, side in (("query", "query"), ("event", "query"), ("candidate", "candidate")):
         columns: Features = getattr(data, table)
-        for name, backbone in _frozen(towers[side]) if side in towers else ():
+        for name, backbone in _frozen(towers[side]):
             pixels = columns.get(name)
-            if isinstance(pixels, Tensor) and not pixels.is_floating_point():
+            if isinstance(pixels, Tensor):
                 backbone.pretrained.read()  # before their digest
-                path = folder / f"{table}.{name}#{_digest(backbone)}"
+                path = folder / f"{table}.{name}#{_digest(backbone, pixels)}"
                 found.setdefault(table, {})[name] = _kept(path, backbone, pixels, name)
     return found
 
 
 def _kept(path: Path, backbone: Backbone, pixels: Tensor, name: str) -> Tensor:
     """Map the features of a folder; compute them first if it is not there, damaged, or cannot be written."""
-    if damaged_files(path, every_process=True):
-        try:
+    features: Tensor | None = None
+    try:
+        if damaged_files(path, every_process=True):
             with FileLock(f"{path}.lock"):
-                _write_once(path, backbone, pixels, name)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise
-            log_info(f"{path.parent} cannot be written: the features of {name} are computed again in each run")
-            return _computed(backbone, pixels, name)
-    return torch.from_numpy(np.load(path / FEATURES, mmap_mode="c"))
-
-
-def _write_once(path: Path, backbone: Backbone, pixels: Tensor, name: str) -> None:
-    damaged = damaged_files(path, every_process=True)  # another process may have written it in the meantime
-    if damaged:
-        if path.exists():
-            warn(f"{path}: {damaged[0]} missing or damaged; the features of {name} are computed again")
-        features = _computed(backbone, pixels, name).numpy()
-        with checked_folder(path) as temporary:
-            np.save(temporary / FEATURES, features)
+                damaged = damaged_files(path, every_process=True)  # another process may have written it in the meantime
+                if damaged and path.exists():
+                    warn(f"{path}: {damaged[0]} missing or damaged; the features of {name} are computed again")
+                if damaged:
+                    features = _computed(backbone, pixels, name)
+                    with checked_folder(path) as temporary:
+                        np.save(temporary / FEATURES, features.numpy())
+        return torch.from_numpy(np.load(path / FEATURES, mmap_mode="c"))
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        log_info(f"{path.parent} cannot be written ({error.strerror}): the features of {name} are not kept")
+        return _computed(backbone, pixels, name) if features is None else features
 
 
 def _frozen(tower: Tower) -> Iterator[tuple[str, Backbone]]:
@@ -135,11 +134,20 @@ def _computed(backbone: Backbone, pixels: Tensor, name: str) -> Tensor:
     return features
 
 
-def _digest(backbone: Backbone) -> str:
-    """Return a digest of the weights, the net and the transforms before it."""
-    steps = [repr(step) for step in backbone.transforms.evaluation_steps]
+def _digest(backbone: Backbone, pixels: Tensor) -> str:
+    """Return a digest of the weights, the net and what the transforms before it do to such pictures."""
+    steps = [type(step).__name__ for step in backbone.transforms.evaluation_steps]
     digest = hashlib.sha256(f"{VERSION} {backbone.pretrained.name} {steps}".encode())
+    if steps:  # one of the user's own need not tell its settings
+        noise = torch.randint(256, (2, *pixels.shape[1:]), generator=torch.Generator().manual_seed(0))
+        seen = backbone.transforms(noise.to(torch.uint8), torch.ones(2, dtype=torch.bool), training=False)
+        digest.update(_bytes(seen))
     for key, value in backbone.backbone.state_dict().items():
         digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(_bytes(value))
     return f"frozen-{digest.hexdigest()[:16]}"
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """Of any type: NumPy has no bfloat16."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -90,6 +90,7 @@ def scored_pools(sampler: Hard, model: TwoTowerModel, data: RetrievalData) -> tu
     order = rows.argsort(stable=True)
     candidates = torch.cat([part.values.long() for part in parts])[order]
     lists, scores = Ragged.from_lengths(candidates, torch.bincount(rows, minlength=len(queries))), []
+    use_fixed_features(model.towers, data)
     with evaluating(model):
         corpus = model.embed_corpus(data.corpus_batches(), data.num_candidates)
         done = 0

@@ -23,8 +23,8 @@ from dssm_lightning.training.compilation import check_compiler
 from dssm_lightning.training.cross_batch_memory import Memory, check_use
 from dssm_lightning.training.distributed.rank_agreement import check_run
 from dssm_lightning.training.distributed.sharded_tables import ShardedTables, data_parallel_group
-from dssm_lightning.training.fit_start import begin_fit, start_fit
-from dssm_lightning.training.frozen_backbones import backbones, read_weights, use_fixed_features
+from dssm_lightning.training.fit_start import begin_fit, start_evaluation, start_fit
+from dssm_lightning.training.frozen_backbones import backbones
 from dssm_lightning.training.kept_checkpoints import find_kept_checkpoints
 from dssm_lightning.training.rows_without_negatives import RowsWithoutNegatives
 from dssm_lightning.training.teachers import GuidedNegatives, Teacher
@@ -185,8 +185,7 @@ class TwoTower(TwoTowerModel, TrainingSteps):
 
     def on_validation_start(self) -> None:
         """Prepare backbones as a fit does at its start, for a model that is evaluated without a fit."""
-        read_weights(self._backbones)
-        use_fixed_features(self.towers, self.datamodule)
+        start_evaluation(self, self._backbones)
 
     on_test_start = on_predict_start = on_validation_start
 

@@ -82,6 +82,10 @@ def test_other_columns_take_the_place_of_the_encoded_ones(tmp_path: Path) -> Non
     picture = items["picture"]
     assert isinstance(picture, torch.Tensor)
     assert picture.is_floating_point()
+    assembler.replace_columns({})  # the prepared ones again
+    assert assembler.inputs.candidate["picture"] is pictures
+    items = assembler.query_features(torch.tensor([0]))["history"].items  # type: ignore[union-attr]
+    assert not items["picture"].is_floating_point()
 
 
 def test_shares_are_whole_without_a_trainer(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from dssm_lightning.features import HashedWords, Image
 from dssm_lightning.models.encoders import Backbone
 from dssm_lightning.reports.html_report.ranked_sample import rank_sample
 from dssm_lightning.training import frozen_backbones
-from dssm_lightning.training.hard_negative_mining import mine_once
+from dssm_lightning.training.hard_negative_mining import mine_once, scored_pools
 from dssm_lightning.training.optimizers.parameter_groups import parameter_groups
 
 NET = "shufflenet_v2_x0_5"
@@ -86,19 +86,59 @@ def test_a_frozen_backbone_runs_once_for_each_picture(tmp_path: Path, seen: list
     assert len(list(tmp_path.glob("*/candidate.picture#frozen-*/features.npy"))) == 2
 
 
-def test_what_embeds_the_corpus_after_a_fit_reads_the_kept_features(tmp_path: Path, seen: list[int]) -> None:
-    """A retriever, a report and a mining, each with data of its own; the pictures themselves stay at hand."""
+def embedded(trained: TwoTower, made: RetrievalDataModule) -> np.ndarray:
+    return make_retriever(trained, made).corpus.embeddings
+
+
+def ranked(trained: TwoTower, made: RetrievalDataModule) -> np.ndarray:
+    sample = rank_sample(trained, made)
+    assert sample is not None
+    return sample.corpus.numpy()
+
+
+def mined(trained: TwoTower, made: RetrievalDataModule) -> np.ndarray:
+    sampler = Hard(1, (1, 5))
+    mine_once(sampler, trained, made)
+    _, logits = scored_pools(sampler, trained, made)
+    return logits.numpy()
+
+
+EMBED = [embedded, ranked, mined]
+
+
+@pytest.mark.parametrize("embed", EMBED)
+def test_what_embeds_the_corpus_after_a_fit_reads_the_kept_features(
+    tmp_path: Path, seen: list[int], embed: Callable[..., Any]
+) -> None:
+    """With data of its own; the pictures themselves stay at hand."""
     trained = model(frozen=True)
     small_trainer(tmp_path).fit(trained, datamodule=data(tmp_path))
     trained.eval()
+    made = data(tmp_path)
+    made.encode_with(trained.schemas)
+    embed(trained, made)
+    assert made.data.candidate["picture"].dtype == torch.uint8
+    assert made.assembler.inputs.candidate["picture"].dtype == torch.float32
     assert sum(seen) == 40
-    for embed in (make_retriever, rank_sample, partial(mine_once, Hard(1, (1, 5)))):
-        made = data(tmp_path)
-        made.encode_with(trained.schemas)
-        embed(trained, made)
-        assert made.data.candidate["picture"].dtype == torch.uint8
-        assert made.assembler.inputs.candidate["picture"].dtype == torch.float32
-    assert sum(seen) == 40
+
+
+@pytest.mark.parametrize("embed", EMBED)
+@pytest.mark.parametrize("other", ["frozen", "not frozen", "no backbone"])
+def test_another_model_of_the_same_data_has_its_own_features(
+    tmp_path: Path, embed: Callable[..., Any], other: str
+) -> None:
+    def made_model() -> TwoTower:
+        torch.manual_seed(1)
+        found = small_model() if other == "no backbone" else model(frozen=other == "frozen")
+        found.build(shared.schemas)
+        return found.eval()
+
+    shared, first = data(tmp_path), model(frozen=True)
+    first.build(shared.schemas)
+    embed(first.eval(), shared)
+    fresh = data(tmp_path)
+    fresh.encode_with(shared.schemas)
+    np.testing.assert_array_equal(embed(made_model(), shared), embed(made_model(), fresh))
 
 
 def test_a_retriever_of_kept_features_is_that_of_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +147,36 @@ def test_a_retriever_of_kept_features_is_that_of_the_pictures(tmp_path: Path, mo
     kept = make_retriever(trained, made).corpus.embeddings
     monkeypatch.setattr(Backbone, "gives_fixed_features", property(lambda self: False))
     np.testing.assert_allclose(kept, make_retriever(trained, data(tmp_path)).corpus.embeddings, atol=1e-5)
+
+
+class Brighter(torch.nn.Module):
+    """A transform whose text does not tell its setting."""
+
+    def __init__(self, by: int) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, picture: torch.Tensor, coverage: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (picture.int() + self.by).clamp(0, 255).byte(), coverage
+
+
+def test_transforms_are_told_apart_by_what_they_do(tmp_path: Path) -> None:
+    found = []
+    for by in (0, 90, 90):
+        torch.manual_seed(0)
+        step = {"class_path": f"{__name__}.Brighter", "init_args": {"by": by}}
+        trained, made = model(frozen=True, evaluation_transforms=[step]), data(tmp_path)
+        trained.build(made.schemas)
+        found.append(embedded(trained, made))
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    np.testing.assert_array_equal(found[1], found[2])
+    assert len(list(tmp_path.glob("*/candidate.picture#frozen-*/features.npy"))) == 2
+
+
+def test_weights_of_bfloat16_have_a_digest(tmp_path: Path) -> None:
+    trained, made = model(frozen=True), data(tmp_path)
+    trained.build(made.schemas)
+    assert embedded(trained.to(torch.bfloat16), made).shape == (40, 16)
 
 
 def test_given_weights_are_read_before_their_features_are_named(tmp_path: Path, weights: Path) -> None:
@@ -155,15 +225,19 @@ def test_damaged_features_are_computed_again(tmp_path: Path, monkeypatch: pytest
         assert kept.read_bytes() == content
 
 
-def test_features_beside_read_only_data_are_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("where", "number"), [("FileLock", errno.EACCES), ("checked_folder", errno.ENOSPC)])
+def test_features_that_cannot_be_written_are_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[int], where: str, number: int
+) -> None:
     def refused(*_: Any) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
+        raise OSError(number, "refused")
 
     data(tmp_path).prepare()
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    monkeypatch.setattr(frozen_backbones, "FileLock", refused)
+    before = {path for path in tmp_path.rglob("*") if path.suffix != ".lock"}
+    monkeypatch.setattr(frozen_backbones, where, refused)
     small_trainer(tmp_path).fit(model(frozen=True), datamodule=data(tmp_path))
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert {path for path in tmp_path.rglob("*") if path.suffix != ".lock"} == before
+    assert sum(seen) == 40  # also where the disk is full after they are computed
 
 
 # -- given weights -----------------------------------------------------------------------------------------------------

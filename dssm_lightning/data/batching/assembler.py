@@ -113,16 +113,16 @@ class Assembler:
         return (self.likes if self.liked_only else self._events.by_query("all")).rows
 
     def replace_columns(self, columns: Mapping[str, Features]) -> None:
-        """Replace columns in batches, such as pictures by the output of a frozen backbone; ``data`` keeps its own.
+        """Let batches have other columns, such as the output of a frozen backbone; all others are the prepared ones.
 
         Args:
             columns: by table ("query", "event" or "candidate") and feature.
         """
-        read = self.inputs
-        self.inputs = read._replace(
-            query={**read.query, **columns.get("query", {})},
-            event={**read.event, **columns.get("event", {})},
-            candidate={**read.candidate, **columns.get("candidate", {})},
+        data = self.data
+        self.inputs = data._replace(
+            query={**data.query, **columns.get("query", {})},
+            event={**data.event, **columns.get("event", {})},
+            candidate={**data.candidate, **columns.get("candidate", {})},
         )
         for history in self.histories.values():
             history.candidates = self.inputs.candidate

@@ -71,7 +71,7 @@ def rank_sample(model: TwoTowerModel, data: RetrievalData) -> RankedSample | Non
     size = max(1, min(QUERIES, SCORES // max(1, ranking.size), len(batches.numbers)))
     chosen = torch.randperm(len(batches.numbers), generator=generator)[:size].sort().values
     batches = replace(batches, numbers=batches.numbers[chosen], total=size)
-    use_fixed_features({"candidate": model.candidate_tower}, data)
+    use_fixed_features(model.towers, data)
     corpus_batches = data.corpus_batches(fold)
     with torch.inference_mode():
         shown = track(corpus_batches, "embedding the corpus", len(corpus_batches), least=4)
