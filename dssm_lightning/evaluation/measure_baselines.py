@@ -12,7 +12,7 @@ from dssm_lightning.data.interactions import FOLDS, TRAIN, group
 from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.searched_texts import corpus_texts
 from dssm_lightning.evaluation.baselines import Baseline, BaselineData, choose_baselines
-from dssm_lightning.evaluation.baselines.base import CorpusPictures, TimedPositives
+from dssm_lightning.evaluation.baselines.base import Pictures, TimedPositives
 from dssm_lightning.evaluation.evaluator import DetailedEvaluation
 from dssm_lightning.evaluation.metrics import RowValues
 from dssm_lightning.features import Categorical, CategoricalList, Image
@@ -128,16 +128,16 @@ def _attributes(data: RetrievalData) -> dict[str, Ragged]:
     return found
 
 
-def _pictures(data: RetrievalData) -> CorpusPictures | None:
+def _pictures(data: RetrievalData) -> Pictures | None:
     """Return the pictures of the corpus and of the queries, if both have one size and mode."""
     of_queries = [feature for feature in data.schemas.query if isinstance(feature, Image)]
     for feature in data.schemas.candidate:
         for query in of_queries:
             if isinstance(feature, Image) and (query.size, query.mode) == (feature.size, feature.mode):
                 by_event = query.name in data.data.event
-                asked = (data.data.event if by_event else data.data.query)[query.name]
-                pixels = data.data.candidate[feature.name]
-                return CorpusPictures(torch.as_tensor(asked), torch.as_tensor(pixels), by_event)
+                queries = (data.data.event if by_event else data.data.query)[query.name]
+                corpus = data.data.candidate[feature.name]
+                return Pictures(torch.as_tensor(queries), torch.as_tensor(corpus), by_event)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ VERSION = 1
 """Raise when the same backbone would give other features for the same pictures."""
 AT_ONCE = 64  # pictures
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the text of an object, another one in each process
 
 
 def backbones(model: nn.Module) -> list[Backbone]:
@@ -135,10 +137,10 @@ def _computed(backbone: Backbone, pixels: Tensor, name: str) -> Tensor:
 
 
 def _digest(backbone: Backbone, pixels: Tensor) -> str:
-    """Return a digest of the weights, the net and what the transforms before it do to such pictures."""
-    steps = [type(step).__name__ for step in backbone.transforms.evaluation_steps]
+    """Return a digest of the weights, the net and the transforms before it: their text, and what they do."""
+    steps = [_ADDRESS.sub("", repr(step)) for step in backbone.transforms.evaluation_steps]
     digest = hashlib.sha256(f"{VERSION} {backbone.pretrained.name} {steps}".encode())
-    if steps:  # one of the user's own need not tell its settings
+    if steps:  # the text of the user's own need not tell their settings
         noise = torch.randint(256, (2, *pixels.shape[1:]), generator=torch.Generator().manual_seed(0))
         seen = backbone.transforms(noise.to(torch.uint8), torch.ones(2, dtype=torch.bool), training=False)
         digest.update(_bytes(seen))

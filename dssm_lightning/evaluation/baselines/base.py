@@ -31,15 +31,15 @@ class TimedPositives(NamedTuple):
     of_row: Tensor  # (R,) float64 of each row of the interaction table
 
 
-class CorpusPictures(NamedTuple):
-    """The pictures of the corpus, and those of the same size and mode that they are compared with.
+class Pictures(NamedTuple):
+    """The pictures of queries and of the corpus, (·, channels, size, size) uint8; the last channel is the coverage.
 
     They are read here and not in a batch, which has the features of a frozen backbone in their place.
     """
 
-    asked: Tensor  # (rows, channels, size, size) uint8 of the query table
-    pixels: Tensor  # (N, channels, size, size) uint8, the last channel is the coverage
-    by_event: bool = False  # `asked` are of the interaction table
+    queries: Tensor  # rows of the query table
+    corpus: Tensor  # N rows
+    by_event: bool = False  # the queries' are rows of the interaction table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,8 +69,8 @@ class BaselineData:
     """(N,) the text of each candidate; None = candidates have no text."""
     attributes: Mapping[str, Ragged] = field(default_factory=dict)
     """By the name of a categorical candidate feature, the category ids of each candidate (N rows)."""
-    pictures: CorpusPictures | None = None
-    """The pictures of the corpus; None = the sides have no pictures of one size and mode."""
+    pictures: Pictures | None = None
+    """The pictures of both sides; None = they have no pictures of one size and mode."""
     timed: TimedPositives | None = None
     """The training positives by time; None = interactions have no time."""
 

@@ -30,13 +30,13 @@ class PixelCosine(Baseline):
         UserError: a side below 1.
 
     Example:
-        >>> from dssm_lightning.evaluation.baselines.base import CorpusPictures
+        >>> from dssm_lightning.evaluation.baselines.base import Pictures
         >>> from dssm_lightning.utils.ragged import Ragged
         >>> pixels = torch.randint(0, 256, (3, 4, 16, 16), dtype=torch.uint8)
         >>> pixels[:, -1] = 255  # the coverage
         >>> nothing = Ragged.from_lengths(torch.tensor([], dtype=torch.int64), torch.tensor([0, 0]))
         >>> baseline = PixelCosine(side=8)
-        >>> known = BaselineData(positives=nothing, num_candidates=3, pictures=CorpusPictures(pixels[1:], pixels))
+        >>> known = BaselineData(positives=nothing, num_candidates=3, pictures=Pictures(pixels[1:], pixels))
         >>> baseline.fit(known)
         >>> batch = EvaluationBatch({}, torch.tensor([0, 1]), nothing, nothing, shown=None)
         >>> baseline.scores(batch).argmax(1).tolist()
@@ -59,7 +59,7 @@ class PixelCosine(Baseline):
     def fit(self, data: BaselineData) -> None:
         """Reduce the pictures of the corpus."""
         assert data.pictures is not None
-        self._asked, pixels, self._by_event = data.pictures
+        self._queries, pixels, self._by_event = data.pictures
         small = torch.cat([self._small(part) for part in torch.split(pixels, 1024)])
         present = _present(pixels)
         self._mean = small[present].mean(0) if present.any() else small.new_zeros(small.shape[1])
@@ -69,7 +69,7 @@ class PixelCosine(Baseline):
         """Return the cosines (Q, N)."""
         rows = batch.row if self._by_event else batch.query_row
         assert rows is not None, "columns of events are ranked by event"
-        pixels = self._asked.index_select(0, rows.cpu())
+        pixels = self._queries.index_select(0, rows.cpu())
         return self._directions(self._small(pixels), _present(pixels)) @ self._corpus.T
 
     def _small(self, pixels: Tensor) -> Tensor:

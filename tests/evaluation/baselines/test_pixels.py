@@ -17,7 +17,7 @@ from dssm_lightning.data.retrieval_data import RetrievalData
 from dssm_lightning.data.sources import Frames
 from dssm_lightning.data.splits import RandomQueries
 from dssm_lightning.evaluation.baselines import BaselineData, PixelCosine
-from dssm_lightning.evaluation.baselines.base import CorpusPictures
+from dssm_lightning.evaluation.baselines.base import Pictures
 from dssm_lightning.evaluation.measure_baselines import measure_baselines
 from dssm_lightning.features import Feature, Image, Numeric
 from dssm_lightning.utils.errors import UserError
@@ -35,7 +35,7 @@ def test_against_numpy() -> None:
     corpus, asked = pictures(5), pictures(3)
     corpus[2], asked[1] = 0, 0  # no picture
     baseline = PixelCosine(side=4)
-    baseline.fit(BaselineData(positives=NOTHING, num_candidates=5, pictures=CorpusPictures(asked, corpus)))
+    baseline.fit(BaselineData(positives=NOTHING, num_candidates=5, pictures=Pictures(asked, corpus)))
     found = baseline.scores(EvaluationBatch({}, torch.arange(3), NOTHING, NOTHING, None)).numpy()
 
     def small(pixels: torch.Tensor) -> np.ndarray:
